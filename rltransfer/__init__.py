@@ -1,0 +1,71 @@
+"""Skill transfer between reinforcement-learning agents of Stable-Baselines3, with a verdict that can be believed.
+
+The names below are loaded on first use (PEP 562), so that ``import rltransfer`` costs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rltransfer.artifact import Encoder, load_encoder
+    from rltransfer.comparison import compare
+    from rltransfer.strategies import (
+        Finetune,
+        Frozen,
+        Full,
+        NormaliserOnly,
+        RandomFrozen,
+        Rescaled,
+        Scratch,
+        Shuffled,
+    )
+    from rltransfer.study import run_study
+    from rltransfer.transfer import apply_plan, hold_plan, plan_transfer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Encoder": "artifact",
+    "load_encoder": "artifact",
+    "compare": "comparison",
+    "Finetune": "strategies",
+    "Frozen": "strategies",
+    "Full": "strategies",
+    "NormaliserOnly": "strategies",
+    "RandomFrozen": "strategies",
+    "Rescaled": "strategies",
+    "Scratch": "strategies",
+    "Shuffled": "strategies",
+    "run_study": "study",
+    "apply_plan": "transfer",
+    "hold_plan": "transfer",
+    "plan_transfer": "transfer",
+}
+
+__all__ = [
+    "Encoder",
+    "Finetune",
+    "Frozen",
+    "Full",
+    "NormaliserOnly",
+    "RandomFrozen",
+    "Rescaled",
+    "Scratch",
+    "Shuffled",
+    "apply_plan",
+    "compare",
+    "hold_plan",
+    "load_encoder",
+    "plan_transfer",
+    "run_study",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rltransfer' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"rltransfer.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

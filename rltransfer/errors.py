@@ -1,0 +1,56 @@
+"""Every exception that rltransfer raises, and the near misses that their messages suggest.
+
+Each class also subclasses the builtin that a caller would expect, so that code which knows nothing of
+rltransfer catches them as usual. The command line prints the message alone and exits with 2.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RLTransferError(Exception):
+    """A mistake of the user or of a file: the message says what, where, and what to type next."""
+
+
+class ConfigError(RLTransferError, ValueError):
+    """A study file, a hyperparameter file or a setting has a wrong key or value."""
+
+
+class UnknownNameError(RLTransferError, LookupError):
+    """A name (environment, algorithm, strategy, argument) that does not exist."""
+
+
+class SourceError(RLTransferError, ValueError):
+    """A source is missing, is not what it claims to be, or is damaged."""
+
+
+class IncompatibleError(RLTransferError, ValueError):
+    """A source and a target do not fit, or a strategy cannot be applied to them."""
+
+
+class MissingExtraError(RLTransferError, ImportError):
+    """An optional dependency is not installed; the message holds the command that installs it."""
+
+
+class RunError(RLTransferError, RuntimeError):
+    """A run folder is taken, a run broke, or there is nothing to compare."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Returns ``" Did you mean 'x'?"`` for the nearest of ``options``, or an empty string.
+
+    >>> did_you_mean("frozn", ["frozen", "finetune"])
+    " Did you mean 'frozen'?"
+    >>> did_you_mean("zzz", ["frozen"])
+    ''
+    """
+    near = difflib.get_close_matches(name, list(options), n=3, cutoff=0.6)
+    if not near:
+        return ""
+    return " Did you mean " + " or ".join(repr(option) for option in near) + "?"
+
+
+def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownNameError:
+    """Returns the error for an unknown ``name`` of some ``kind``, with near misses and what there is."""
+    known = sorted(options)
+    return UnknownNameError(f"Unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")

@@ -1,0 +1,212 @@
+"""Reads and writes what runs leave on disk: ``evaluations.npz`` is the curve, our record adds the facts."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rltransfer import files
+from rltransfer.errors import RunError
+
+OWN_FOLDER = "rltransfer"
+RECORD = "record.json"
+CURVE = "evaluations.npz"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskFacts(_Model):
+    """What makes two tasks the same: the environment id, its arguments and its wrappers."""
+
+    env: str
+    kwargs: dict[str, Any] = {}
+    wrappers: tuple[str, ...] = ()
+
+    def label(self) -> str:
+        """Returns the task in one line, as reports show it.
+
+        >>> TaskFacts(env="CartPole-v1", kwargs={"length": 1.5}).label()
+        'CartPole-v1 (length=1.5)'
+        """
+        extras = [f"{key}={value}" for key, value in sorted(self.kwargs.items())] + list(self.wrappers)
+        return self.env.removeprefix("rltransfer_envs:") + (f" ({', '.join(extras)})" if extras else "")
+
+
+class Episodes(_Model):
+    """Undiscounted returns and lengths of evaluation episodes of one policy on one task."""
+
+    episode_returns: tuple[float, ...]
+    episode_lengths: tuple[int, ...]
+    successes: tuple[bool, ...] | None = None
+    deterministic: bool
+    seed: int
+
+    @property
+    def mean_return(self) -> float:
+        """The mean episode return."""
+        return float(np.mean(self.episode_returns))
+
+
+class EvaluationFacts(_Model):
+    """How the evaluation curve of a run was made."""
+
+    eval_freq: int
+    episodes: int
+    n_envs: int
+    deterministic: bool
+
+
+class SourceFacts(_Model):
+    """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C."""
+
+    path: str
+    sha256: str
+    algo: str
+    task: TaskFacts | None = None
+    seed: int | None = None
+    env_steps: int | None = None
+    mean_return: float | None = None
+    which: str | None = None
+
+
+class Check(_Model):
+    """One self-check of a run, for example that frozen tensors are bit-identical after training."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class RunRecord(_Model):
+    """The facts of one run: one agent, one seed."""
+
+    schema_version: Literal[1] = 1
+    status: Literal["running", "done", "failed"]
+    role: Literal["source", "target"]
+    task: TaskFacts
+    task_name: str
+    algo: str
+    arm: str
+    strategy: tuple[dict[str, Any], ...] = ()
+    seed: int
+    n_timesteps: int
+    env_steps: int = 0
+    hyperparams: dict[str, Any] = {}
+    evaluation: EvaluationFacts
+    source: SourceFacts | None = None
+    random: Episodes | None = None
+    initial: Episodes | None = None
+    final: Episodes | None = None
+    best: Episodes | None = None
+    checks: tuple[Check, ...] = ()
+    reward_threshold: float | None = None
+    wall_seconds: float = 0.0
+    started: str = ""
+    versions: dict[str, str] = {}
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The evaluation curve of one run; row ``i`` was measured after ``env_steps[i]`` training steps."""
+
+    env_steps: Int[np.ndarray, " evals"]
+    episode_returns: Float[np.ndarray, "evals episodes"]
+    episode_lengths: Int[np.ndarray, "evals episodes"]
+    successes: Bool[np.ndarray, "evals episodes"] | None = None
+
+    @property
+    def mean_returns(self) -> Float[np.ndarray, " evals"]:
+        """The mean episode return of each evaluation."""
+        mean: Float[np.ndarray, " evals"] = self.episode_returns.mean(axis=1)
+        return mean
+
+    @property
+    def success_rates(self) -> Float[np.ndarray, " evals"] | None:
+        """The share of successful episodes of each evaluation, where the environment reports ``is_success``."""
+        return None if self.successes is None else self.successes.mean(axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as found on disk."""
+
+    folder: Path
+    record: RunRecord
+    curve: Curve | None
+
+
+def write_record(run_folder: Path, record: RunRecord) -> None:
+    """Writes ``<run>/rltransfer/record.json`` atomically."""
+    files.write_json(run_folder / OWN_FOLDER / RECORD, record.model_dump(mode="json"))
+
+
+def read_record(run_folder: Path) -> RunRecord:
+    """Returns the record of a run folder.
+
+    Raises:
+        RunError: There is no record, or it is not one of this version.
+    """
+    path = run_folder / OWN_FOLDER / RECORD
+    try:
+        return RunRecord.model_validate(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise RunError(f"{run_folder} is not a run folder of rltransfer: {path} is missing.") from None
+    except (ValidationError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as a run record: {error}") from None
+
+
+def write_curve(run_folder: Path, curve: Curve) -> None:
+    """Writes ``evaluations.npz`` with SB3's keys (``timesteps results ep_lengths successes``), atomically."""
+    arrays: dict[str, np.ndarray] = {
+        "timesteps": curve.env_steps,
+        "results": curve.episode_returns,
+        "ep_lengths": curve.episode_lengths,
+    }
+    if curve.successes is not None:
+        arrays["successes"] = curve.successes
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    files.write_bytes(run_folder / CURVE, buffer.getvalue())
+
+
+def read_curve(run_folder: Path) -> Curve:
+    """Returns the evaluation curve of a run folder, ours or RL Zoo's.
+
+    Raises:
+        RunError: There is no readable ``evaluations.npz``.
+    """
+    path = run_folder / CURVE
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Curve(
+                env_steps=arrays["timesteps"],
+                episode_returns=arrays["results"],
+                episode_lengths=arrays["ep_lengths"],
+                successes=arrays["successes"].astype(bool) if "successes" in arrays else None,
+            )
+    except FileNotFoundError:
+        raise RunError(f"{run_folder} has no evaluation curve: {path} is missing.") from None
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise RunError(f"{path} cannot be read as an evaluation curve: {error}") from None
+
+
+def read_run(run_folder: Path) -> Run:
+    """Returns the record of a run folder, with its curve where there is one."""
+    record = read_record(run_folder)
+    curve = read_curve(run_folder) if (run_folder / CURVE).exists() else None
+    return Run(folder=run_folder, record=record, curve=curve)
+
+
+def find_runs(root: Path) -> Iterator[Run]:
+    """Yields every run of ours below ``root``, in the order of their paths."""
+    for path in sorted(root.rglob(f"{OWN_FOLDER}/{RECORD}")):
+        yield read_run(path.parent.parent)
