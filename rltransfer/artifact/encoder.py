@@ -1,0 +1,215 @@
+"""The encoder with its contract, and the artifact that holds it: ``encoder.safetensors`` and ``manifest.json``.
+
+The head tensors of the source agent travel in the same file, marked as heads, so that ``full`` can use an artifact too.
+Target networks do not: their tensors are copies of online ones. There is no pickle in an artifact.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from gymnasium.spaces import Space
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from rltransfer import files
+from rltransfer.anatomy import Anatomy, Branch, Layer, Role
+from rltransfer.errors import SourceError
+from rltransfer.normaliser import Normaliser
+from rltransfer.records import SourceFacts
+from rltransfer.spaces import space_from_json, space_to_json
+
+TENSORS = "encoder.safetensors"
+MANIFEST = "manifest.json"
+_NO_HASH = "0" * 64
+
+
+class _LayerFacts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    branch: Branch
+    role: Role
+    depth: int
+    path: str
+    tensors: dict[str, tuple[int, ...]]
+
+
+class _Manifest(BaseModel):
+    """``manifest.json``; ``manifest_sha256`` is the hash of the file's bytes with 64 zeros in its own place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    algo: str
+    activation: str
+    layers: tuple[_LayerFacts, ...]
+    buffers: tuple[str, ...]
+    observation_space: dict[str, Any] | None
+    action_space: dict[str, Any] | None
+    normaliser: dict[str, Any] | None
+    source: SourceFacts
+    hyperparams: dict[str, Any]
+    versions: dict[str, str]
+    tensors_sha256: str
+    manifest_sha256: str = _NO_HASH
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A source agent's online layers with their contract.
+
+    Attributes:
+        anatomy: The layers, heads included, target networks not.
+        tensors: The weights by name, on the CPU.
+        observation_space: The source's observations, or None where a foreign zip does not tell.
+        action_space: The source's actions, likewise.
+        normaliser: The VecNormalize statistics that the source was trained under, or None if it saw raw observations.
+        source: Where the weights came from.
+        hyperparams: The source's settings, for the reader.
+    """
+
+    anatomy: Anatomy
+    tensors: Mapping[str, torch.Tensor]
+    observation_space: Space[Any] | None
+    action_space: Space[Any] | None
+    normaliser: Normaliser | None
+    source: SourceFacts
+    hyperparams: Mapping[str, Any]
+
+    @property
+    def algo(self) -> str:
+        """The short name of the source's algorithm."""
+        return self.anatomy.algo
+
+    def save(self, path: Path | str) -> Path:
+        """Writes the artifact folder ``path`` and returns it; an artifact that is already there is replaced.
+
+        Raises:
+            SourceError: ``path`` exists and is no artifact.
+        """
+        target = Path(path)
+        if target.exists() and not (target / MANIFEST).is_file():
+            raise SourceError(f"{target} exists and is no artifact, so it is not replaced. Choose another folder.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            content = save_safetensors({name: tensor.contiguous().clone() for name, tensor in self.tensors.items()})
+            files.write_bytes(folder / TENSORS, content)
+            files.write_bytes(folder / MANIFEST, _seal(self._manifest(hashlib.sha256(content).hexdigest())))
+            folder.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            folder.replace(target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return target
+
+    def _manifest(self, tensors_sha256: str) -> _Manifest:
+        anatomy = self.anatomy
+        return _Manifest(
+            algo=anatomy.algo,
+            activation=anatomy.activation,
+            layers=tuple(
+                _LayerFacts(
+                    name=layer.name,
+                    branch=layer.branch,
+                    role=layer.role,
+                    depth=layer.depth,
+                    path=layer.path,
+                    tensors={name: anatomy.shapes[name] for name in layer.tensors},
+                )
+                for layer in anatomy.layers
+            ),
+            buffers=tuple(sorted(set(anatomy.shapes) - anatomy.parameters)),
+            observation_space=None if self.observation_space is None else space_to_json(self.observation_space),
+            action_space=None if self.action_space is None else space_to_json(self.action_space),
+            normaliser=None if self.normaliser is None else self.normaliser.to_json(),
+            source=self.source,
+            hyperparams=dict(self.hyperparams),
+            versions={name: version(name) for name in ("rltransfer", "stable-baselines3", "gymnasium", "torch")},
+            tensors_sha256=tensors_sha256,
+        )
+
+
+def load_artifact(folder: Path) -> Encoder:
+    """Returns the encoder of an artifact folder after checking every byte of it.
+
+    Raises:
+        SourceError: A file is missing or damaged; the message names it.
+    """
+    manifest = _read_manifest(folder / MANIFEST)
+    path = folder / TENSORS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+    if hashlib.sha256(content).hexdigest() != manifest.tensors_sha256:
+        raise SourceError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}. Extract the artifact again.")
+    try:
+        tensors = load_safetensors(content)
+    except SafetensorError as error:
+        raise SourceError(f"{path} is not a safetensors file: {error}") from None
+    anatomy = _anatomy(manifest)
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != dict(anatomy.shapes):
+        raise SourceError(f"{path} holds other tensors than {MANIFEST} lists. Extract the artifact again.")
+    return Encoder(
+        anatomy=anatomy,
+        tensors=tensors,
+        observation_space=None if manifest.observation_space is None else space_from_json(manifest.observation_space),
+        action_space=None if manifest.action_space is None else space_from_json(manifest.action_space),
+        normaliser=None if manifest.normaliser is None else Normaliser.from_json(manifest.normaliser),
+        source=manifest.source,
+        hyperparams=manifest.hyperparams,
+    )
+
+
+def _anatomy(manifest: _Manifest) -> Anatomy:
+    shapes = {name: shape for layer in manifest.layers for name, shape in layer.tensors.items()}
+    return Anatomy(
+        algo=manifest.algo,
+        activation=manifest.activation,
+        layers=tuple(
+            Layer(layer.name, layer.branch, layer.role, layer.depth, layer.path, tuple(layer.tensors))
+            for layer in manifest.layers
+        ),
+        shapes=shapes,
+        parameters=frozenset(shapes) - frozenset(manifest.buffers),
+        aliases={},
+    )
+
+
+def _seal(manifest: _Manifest) -> bytes:
+    content = (json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n").encode()
+    return content.replace(_NO_HASH.encode(), hashlib.sha256(content).hexdigest().encode())
+
+
+def _read_manifest(path: Path) -> _Manifest:
+    again = "Extract the artifact again."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+    try:
+        stated = json.loads(content)["manifest_sha256"]
+        unsealed = content.replace(stated.encode(), _NO_HASH.encode())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SourceError(f"{path} is damaged: it is not an artifact's manifest. {again}") from None
+    if hashlib.sha256(unsealed).hexdigest() != stated:
+        raise SourceError(f"{path} is damaged: its sha256 is not the one that it states. {again}")
+    try:
+        return _Manifest.model_validate_json(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(item) for item in problem["loc"])
+        raise SourceError(f"{path}: key {where!r}: {problem['msg']}. Was it written by a newer rltransfer?") from None

@@ -1,0 +1,24 @@
+"""The verbs of the ``rltransfer`` command, over the functions of the library."""
+
+import sys
+from collections.abc import Sequence
+
+from rltransfer.cli.parser import build_parser
+from rltransfer.errors import RLTransferError
+
+_USER_ERROR = 2
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit status: 0, 2 after a mistake of the user, 130 after Ctrl-C."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except RLTransferError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return 0

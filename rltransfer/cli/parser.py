@@ -1,0 +1,175 @@
+"""The verbs and flags; the training flags are those of RL Zoo's ``train``. Nothing here imports torch."""
+
+import argparse
+from pathlib import Path
+
+from rltransfer import __version__
+from rltransfer.cli import verbs
+from rltransfer.cli.pairs import StorePairs
+
+_SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
+_WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
+_METRICS = "auc (area under the evaluation curve; default), success_auc, final (score of the last agent)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="rltransfer",
+        description="Transfer skills between reinforcement-learning agents, and learn whether it helps.",
+    )
+    parser.add_argument("--version", action="version", version=f"rltransfer {__version__}")
+    commands = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_pretrain(commands)
+    _add_extract(commands)
+    _add_inspect(commands)
+    _add_plan(commands)
+    _add_transfer(commands)
+    _add_evaluate(commands)
+    _add_study(commands)
+    return parser
+
+
+def _add_pretrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("pretrain", help="train an agent in a source task")
+    _add_task_flags(parser)
+    _add_training_flags(parser)
+    parser.add_argument(
+        "-i", "--trained-agent", metavar="SOURCE", help=f"continue from all weights of an agent: {_SOURCE_HELP}"
+    )
+    parser.set_defaults(run=verbs.pretrain)
+
+
+def _add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("transfer", help="train an agent in a target task, starting from a source")
+    _add_strategy_flags(parser)
+    _add_task_flags(parser)
+    _add_training_flags(parser)
+    parser.set_defaults(run=verbs.transfer)
+
+
+def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("plan", help="show what a transfer would do to each tensor, without training")
+    _add_strategy_flags(parser)
+    _add_task_flags(parser)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the target agent (default: 0)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: auto)")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.set_defaults(run=verbs.plan)
+
+
+def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("extract", help="save an agent's encoder with its contract as an artifact")
+    parser.add_argument("source", help=_SOURCE_HELP)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the artifact")
+    parser.add_argument("--which", default="best", help=_WHICH_HELP)
+    parser.set_defaults(run=verbs.extract)
+
+
+def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("inspect", help="show the layers, spaces, statistics and origin of a source")
+    parser.add_argument("source", help=_SOURCE_HELP)
+    parser.add_argument("--which", default="best", help=_WHICH_HELP)
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.set_defaults(run=verbs.inspect)
+
+
+def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("evaluate", help="compare the arms found in a folder, and write a report")
+    parser.add_argument("folder", type=Path, help="folder that holds runs, such as logs")
+    _add_comparison_flags(parser)
+    parser.set_defaults(run=verbs.evaluate)
+
+
+def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("study", help="run a study of many arms and seeds from one file, and report it")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    run = actions.add_parser("run", help="run what is missing, then report")
+    run.add_argument("file", type=Path, metavar="FILE", help="YAML file of the study")
+    run.add_argument("--jobs", type=int, default=1, help="runs at once, one process each (default: 1)")
+    run.add_argument("-f", "--folder", type=Path, help="folder of the study (default: studies/<name of the file>)")
+    run.set_defaults(run=verbs.study_run)
+    status = actions.add_parser("status", help="show how far a study is")
+    status.add_argument("folder", type=Path, metavar="DIR", help="folder of the study")
+    status.set_defaults(run=verbs.study_status)
+    report = actions.add_parser("report", help="write the report of a study again")
+    report.add_argument("folder", type=Path, metavar="DIR", help="folder of the study")
+    report.set_defaults(run=verbs.study_report)
+
+
+def _add_comparison_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metric", default="auc", help=f"primary metric: {_METRICS}")
+    parser.add_argument("--threshold", type=float, help="return for time to threshold (default: the environment's own)")
+    parser.add_argument("-o", "--output", type=Path, help="where the report goes (default: into the folder)")
+
+
+def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("source and strategy")
+    group.add_argument("--from", dest="source", metavar="SOURCE", help=_SOURCE_HELP)
+    group.add_argument("--which", default="best", help=_WHICH_HELP)
+    group.add_argument(
+        "--strategy", default="finetune", help="scratch, full, finetune, frozen, ... (default: finetune)"
+    )
+    group.add_argument(
+        "--strategy-kwargs",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="settings of the strategy, such as lr_scale:0.3, layers:2, or of:frozen for shuffled",
+    )
+
+
+def _add_task_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("task and agent")
+    group.add_argument("--algo", default="ppo", help="ppo, dqn or sac (default: ppo)")
+    group.add_argument("--env", default="CartPole-v1", help="environment id (default: CartPole-v1)")
+    group.add_argument(
+        "--env-kwargs", nargs="+", action=StorePairs, metavar="KEY:VALUE", help="arguments of the environment"
+    )
+    group.add_argument("--gym-packages", nargs="+", default=[], help="packages to import that register environments")
+    group.add_argument(
+        "-params",
+        "--hyperparams",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="settings that replace those of the file, such as learning_rate:0.01",
+    )
+    group.add_argument(
+        "-conf", "--conf-file", type=Path, metavar="FILE", help="hyperparameter file, in RL Zoo's format (YAML)"
+    )
+
+
+def _add_training_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("-n", "--n-timesteps", type=int, default=-1, help="budget in env_steps (default: from the file)")
+    group.add_argument("--seed", type=int, default=-1, help="seed of everything random (default: a random one)")
+    group.add_argument(
+        "--eval-freq", type=int, help="env_steps between evaluations (default: 1/20 of the budget; negative: end only)"
+    )
+    group.add_argument("--eval-episodes", type=int, default=10, help="episodes of each evaluation (default: 10)")
+    group.add_argument("--n-eval-envs", type=int, help="environments stepped at once in evaluations (default: 10)")
+    group.add_argument(
+        "--eval-env-kwargs",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="arguments of the evaluation environment, instead of --env-kwargs",
+    )
+    group.add_argument("--threshold", type=float, help="return for time to threshold (default: the environment's own)")
+    group.add_argument("--save-freq", type=int, default=-1, help="env_steps between checkpoints (default: none)")
+    group.add_argument("--save-replay-buffer", action="store_true", help="save the replay buffer too")
+    group.add_argument("-f", "--log-folder", type=Path, default=Path("logs"), help="where runs go (default: logs)")
+    group.add_argument("-tb", "--tensorboard-log", help="folder for TensorBoard (default: in the run folder)")
+    group.add_argument("-uuid", "--uuid", action="store_true", help="add a unique id to the name of the run folder")
+    group.add_argument("--vec-env", choices=["dummy", "subproc"], default="dummy", help="kind of VecEnv")
+    group.add_argument("--device", default="auto", help="cpu, cuda, ... (default: auto)")
+    group.add_argument("--num-threads", type=int, default=1, help="threads of torch (default: 1; -1: torch's default)")
+    group.add_argument("--log-interval", type=int, default=-1, help="updates between log lines (-2: no logging)")
+    group.add_argument("--verbose", type=int, default=1, help="0: silent, 1: evaluations, 2: SB3's tables too")
+    group.add_argument("-P", "--progress", action="store_true", help="progress bar (off when not on a terminal)")
+    group.add_argument(
+        "--truncate-last-trajectory",
+        metavar="BOOL",
+        help="accepted for RL Zoo's scripts: replay buffers are not loaded, so that there is nothing to truncate",
+    )

@@ -1,0 +1,207 @@
+"""What each verb does: arguments in, library calls, lines out. Imports that cost torch wait until they are needed."""
+
+import argparse
+import contextlib
+import json
+import secrets
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study
+from rltransfer.errors import ConfigError, RLTransferError, unknown
+from rltransfer.hyperparams import resolve
+from rltransfer.strategies import Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
+from rltransfer.study import run_study
+from rltransfer.study import status as states
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    """Trains an agent in a source task."""
+    strategy: Strategy = (Full(),) if arguments.trained_agent else (Scratch(),)
+    config = _run_config(
+        arguments, role="source", arm="pretrain", strategy=strategy, source=arguments.trained_agent, which="best"
+    )
+    _train(arguments, config)
+
+
+def transfer(arguments: argparse.Namespace) -> None:
+    """Trains an agent in a target task, starting from a source."""
+    strategy = _strategy(arguments)
+    config = _run_config(
+        arguments,
+        role="target",
+        arm=strategy_label(strategy),
+        strategy=strategy,
+        source=arguments.source,
+        which=arguments.which,
+    )
+    _train(arguments, config)
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Shows what a transfer would do, without training."""
+    strategy = _strategy(arguments)
+    config = RunConfig(
+        role="target",
+        arm=strategy_label(strategy),
+        strategy=strategy,
+        source=arguments.source,
+        which=arguments.which,
+        n_timesteps=1,
+        seed=arguments.seed,
+        device=arguments.device,
+        **_task_settings(arguments),
+    )
+    from rltransfer.training.run import prepare
+
+    with prepare(config, monitor_folder=None) as prepared:
+        print(json.dumps(prepared.plan.to_json(), indent=2) if arguments.json else prepared.plan)
+
+
+def extract(arguments: argparse.Namespace) -> None:
+    """Saves the encoder of an agent as an artifact."""
+    from rltransfer.artifact import load_encoder
+    from rltransfer.cli.describe import describe_encoder
+
+    encoder = load_encoder(arguments.source, arguments.which)
+    folder = encoder.save(arguments.output)
+    print(describe_encoder(encoder))
+    print(f"\nsaved to {folder}")
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """Shows what a source holds."""
+    from rltransfer.artifact import load_encoder
+    from rltransfer.cli.describe import describe_encoder, encoder_facts
+
+    encoder = load_encoder(arguments.source, arguments.which)
+    print(json.dumps(encoder_facts(encoder), indent=2) if arguments.json else describe_encoder(encoder))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Compares the arms found in a folder."""
+    _report(arguments.folder, arguments.output or arguments.folder, arguments.metric, arguments.threshold)
+
+
+def study_run(arguments: argparse.Namespace) -> None:
+    """Runs what is missing of a study, and reports it."""
+    if arguments.jobs < 1:
+        raise ConfigError(f"--jobs: expected at least 1, found {arguments.jobs}.")
+    from rltransfer.report.terminal import print_comparison
+
+    folder = arguments.folder or Path("studies") / arguments.file.stem
+    comparison = run_study(arguments.file, folder, jobs=arguments.jobs)
+    print_comparison(comparison)
+    _say_where(folder)
+
+
+def study_status(arguments: argparse.Namespace) -> None:
+    """Shows how far a study is."""
+    found = states.study_status(arguments.folder)
+    for state in found:
+        if state.state == "failed":
+            print(f"{state.job.name}: failed: {state.detail}")
+    print(", ".join(f"{count} {name}" for name, count in states.count_states(found).items()))
+
+
+def study_report(arguments: argparse.Namespace) -> None:
+    """Writes the report of a study again."""
+    path = states.study_file(arguments.folder)
+    _report(arguments.folder, arguments.folder, read_study(path).metric, threshold=None)
+
+
+def _report(root: Path, output: Path, metric: str, threshold: float | None) -> None:
+    from rltransfer.comparison import compare
+    from rltransfer.report import write_report
+    from rltransfer.report.terminal import print_comparison
+
+    comparison = compare(root, metric=metric, threshold=threshold)
+    write_report(comparison, output)
+    print_comparison(comparison)
+    _say_where(output)
+
+
+def _say_where(folder: Path) -> None:
+    print(f"report: {folder / 'report' / 'report.md'}")
+    print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}")
+
+
+def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
+    from rltransfer.training import train_run
+    from rltransfer.training.folder import claim_numbered, release
+
+    folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
+    print(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
+    try:
+        train_run(config, folder)
+    except RLTransferError:
+        # Nothing was trained: leave no trace of the try.
+        shutil.rmtree(folder)
+        for parent in (folder.parent, folder.parent.parent):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+    release(folder)
+
+
+def _run_config(
+    arguments: argparse.Namespace, *, role: Any, arm: str, strategy: Strategy, source: str | None, which: str
+) -> RunConfig:
+    task_settings = _task_settings(arguments)
+    n_timesteps = arguments.n_timesteps if arguments.n_timesteps > 0 else task_settings["hyperparams"].n_timesteps
+    if n_timesteps is None:
+        raise ConfigError(f"-n: give a budget, there is no default one for {arguments.env}.")
+    if arguments.eval_episodes < 1 or (arguments.n_eval_envs or 1) < 1 or arguments.eval_freq == 0:
+        raise ConfigError("--eval-episodes and --n-eval-envs: at least 1; --eval-freq: not 0.")
+    return RunConfig(
+        role=role,
+        arm=arm,
+        strategy=strategy,
+        source=source,
+        which=which,
+        seed=arguments.seed if arguments.seed >= 0 else secrets.randbelow(2**31),
+        n_timesteps=n_timesteps,
+        evaluation=Evaluation(
+            eval_freq=arguments.eval_freq,
+            episodes=arguments.eval_episodes,
+            n_envs=arguments.n_eval_envs,
+            env_kwargs=arguments.eval_env_kwargs,
+        ),
+        threshold=arguments.threshold,
+        save_freq=arguments.save_freq,
+        save_replay_buffer=arguments.save_replay_buffer,
+        device=arguments.device,
+        num_threads=arguments.num_threads,
+        vec_env=arguments.vec_env,
+        log_interval=arguments.log_interval,
+        tensorboard_log=arguments.tensorboard_log,
+        verbose=arguments.verbose,
+        progress=arguments.progress and sys.stderr.isatty(),
+        command=shlex.join(sys.argv),
+        **task_settings,
+    )
+
+
+def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the settings of algorithm, task and hyperparameters, after making sure that the task can be made."""
+    if arguments.algo not in get_args(Algorithm):
+        raise unknown("algorithm", arguments.algo, get_args(Algorithm))
+    task = Task(env=arguments.env, kwargs=arguments.env_kwargs or {})
+    hyperparams = resolve(
+        arguments.algo, arguments.env, conf_file=arguments.conf_file, overrides=arguments.hyperparams or {}
+    )
+    from rltransfer import tasks
+
+    tasks.import_packages(arguments.gym_packages)
+    tasks.check_task(task)
+    return {"algo": arguments.algo, "task": task, "task_name": task.file_name, "hyperparams": hyperparams}
+
+
+def _strategy(arguments: argparse.Namespace) -> Strategy:
+    strategy = parse_strategy({"kind": arguments.strategy, **(arguments.strategy_kwargs or {})})
+    if needs_source(strategy) and arguments.source is None:
+        raise ConfigError(f"Strategy {arguments.strategy!r} needs a source: --from RUN_FOLDER, ARTIFACT or ZIP.")
+    return strategy

@@ -1,0 +1,222 @@
+"""What a run and a study are: frozen, validated models, read from YAML where a person writes them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from rltransfer import yaml_file
+from rltransfer.errors import ConfigError, did_you_mean
+from rltransfer.hyperparams import Hyperparameters
+from rltransfer.records import TaskFacts
+from rltransfer.strategies import Scratch, Strategy, dump_strategy, parse_strategy
+
+Algorithm = Literal["ppo", "dqn", "sac"]
+Metric = Literal["auc", "success_auc", "final"]
+StrategySetting = Annotated[
+    Strategy,
+    BeforeValidator(parse_strategy),
+    PlainSerializer(lambda value: list(dump_strategy(value)), when_used="json"),
+]
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Task(_Model):
+    """An environment id with its arguments."""
+
+    env: str = Field(min_length=1)
+    kwargs: dict[str, Any] = {}
+
+    @property
+    def file_name(self) -> str:
+        """RL Zoo's name for the environment in folders: module prefix dropped, ``/`` becomes ``-``.
+
+        >>> Task(env="rltransfer_envs:rltransfer/CartPole-v0").file_name
+        'rltransfer-CartPole-v0'
+        """
+        return self.env.rpartition(":")[2].replace("/", "-")
+
+    def facts(self, hyperparams: Hyperparameters) -> TaskFacts:
+        """Returns what makes this task the same as another one, wrappers included."""
+        wrappers = [item if isinstance(item, str) else next(iter(item)) for item in hyperparams.env_wrapper]
+        return TaskFacts(env=self.env, kwargs=self.kwargs, wrappers=tuple(wrappers))
+
+
+class Evaluation(_Model):
+    """How the evaluation curve is made; the same in all arms.
+
+    ``eval_freq`` None stands for a twentieth of the budget, a negative one for the end only; ``n_envs`` None for as
+    many as ``episodes``, at most 10; ``env_kwargs`` None for the task's own.
+    """
+
+    eval_freq: int | None = None
+    episodes: PositiveInt = 10
+    n_envs: PositiveInt | None = None
+    env_kwargs: dict[str, Any] | None = None
+
+    def frequency(self, n_timesteps: int) -> int:
+        """Returns how many env_steps lie between two evaluations in a run of ``n_timesteps``."""
+        if self.eval_freq is None:
+            return max(1, n_timesteps // 20)
+        return self.eval_freq if self.eval_freq > 0 else n_timesteps
+
+    @property
+    def parallel(self) -> int:
+        """How many environments are stepped at once."""
+        return self.n_envs or min(self.episodes, 10)
+
+
+class RunConfig(_Model):
+    """One agent, one seed: everything that decides what the run computes, and how it is carried out.
+
+    ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``.
+    """
+
+    role: Literal["source", "target"]
+    algo: Algorithm
+    task: Task
+    seed: NonNegativeInt
+    n_timesteps: PositiveInt
+    hyperparams: Hyperparameters
+    evaluation: Evaluation = Evaluation()
+    strategy: StrategySetting = (Scratch(),)
+    source: str | None = None
+    which: str = "best"
+    task_name: str
+    arm: str
+    threshold: float | None = None
+    save_freq: int = -1
+    save_replay_buffer: bool = False
+    device: str = "auto"
+    num_threads: int = 1
+    vec_env: Literal["dummy", "subproc"] = "dummy"
+    log_interval: int = -1
+    tensorboard_log: str | None = None
+    verbose: int = 1
+    progress: bool = False
+    command: str = ""
+
+    def outcome_settings(self) -> dict[str, Any]:
+        """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
+        how = {"num_threads", "log_interval", "tensorboard_log", "verbose", "progress", "command", "save_freq"}
+        return self.model_dump(mode="json", exclude=how | {"save_replay_buffer"})
+
+
+class StudySource(_Model):
+    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or an agent on disk."""
+
+    env: str | None = None
+    kwargs: dict[str, Any] = {}
+    n_timesteps: PositiveInt | None = None
+    hyperparams: dict[str, Any] = {}
+    path: str | None = None
+    which: str = "best"
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "StudySource":
+        if (self.env is None) == (self.path is None):
+            raise ValueError("give either 'env' (agents are pretrained) or 'path' (an agent on disk)")
+        if self.path is not None and (self.kwargs or self.hyperparams or self.n_timesteps):
+            raise ValueError("an agent on disk ('path') is not trained: no kwargs, hyperparams or n_timesteps")
+        return self
+
+
+class StudyTask(_Model):
+    """A target task of a study with its budget; ``threshold`` is for time to threshold."""
+
+    env: str = Field(min_length=1)
+    kwargs: dict[str, Any] = {}
+    n_timesteps: PositiveInt | None = None
+    threshold: float | None = None
+    hyperparams: dict[str, Any] = {}
+
+
+def _as_seeds(value: Any) -> Any:
+    return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class StudyConfig(_Model):
+    """Tasks x arms x seeds, and the metric that was chosen before the runs."""
+
+    algo: Algorithm
+    metric: Metric = "auc"
+    seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_as_seeds), Field(min_length=1)]
+    source: StudySource
+    tasks: dict[str, StudyTask] = Field(min_length=1)
+    arms: dict[str, StrategySetting] = Field(min_length=1)
+    evaluation: Evaluation = Evaluation()
+    hyperparams: dict[str, Any] = {}
+    device: str = "cpu"
+
+    @field_validator("tasks", "arms")
+    @classmethod
+    def _names_are_folders(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not _FOLDER_NAME.fullmatch(name) or name in ("source", "aggregate", "report"):
+                raise ValueError(f"{name!r} cannot be used as a name: letters, digits and _ . = , + - only")
+        return value
+
+    @field_validator("arms")
+    @classmethod
+    def _scratch_is_there(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
+        if "scratch" not in value or value["scratch"][0].kind != "scratch":
+            raise ValueError("an arm 'scratch' with the strategy 'scratch' is needed as the baseline")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a seed is listed twice")
+        return value
+
+
+def read_study(path: Path) -> StudyConfig:
+    """Returns the study that a YAML file describes.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong; the message names file and key.
+    """
+    content = yaml_file.read(path)
+    arms = content.get("arms")
+    if isinstance(arms, Mapping):
+        content["arms"] = {name: parse_strategy(arm, where=f"{path}: arms.{name}") for name, arm in arms.items()}
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_describe(error, StudyConfig)}") from None
+
+
+def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(item) for item in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(model, problem["loc"][:-1])
+        return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"key {where!r} is missing."
+    return f"key {where!r}: {message}, found {problem['input']!r}."
+
+
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    nested: Mapping[str, type[BaseModel]] = {"source": StudySource, "tasks": StudyTask, "evaluation": Evaluation}
+    inner = nested.get(str(location[0]), model) if location else model
+    return list(inner.model_fields)

@@ -1,0 +1,99 @@
+"""Turns a study into the list of its runs, source runs first, each with its folder; nothing is run here."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rltransfer.config import RunConfig, StudyConfig, StudyTask, Task
+from rltransfer.errors import ConfigError
+from rltransfer.hyperparams import Hyperparameters, resolve
+from rltransfer.strategies import Strategy
+
+SOURCE_TASK = "source"
+SOURCE_ARM = "pretrain"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of a study: its folder, its settings, and the folder of the source run that it waits for."""
+
+    folder: Path
+    config: RunConfig
+    after: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's path within the study, as people read it."""
+        return f"{self.config.task_name}/{self.config.arm}/seed_{self.config.seed}"
+
+
+def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
+    """Returns every run of a study in the order of their start: source runs, then seed by seed all tasks and arms.
+
+    Target seed i takes the agent of source seed i.
+
+    Raises:
+        ConfigError: A budget is stated nowhere.
+    """
+    sources = {seed: _source_job(study, folder, seed) for seed in study.seeds} if study.source.env else {}
+    targets = [
+        _target_job(study, folder, name=name, arm=arm, seed=seed, source=sources.get(seed))
+        for seed in study.seeds
+        for name in study.tasks
+        for arm in study.arms
+    ]
+    return [*sources.values(), *targets]
+
+
+def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
+    source = study.source
+    task = StudyTask(
+        env=str(source.env), kwargs=source.kwargs, n_timesteps=source.n_timesteps, hyperparams=source.hyperparams
+    )
+    settings = _common(study, task, SOURCE_TASK, seed)
+    return Job(
+        folder=_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed),
+        config=RunConfig(role="source", task_name=SOURCE_TASK, arm=SOURCE_ARM, **settings),
+    )
+
+
+def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: int, source: Job | None) -> Job:
+    strategy: Strategy = study.arms[arm]
+    reads_source = strategy[0].kind != "scratch"
+    path = str(source.folder) if source else study.source.path
+    config = RunConfig(
+        role="target",
+        task_name=name,
+        arm=arm,
+        strategy=strategy,
+        source=path if reads_source else None,
+        which=study.source.which,
+        **_common(study, study.tasks[name], name, seed),
+    )
+    return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and reads_source else None)
+
+
+def _common(study: StudyConfig, task: StudyTask, name: str, seed: int) -> dict[str, Any]:
+    hyperparams = resolve(study.algo, task.env, overrides={**study.hyperparams, **task.hyperparams})
+    return {
+        "algo": study.algo,
+        "task": Task(env=task.env, kwargs=task.kwargs),
+        "seed": seed,
+        "n_timesteps": _budget(task, hyperparams, name),
+        "hyperparams": hyperparams,
+        "evaluation": study.evaluation,
+        "threshold": task.threshold,
+        "device": study.device,
+        "verbose": 0,
+    }
+
+
+def _budget(task: StudyTask, hyperparams: Hyperparameters, name: str) -> int:
+    budget = task.n_timesteps or hyperparams.n_timesteps
+    if budget is None:
+        raise ConfigError(f"{name}: key 'n_timesteps' is missing, and there is no default for {task.env}.")
+    return budget
+
+
+def _run_folder(folder: Path, task: str, arm: str, seed: int) -> Path:
+    return folder / task / arm / f"seed_{seed}"

@@ -1,0 +1,176 @@
+"""Builds seeded, monitored vector environments from a task."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.error import Error as GymnasiumError
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecEnv,
+    VecFrameStack,
+    VecNormalize,
+    VecTransposeImage,
+)
+
+from rltransfer.config import Task
+from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
+from rltransfer.hyperparams import Hyperparameters
+
+VecEnvKind = Literal["dummy", "subproc"]
+
+
+def check_task(task: Task) -> None:
+    """Makes one environment of a task and closes it, so that a mistake shows before anything is written.
+
+    Raises:
+        UnknownNameError: The environment or one of its arguments does not exist.
+        MissingExtraError: The environment needs a package that is not installed.
+        ConfigError: An argument has a value that the environment refuses.
+    """
+    spec = _spec(task.env)
+    _refuse_unknown_arguments(task, spec)
+    try:
+        gym.make(task.env, **task.kwargs).close()
+    except RLTransferError:
+        raise
+    except (ImportError, gym.error.DependencyNotInstalled) as error:
+        raise MissingExtraError(f"{task.env} needs a package that is not installed: {error}") from None
+    except Exception as error:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in task.kwargs.items()) or "no arguments"
+        raise ConfigError(f"{task.env} cannot be made with {arguments}: {error}") from error
+
+
+def make_train_env(
+    task: Task, hyperparams: Hyperparameters, *, seed: int, monitor_folder: Path | None, vec_env: VecEnvKind
+) -> VecEnv:
+    """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder."""
+    env = make_vec_env(
+        task.env,
+        n_envs=hyperparams.n_envs,
+        seed=seed,
+        env_kwargs=task.kwargs,
+        monitor_dir=None if monitor_folder is None else str(monitor_folder),
+        wrapper_class=_wrapper(hyperparams.env_wrapper),
+        vec_env_cls=SubprocVecEnv if vec_env == "subproc" else DummyVecEnv,
+    )
+    return _wrap(env, hyperparams, training=True)
+
+
+def make_eval_env(task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int) -> VecEnv:
+    """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw."""
+    env = make_vec_env(
+        task.env,
+        n_envs=n_envs,
+        seed=seed,
+        env_kwargs=task.kwargs,
+        wrapper_class=_wrapper(hyperparams.env_wrapper),
+    )
+    return _wrap(env, hyperparams, training=False)
+
+
+def reward_threshold(task: Task) -> float | None:
+    """Returns the return at which the environment's registration calls it solved, where it has one."""
+    return _spec(task.env).reward_threshold
+
+
+def evaluates_deterministically(env_id: str) -> bool:
+    """Says whether evaluation uses the policy's mode: RL Zoo's rule, all but MiniGrid and Atari."""
+    return not any(word in env_id for word in ("MiniGrid", "ALE/", "NoFrameskip"))
+
+
+def import_packages(packages: Sequence[str]) -> None:
+    """Imports packages that register environments.
+
+    Raises:
+        UnknownNameError: There is no such package.
+    """
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise UnknownNameError(f"Package {package!r} of --gym-packages cannot be imported: {error}.") from None
+
+
+def _spec(env_id: str) -> EnvSpec:
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UnknownNameError(f"The module of environment {env_id!r} cannot be imported: {error}.") from None
+    try:
+        return gym.spec(name)
+    except GymnasiumError:
+        known = [f"{module}:{key}" if module else key for key in gym.registry]
+        hint = did_you_mean(env_id, known) or _hint_for_prefix(env_id)
+        raise UnknownNameError(f"Unknown environment {env_id!r}.{hint}") from None
+
+
+def _hint_for_prefix(env_id: str) -> str:
+    if env_id.startswith("rltransfer/"):
+        return f" Environments of rltransfer are named with their module: 'rltransfer_envs:{env_id}'."
+    return " Import the package that registers it with --gym-packages, or name it as 'module:Name-v0'."
+
+
+def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
+    try:
+        creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+    except ImportError as error:
+        raise MissingExtraError(f"{task.env} needs a package that is not installed: {error}") from None
+    parameters = inspect.signature(creator).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [name for name in parameters if name not in ("self", "render_mode")]
+    for name in task.kwargs:
+        if name not in parameters:
+            there = f"Known: {', '.join(known)}." if known else "It has none."
+            raise UnknownNameError(f"{task.env} has no argument {name!r}.{did_you_mean(name, known)} {there}")
+
+
+def _wrapper(env_wrapper: Sequence[str | Mapping[str, Any]]) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] | None:
+    if not env_wrapper:
+        return None
+    wrappers = [
+        (_load_class(name), dict(kwargs or {}))
+        for item in env_wrapper
+        for name, kwargs in ({item: {}} if isinstance(item, str) else item).items()
+    ]
+
+    def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        for wrapper, kwargs in wrappers:
+            env = wrapper(env, **kwargs)
+        return env
+
+    return wrap
+
+
+def _load_class(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"env_wrapper {name!r} cannot be imported: {error}.") from None
+
+
+def _wrap(env: VecEnv, hyperparams: Hyperparameters, *, training: bool) -> VecEnv:
+    settings = hyperparams.normalize
+    if settings:
+        arguments = {"gamma": hyperparams.agent.get("gamma", 0.99)}
+        arguments |= dict(settings) if isinstance(settings, Mapping) else {}
+        if not training:
+            arguments["norm_reward"] = False
+        env = VecNormalize(env, training=training, **arguments)
+    if hyperparams.frame_stack:
+        env = VecFrameStack(env, hyperparams.frame_stack)
+    space = env.observation_space
+    if is_image_space(space) and not is_image_space_channels_first(space):  # type: ignore[arg-type]
+        env = VecTransposeImage(env)
+    return env

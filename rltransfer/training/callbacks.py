@@ -1,0 +1,142 @@
+"""What happens during a run beside SB3's training: evaluations, checkpoints, lines on the terminal."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER
+from rltransfer.records import Curve, Episodes, write_curve
+from rltransfer.training.evaluation import evaluate_agent
+from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """An agent's weights and observation statistics at one moment."""
+
+    weights: dict[str, torch.Tensor]
+    statistics: Any
+
+    @classmethod
+    def of(cls, agent: BaseAlgorithm) -> "Snapshot":
+        """Returns a copy of what the agent has now."""
+        normaliser = agent.get_vec_normalize_env()
+        return cls(
+            weights={name: tensor.detach().clone() for name, tensor in agent.policy.state_dict().items()},
+            statistics=None if normaliser is None else copy.deepcopy(normaliser.obs_rms),
+        )
+
+    def put_into(self, agent: BaseAlgorithm) -> None:
+        """Gives the agent these weights and statistics."""
+        agent.policy.load_state_dict(self.weights)
+        normaliser = agent.get_vec_normalize_env()
+        if normaliser is not None:
+            normaliser.obs_rms = copy.deepcopy(self.statistics)
+
+
+class CurveCallback(BaseCallback):
+    """Evaluates at step 0, whenever ``eval_freq`` env_steps have passed, and at the end; keeps the best agent.
+
+    SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
+    uses the same seed, so that a point of the curve depends only on weights and statistics. Step 0 never becomes the
+    best agent.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        env: VecEnv,
+        *,
+        eval_freq: int,
+        episodes: int,
+        seed: int,
+        deterministic: bool,
+        report: Callable[[int, Episodes], None],
+    ) -> None:
+        super().__init__()
+        self.best: Snapshot | None = None
+        self._folder = folder
+        self._env = env
+        self._eval_freq = eval_freq
+        self._episodes = episodes
+        self._seed = seed
+        self._deterministic = deterministic
+        self._report = report
+        self._points: list[tuple[int, Episodes]] = []
+        self._best = -np.inf
+
+    def _on_training_start(self) -> None:
+        self._evaluate()
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps // self._eval_freq > self._points[-1][0] // self._eval_freq:
+            self._evaluate()
+        return True
+
+    def _on_training_end(self) -> None:
+        if self._points[-1][0] != self.num_timesteps:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        episodes = evaluate_agent(
+            self.model, self._env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
+        )
+        self._points.append((self.num_timesteps, episodes))
+        write_curve(self._folder, _curve(self._points))
+        self._log(episodes)
+        if self.num_timesteps > 0 and episodes.mean_return > self._best:
+            self._best = episodes.mean_return
+            self._keep_best()
+        self._report(self.num_timesteps, episodes)
+
+    def _keep_best(self) -> None:
+        save_normaliser(self.model.get_vec_normalize_env(), self._folder / BEST_NORMALISER)
+        save_agent(self.model, self._folder / BEST_AGENT)
+        self.best = Snapshot.of(self.model)
+
+    def _log(self, episodes: Episodes) -> None:
+        self.logger.record("eval/mean_reward", episodes.mean_return)
+        self.logger.record("eval/mean_ep_length", float(np.mean(episodes.episode_lengths)))
+        if episodes.successes is not None:
+            self.logger.record("eval/success_rate", float(np.mean(episodes.successes)))
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(self.num_timesteps)
+
+
+class CheckpointCallback(BaseCallback):
+    """Saves ``rl_model_<n>_steps.zip`` with its statistics whenever ``save_freq`` env_steps have passed, atomically."""
+
+    def __init__(self, folder: Path, save_freq: int, *, replay_buffer: bool) -> None:
+        super().__init__()
+        self._folder = folder
+        self._save_freq = save_freq
+        self._replay_buffer = replay_buffer
+        self._last = 0
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps // self._save_freq > self._last // self._save_freq:
+            self._last = self.num_timesteps
+            steps = f"{self.num_timesteps}_steps"
+            save_normaliser(self.model.get_vec_normalize_env(), self._folder / f"rl_model_vecnormalize_{steps}.pkl")
+            save_agent(self.model, self._folder / f"rl_model_{steps}.zip")
+            if self._replay_buffer:
+                save_replay_buffer(self.model, self._folder / f"rl_model_replay_buffer_{steps}.pkl")
+        return True
+
+
+def _curve(points: list[tuple[int, Episodes]]) -> Curve:
+    successes = [episodes.successes for _, episodes in points]
+    return Curve(
+        env_steps=np.array([step for step, _ in points]),
+        episode_returns=np.array([episodes.episode_returns for _, episodes in points]),
+        episode_lengths=np.array([episodes.episode_lengths for _, episodes in points]),
+        successes=None if None in successes else np.array(successes, dtype=bool),
+    )

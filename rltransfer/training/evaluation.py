@@ -1,0 +1,106 @@
+"""Evaluates policies so that a score depends only on weights, statistics and seeds."""
+
+import copy
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+
+from rltransfer.records import Episodes
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+
+class _Policy(Protocol):
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]: ...
+
+
+class UniformPolicy:
+    """Acts uniformly at random: the score that every other one is compared with."""
+
+    def __init__(self, env: VecEnv, seed: int) -> None:
+        self._spaces = [copy.deepcopy(env.action_space) for _ in range(env.num_envs)]
+        for index, space in enumerate(self._spaces):
+            space.seed(seed + index)
+
+    def predict(self, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
+        """Returns one random action for each environment."""
+        return np.stack([np.asarray(space.sample()) for space in self._spaces]), None
+
+
+class _EpsilonGreedy:
+    """Acts as DQN does at the end of its exploration schedule; at step 0 its own rate is 1, a uniform policy."""
+
+    def __init__(self, agent: Any, env: VecEnv, seed: int) -> None:
+        self._agent = agent
+        self._uniform = UniformPolicy(env, seed)
+        self._rng = np.random.default_rng(seed)
+
+    def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
+        """Returns one action for each environment, a random one with the final exploration rate."""
+        greedy, _state = self._agent.policy.predict(observation, deterministic=True)
+        random, _state = self._uniform.predict()
+        explores = self._rng.random(len(greedy)) < self._agent.exploration_final_eps
+        return np.where(explores, random, greedy), None
+
+
+def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, deterministic: bool) -> Episodes:
+    """Returns the episodes of a policy on freshly seeded environments.
+
+    Torch's generator, which SB3 samples actions from, is put back afterwards: an evaluation does not change the run.
+
+    Args:
+        policy: An SB3 agent, or anything with its ``predict``.
+        env: Environments made by ``tasks.make_eval_env``.
+        episodes: How many episodes to play.
+        seed: From which the environments and the sampled actions are seeded.
+        deterministic: Whether the policy's mode is taken, or an action is sampled.
+    """
+    successes: list[bool] = []
+
+    def note_success(local: dict[str, Any], _: dict[str, Any]) -> None:
+        if local["done"] and "is_success" in local["info"]:
+            successes.append(bool(local["info"]["is_success"]))
+
+    env.seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        returns, lengths = evaluate_policy(
+            policy,  # type: ignore[arg-type]
+            env,
+            n_eval_episodes=episodes,
+            deterministic=deterministic,
+            return_episode_rewards=True,
+            callback=note_success,
+        )
+    return Episodes(
+        episode_returns=tuple(float(value) for value in np.asarray(returns)),
+        episode_lengths=tuple(int(value) for value in np.asarray(lengths)),
+        successes=tuple(successes) if len(successes) == episodes else None,
+        deterministic=deterministic,
+        seed=seed,
+    )
+
+
+def evaluate_agent(agent: "BaseAlgorithm", env: VecEnv, *, episodes: int, seed: int, deterministic: bool) -> Episodes:
+    """Returns the episodes of an agent under the observation statistics that it has now (see ``evaluate``)."""
+    training_env = agent.get_env()
+    if training_env is not None and agent.get_vec_normalize_env() is not None:
+        sync_envs_normalization(training_env, env)
+    samples_by_epsilon = not deterministic and hasattr(agent, "exploration_final_eps")
+    policy: Any = _EpsilonGreedy(agent, env, seed) if samples_by_epsilon else agent
+    return evaluate(policy, env, episodes=episodes, seed=seed, deterministic=deterministic)
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """Returns a seed for one purpose of a run, far from those that the run's environments count up from.
+
+    >>> derived_seed(0, "curve") == derived_seed(0, "curve"), derived_seed(0, "curve") == derived_seed(0, "final")
+    (True, False)
+    """
+    return int(np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1)[0] >> 1)

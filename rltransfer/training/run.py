@@ -1,0 +1,257 @@
+"""Trains and evaluates one agent for one seed, and writes the run folder."""
+
+import contextlib
+import dataclasses
+import datetime
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecEnv
+
+from rltransfer import files, tasks
+from rltransfer.artifact import Encoder, load_encoder
+from rltransfer.artifact.sources import LAST_NORMALISER
+from rltransfer.config import RunConfig, Task
+from rltransfer.hyperparams.build import build_agent_kwargs
+from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
+from rltransfer.strategies import dump_strategy, needs_source, strategy_label
+from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, Snapshot
+from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
+from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
+from rltransfer.transfer import Plan, Transfer, apply_plan, plan_transfer
+
+_AGENTS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
+_SCORING_EPISODES = 20
+_PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """An agent that is ready to train, with the environments that it is evaluated on."""
+
+    agent: BaseAlgorithm
+    eval_env: VecEnv
+    encoder: Encoder | None
+    plan: Plan | None
+
+
+def train_run(config: RunConfig, folder: Path) -> RunRecord:
+    """Trains one agent as configured and returns the record of the run.
+
+    Args:
+        config: The run.
+        folder: Its run folder, claimed by the caller.
+
+    Raises:
+        RLTransferError: The source cannot be read, or source and target do not fit; nothing was trained.
+        Exception: Whatever broke the training; the record says ``failed`` with the reason.
+    """
+    started = time.perf_counter()
+    with prepare(config, monitor_folder=folder) as prepared:
+        write_settings(folder, config)
+        record = _first_record(config, prepared)
+        write_record(folder, record)
+        try:
+            facts = _train(config, folder, prepared)
+        except BaseException as error:
+            reason = "".join(traceback.format_exception_only(error)).strip()
+            _finish(folder, status="failed", error=reason, wall_seconds=time.perf_counter() - started)
+            raise
+        return _finish(folder, status="done", wall_seconds=time.perf_counter() - started, **facts)
+
+
+@contextlib.contextmanager
+def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[_Prepared]:
+    """Yields the agent of a run with its plan, nothing applied yet; closes its environments at the end.
+
+    Raises:
+        RLTransferError: The source cannot be read, or source and target do not fit.
+    """
+    torch.set_num_threads(config.num_threads if config.num_threads > 0 else torch.get_num_threads())
+    encoder = _encoder(config)
+    env = tasks.make_train_env(
+        config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
+    )
+    eval_task = config.task
+    if config.evaluation.env_kwargs is not None:
+        eval_task = Task(env=config.task.env, kwargs=config.evaluation.env_kwargs)
+    eval_env = tasks.make_eval_env(eval_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel)
+    try:
+        agent = _build_agent(config, env)
+        plan = plan_transfer(encoder, agent, config.strategy) if _has_plan(config) else None
+        yield _Prepared(agent, eval_env, encoder, plan)
+    finally:
+        env.close()
+        eval_env.close()
+
+
+def _has_plan(config: RunConfig) -> bool:
+    return config.role == "target" or needs_source(config.strategy)
+
+
+def _encoder(config: RunConfig) -> Encoder | None:
+    reads_source = config.strategy[0].kind != "scratch"
+    return load_encoder(config.source, config.which) if config.source is not None and reads_source else None
+
+
+def _build_agent(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
+    settings = build_agent_kwargs(config.hyperparams, env.action_space)
+    return _AGENTS[config.algo](
+        config.hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings
+    )
+
+
+def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, Any]:
+    """Trains the prepared agent; returns the facts that the record gains."""
+    say: Callable[[str], None] = print if config.verbose else _say_nothing
+    agent = prepared.agent
+    transfer = _apply(folder, agent, prepared.plan, say)
+    agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
+    scores = _score_start(config, agent, prepared.eval_env)
+    curve = _curve_callback(config, folder, prepared.eval_env, say)
+    callbacks: list[BaseCallback] = [curve, *(transfer.callbacks if transfer else [])]
+    if config.save_freq > 0:
+        callbacks.append(CheckpointCallback(folder, config.save_freq, replay_buffer=config.save_replay_buffer))
+    _learn(config, agent, callbacks)
+    save_normaliser(agent.get_vec_normalize_env(), folder / config.task.file_name / LAST_NORMALISER)
+    save_agent(agent, folder / f"{config.task.file_name}.zip")
+    if config.save_replay_buffer:
+        save_replay_buffer(agent, folder / "replay_buffer.pkl")
+    checks = transfer.checks() if transfer else ()
+    scores |= _score_end(config, agent, prepared.eval_env, curve.best)
+    _report_end(say, folder, scores, checks)
+    return {"env_steps": agent.num_timesteps, "checks": checks, **scores}
+
+
+def _apply(folder: Path, agent: BaseAlgorithm, plan: Plan | None, say: Callable[[str], None]) -> Transfer | None:
+    if plan is None:
+        return None
+    files.write_json(folder / OWN_FOLDER / PLAN, plan.to_json())
+    totals = plan.totals()
+    say(
+        f"{strategy_label(plan.strategy)}: {totals['moved']:,} of {totals['values']:,} values moved, "
+        f"{totals['frozen']:,} frozen, {totals['trained']:,} trained"
+    )
+    for note in plan.notes:
+        say(f"note: {note}")
+    return apply_plan(plan, agent)
+
+
+def _score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
+    """Scores a uniform policy, and the agent before training with sampled actions: its mode alone is a lottery."""
+    episodes = max(_SCORING_EPISODES, config.evaluation.episodes)
+    seed = derived_seed(config.seed, "start")
+    uniform = UniformPolicy(env, seed)
+    return {
+        "random": evaluate(uniform, env, episodes=episodes, seed=seed, deterministic=False),
+        "initial": evaluate_agent(agent, env, episodes=episodes, seed=seed, deterministic=False),
+    }
+
+
+def _score_end(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snapshot | None) -> dict[str, Episodes]:
+    """Scores the last and the best agent on seeds that did not choose the best one."""
+    settings: dict[str, Any] = {
+        "episodes": max(_SCORING_EPISODES, config.evaluation.episodes),
+        "seed": derived_seed(config.seed, "final"),
+        "deterministic": tasks.evaluates_deterministically(config.task.env),
+    }
+    scores = {"final": evaluate_agent(agent, env, **settings)}
+    if best is not None:
+        last = Snapshot.of(agent)
+        best.put_into(agent)
+        scores["best"] = evaluate_agent(agent, env, **settings)
+        last.put_into(agent)
+    return scores
+
+
+def _curve_callback(config: RunConfig, folder: Path, env: VecEnv, say: Callable[[str], None]) -> CurveCallback:
+    def report(step: int, episodes: Episodes) -> None:
+        say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({len(episodes.episode_returns)} episodes)")
+
+    return CurveCallback(
+        folder,
+        env,
+        eval_freq=config.evaluation.frequency(config.n_timesteps),
+        episodes=config.evaluation.episodes,
+        seed=derived_seed(config.seed, "curve"),
+        deterministic=tasks.evaluates_deterministically(config.task.env),
+        report=report,
+    )
+
+
+def _learn(config: RunConfig, agent: BaseAlgorithm, callbacks: list[BaseCallback]) -> None:
+    settings: dict[str, Any] = {"callback": callbacks, "progress_bar": config.progress}
+    if config.log_interval != -1:
+        settings["log_interval"] = config.log_interval if config.log_interval > 0 else None
+    with warnings.catch_warnings():
+        # tqdm calls its rich bar experimental each time that it is used.
+        warnings.filterwarnings("ignore", message="rich is experimental")
+        agent.learn(config.n_timesteps, **settings)
+
+
+def _tensorboard_folder(config: RunConfig, folder: Path) -> Path:
+    name = f"{config.arm}-seed{config.seed}"
+    if config.tensorboard_log:
+        return Path(config.tensorboard_log) / config.task.file_name / folder.name / name
+    return folder / "tb" / name
+
+
+def _log_formats(config: RunConfig) -> list[str]:
+    return ["tensorboard", "stdout"] if config.verbose > 1 else ["tensorboard"]
+
+
+def _first_record(config: RunConfig, prepared: _Prepared) -> RunRecord:
+    return RunRecord(
+        status="running",
+        role=config.role,
+        task=config.task.facts(config.hyperparams),
+        task_name=config.task_name,
+        algo=config.algo,
+        arm=config.arm,
+        strategy=dump_strategy(config.strategy) if _has_plan(config) else (),
+        seed=config.seed,
+        n_timesteps=config.n_timesteps,
+        hyperparams=config.hyperparams.flat(),
+        evaluation=EvaluationFacts(
+            eval_freq=config.evaluation.frequency(config.n_timesteps),
+            episodes=config.evaluation.episodes,
+            n_envs=config.evaluation.parallel,
+            deterministic=tasks.evaluates_deterministically(config.task.env),
+        ),
+        source=prepared.encoder.source if prepared.encoder else None,
+        reward_threshold=config.threshold if config.threshold is not None else tasks.reward_threshold(config.task),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+        versions={name: version(name) for name in _PACKAGES},
+    )
+
+
+def _finish(folder: Path, **facts: Any) -> RunRecord:
+    record = RunRecord.model_validate(read_record(folder).model_dump() | facts)
+    write_record(folder, record)
+    return record
+
+
+def _report_end(
+    say: Callable[[str], None], folder: Path, scores: dict[str, Episodes], checks: tuple[Check, ...]
+) -> None:
+    final, uniform = scores["final"].mean_return, scores["random"].mean_return
+    say(f"last agent: mean return {final:.2f} on fresh seeds (uniform random policy: {uniform:.2f})")
+    if "best" in scores:
+        say(f"best agent: mean return {scores['best'].mean_return:.2f} on the same seeds")
+    for check in checks:
+        say(f"check {'passed' if check.passed else 'FAILED'}: {check.name} ({check.detail})")
+    say(f"written to {folder}")
+
+
+def _say_nothing(_: str) -> None:
+    """Says nothing."""

@@ -1,0 +1,8 @@
+"""Decides (pure ``plan_transfer``) and applies (the only mutation) what is copied, frozen, slowed, held."""
+
+from rltransfer.transfer.apply import apply_plan
+from rltransfer.transfer.decide import plan_transfer
+from rltransfer.transfer.hold import Transfer, hold_plan
+from rltransfer.transfer.plan import Plan, PlanEntry, read_plan
+
+__all__ = ["Plan", "PlanEntry", "Transfer", "apply_plan", "hold_plan", "plan_transfer", "read_plan"]

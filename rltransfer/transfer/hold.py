@@ -1,0 +1,251 @@
+"""Holds a plan on an agent while it trains: freezing, learning rates per layer, target copies, statistics.
+
+Nothing here reaches an SB3 zip: what is saved stays stock. It is gone after a load or a deep copy, and is held again
+with ``hold_plan`` (FACTS A4).
+"""
+
+import dataclasses
+import hashlib
+import operator
+import types
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+
+from rltransfer.anatomy import agent_tensors, anatomy_of_agent
+from rltransfer.records import Check
+from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.statistics import hold_statistics, observation_statistics
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """A plan that is held on an agent.
+
+    Attributes:
+        plan: The plan.
+        agent: The agent that it is held on.
+        callbacks: What ``agent.learn(callback=...)`` needs; at the end they warn of any self-check that fails.
+    """
+
+    plan: Plan
+    agent: "BaseAlgorithm"
+    callbacks: list[BaseCallback]
+    _applied: tuple[Check, ...]
+    _frozen: Mapping[str, str]
+    _statistics: Mapping[str, np.ndarray]
+
+    def checks(self) -> tuple[Check, ...]:
+        """Returns the self-checks as they stand now: call it after training."""
+        return (
+            *self._applied,
+            self._check_frozen(),
+            self._check_targets(),
+            _check_optimizers(self.plan, self.agent),
+            *self._check_statistics(),
+        )
+
+    def _check_frozen(self) -> Check:
+        now = _fingerprints(self.agent, self._frozen)
+        drifted = [name for name, fingerprint in self._frozen.items() if now[name] != fingerprint]
+        detail = f"{len(self._frozen)} tensors" + (f"; changed: {', '.join(drifted)}" if drifted else "")
+        return Check(name="frozen tensors bit-identical", passed=not drifted, detail=detail)
+
+    def _check_targets(self) -> Check:
+        tensors = agent_tensors(self.agent)
+        held = [entry for entry in self.plan.entries if entry.twin is not None and entry.frozen]
+        differ = [entry.tensor for entry in held if not torch.equal(tensors[entry.tensor], tensors[str(entry.twin)])]
+        detail = f"{len(held)} tensors" + (f"; differ: {', '.join(differ)}" if differ else "")
+        return Check(name="frozen target copies equal their twins", passed=not differ, detail=detail)
+
+    def _check_statistics(self) -> tuple[Check, ...]:
+        if not self._statistics:
+            return ()
+        wrapper = self.agent.get_vec_normalize_env()
+        now = {} if wrapper is None else observation_statistics(wrapper)
+        same = now.keys() == self._statistics.keys() and all(
+            np.array_equal(now[name], then) for name, then in self._statistics.items()
+        )
+        return (Check(name="held observation statistics unchanged", passed=same, detail=f"{len(now)} arrays"),)
+
+
+def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = ()) -> Transfer:
+    """Makes an agent train as planned, without writing any weights; ``apply_plan`` does this by itself.
+
+    Call it alone after ``load`` or a resume. Calling it again replaces what was held before.
+
+    Args:
+        plan: The plan, from ``plan_transfer`` or ``read_plan``.
+        agent: The agent, with its environment.
+        applied: Checks made while the plan was applied.
+
+    Raises:
+        IncompatibleError: The plan holds statistics and the agent has no VecNormalize.
+    """
+    tensors = agent_tensors(agent)
+    frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
+    for entry in plan.entries:
+        if entry.twin is None and (entry.trains or entry.frozen) and tensors[entry.tensor].is_floating_point():
+            tensors[entry.tensor].requires_grad_(entry.trains)
+    _pin_to_eval(agent, frozen)
+    _scale_steps(plan, agent, tensors)
+    _pin_targets(plan, agent, tensors)
+    statistics: Mapping[str, np.ndarray] = {}
+    if plan.statistics.hold_observation:
+        hold_statistics(agent)
+        wrapper = agent.get_vec_normalize_env()
+        statistics = observation_statistics(wrapper) if wrapper else {}
+    callback = _WarnOfFailedChecks()
+    transfer = Transfer(plan, agent, [callback], applied, _fingerprints(agent, frozen), statistics)
+    callback.transfer = transfer
+    return transfer
+
+
+def agent_optimizers(agent: "BaseAlgorithm") -> dict[str, torch.optim.Optimizer]:
+    """Returns an agent's optimizers by the names under which SB3 saves them; SAC has three."""
+    names, _ = agent._get_torch_save_params()
+    saved = {name: operator.attrgetter(name)(agent) for name in names}
+    return {name: item for name, item in saved.items() if isinstance(item, torch.optim.Optimizer)}
+
+
+class _WarnOfFailedChecks(BaseCallback):
+    """Warns at the end of training if the transfer is not what was planned."""
+
+    transfer: Transfer
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        for check in self.transfer.checks():
+            if not check.passed:
+                warnings.warn(f"Transfer check failed: {check.name}: {check.detail}", stacklevel=2)
+
+
+def _stay_in_eval(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:  # noqa: ARG001
+    return torch.nn.Module.train(module, mode=False)
+
+
+def _pin_to_eval(agent: "BaseAlgorithm", frozen: set[str]) -> None:
+    """Keeps frozen modules in eval mode: in training mode BatchNorm statistics drift and dropout acts (FACTS A3).
+
+    The override is a bound method on the instance: no part of a state dict, and bound to the copy in a deep copy.
+    """
+    aliases = anatomy_of_agent(agent).aliases
+    names = {name: aliases.get(name, name) for name in agent.policy.state_dict(keep_vars=True)}
+    for path, module in agent.policy.named_modules(remove_duplicate=False):
+        pinned = module.__dict__.get("train")
+        if getattr(pinned, "__func__", None) is _stay_in_eval:
+            del module.__dict__["train"]
+        inside = [own for name, own in names.items() if path and name.startswith(path + ".")]
+        if inside and all(own in frozen for own in inside):
+            module.__dict__["train"] = types.MethodType(_stay_in_eval, module)
+            module.eval()
+
+
+class _ScaledStep:
+    """Splits an optimizer's groups by learning-rate scale for the length of one step.
+
+    SB3 sets every group to one rate before each update, and a zip with extra groups does not load in stock SB3
+    (FACTS A2, A4): outside a step the optimizer looks as SB3 made it.
+    """
+
+    def __init__(self, scales: Mapping[torch.Tensor, float]) -> None:
+        self._scales = scales
+        self._groups: list[dict[str, Any]] | None = None
+
+    def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Replaces the groups by ones that are split; undoes first what a step that raised left behind."""
+        self.after(optimizer)
+        self._groups = optimizer.param_groups
+        split: list[dict[str, Any]] = []
+        for group in self._groups:
+            by_scale: dict[float, list[torch.Tensor]] = {}
+            for parameter in group["params"]:
+                by_scale.setdefault(self._scales.get(parameter, 1.0), []).append(parameter)
+            split += [{**group, "params": params, "lr": group["lr"] * scale} for scale, params in by_scale.items()]
+        optimizer.param_groups = split
+
+    def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Puts SB3's own groups back."""
+        if self._groups is not None:
+            optimizer.param_groups = self._groups
+            self._groups = None
+
+
+def _scale_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> None:
+    scales = {tensors[entry.tensor]: entry.lr_scale for entry in plan.entries if entry.trains and entry.lr_scale != 1.0}
+    for optimizer in agent_optimizers(agent).values():
+        _remove_hooks(optimizer._optimizer_step_pre_hooks, _ScaledStep)
+        _remove_hooks(optimizer._optimizer_step_post_hooks, _ScaledStep)
+        own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        if own & scales.keys():
+            step = _ScaledStep(scales)
+            optimizer.register_step_pre_hook(step.before)
+            optimizer.register_step_post_hook(step.after)
+
+
+class _TargetPin:
+    """Copies frozen online tensors into their target copies whenever a target network is about to be read.
+
+    Polyak averaging moves equal float32 tensors, since (1 - tau) x + tau x is not x (FACTS A7).
+    """
+
+    def __init__(self, targets: list[torch.Tensor], twins: list[torch.Tensor]) -> None:
+        self._targets = targets
+        self._twins = twins
+
+    @torch.no_grad()
+    def before_read(self, *_: Any) -> None:
+        """Restores the copies."""
+        torch._foreach_copy_(self._targets, self._twins)
+
+
+def _pin_targets(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> None:
+    held = [entry for entry in plan.entries if entry.twin is not None and entry.frozen]
+    networks = {entry.tensor.split(".")[0] for entry in plan.entries if entry.twin is not None}
+    for network in networks:
+        module = agent.policy.get_submodule(network)
+        _remove_hooks(module._forward_pre_hooks, _TargetPin)
+        _remove_hooks(module._state_dict_pre_hooks, _TargetPin)
+        inside = [entry for entry in held if entry.tensor.startswith(network + ".")]
+        if inside:
+            pin = _TargetPin(
+                [tensors[entry.tensor].data for entry in inside], [tensors[str(entry.twin)].data for entry in inside]
+            )
+            module.register_forward_pre_hook(pin.before_read)
+            module.register_state_dict_pre_hook(pin.before_read)
+
+
+def _remove_hooks(hooks: dict[int, Any], kind: type) -> None:
+    for key in [key for key, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), kind)]:
+        del hooks[key]
+
+
+def _check_optimizers(plan: Plan, agent: "BaseAlgorithm") -> Check:
+    """Checks that each trained parameter is in exactly one group: a replaced one is in none and never moves (A5)."""
+    counts: dict[torch.Tensor, int] = {}
+    for optimizer in agent_optimizers(agent).values():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                counts[parameter] = counts.get(parameter, 0) + 1
+    tensors = agent_tensors(agent)
+    trained = [entry.tensor for entry in plan.entries if entry.trains]
+    wrong = [name for name in trained if counts.get(tensors[name], 0) != 1 or not tensors[name].requires_grad]
+    detail = f"{len(trained)} parameters" + (f"; not so: {', '.join(wrong)}" if wrong else "")
+    return Check(name="each trained parameter in one optimizer group", passed=not wrong, detail=detail)
+
+
+def _fingerprints(agent: "BaseAlgorithm", names: Any) -> dict[str, str]:
+    tensors = agent_tensors(agent)
+    return {
+        name: hashlib.sha256(tensors[name].detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+        for name in sorted(names)
+    }

@@ -1,0 +1,191 @@
+"""What a transfer will do, as data: one entry for every tensor of the target agent, and what is not weights."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rltransfer.anatomy import Branch, Role
+from rltransfer.artifact import Encoder
+from rltransfer.errors import SourceError
+from rltransfer.strategies import Strategy, dump_strategy, parse_strategy, strategy_label
+
+Origin = Literal["initialised", "copied", "sliced", "rescaled", "set", "synced"]
+StatisticsStart = Literal["none", "fresh", "copied"]
+
+
+class PlanEntry(BaseModel):
+    """What happens to one tensor of the target agent.
+
+    Attributes:
+        tensor: Its name in the target agent.
+        origin: Where its values come from: ``initialised`` (as the agent has them), ``copied`` from the source,
+            ``sliced`` (the leading ``columns`` copied, the others as the agent has them), ``rescaled`` (fresh, at the
+            source's norm), ``set`` to ``value``, ``synced`` with its ``twin``.
+        permuted: Whether the entries that come from the source are permuted on the way.
+        trains: Whether an optimizer may change it; False for buffers and target networks too.
+        frozen: Whether it is held bit-identical.
+        lr_scale: The factor on the learning rate.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensor: str
+    layer: str
+    branch: Branch
+    role: Role
+    shape: tuple[int, ...]
+    origin: Origin
+    columns: int | None = None
+    value: float | None = None
+    twin: str | None = None
+    permuted: bool = False
+    trains: bool
+    frozen: bool
+    lr_scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """The number of values in the tensor."""
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+
+class StatisticsPlan(BaseModel):
+    """What happens to the VecNormalize statistics of the target agent's environments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    observation: StatisticsStart = "none"
+    hold_observation: bool = False
+    reward: StatisticsStart = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A decided transfer; print it to read it, ``apply_plan`` to do it.
+
+    ``encoder`` holds the source's weights; it is None for strategies without a source and for a plan read from a file,
+    which can be held but not applied.
+    """
+
+    strategy: Strategy
+    algo: str
+    seed: int
+    entries: tuple[PlanEntry, ...]
+    statistics: StatisticsPlan
+    notes: tuple[str, ...] = ()
+    encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the plan as plain JSON data, without the weights."""
+        return {
+            "schema_version": 1,
+            "strategy": list(dump_strategy(self.strategy)),
+            "algo": self.algo,
+            "seed": self.seed,
+            "source": None if self.encoder is None else self.encoder.source.model_dump(mode="json"),
+            "statistics": self.statistics.model_dump(mode="json"),
+            "optimizer_moments": "fresh",
+            "totals": self.totals(),
+            "notes": list(self.notes),
+            "entries": [entry.model_dump(mode="json") for entry in self.entries],
+        }
+
+    def totals(self) -> dict[str, int]:
+        """Returns how many values of the online networks are moved, frozen, trained, and how many there are."""
+        online = [entry for entry in self.entries if entry.branch != "target"]
+        return {
+            "values": sum(entry.size for entry in online),
+            "moved": sum(entry.size for entry in online if entry.origin in ("copied", "sliced")),
+            "frozen": sum(entry.size for entry in online if entry.frozen),
+            "trained": sum(entry.size for entry in online if entry.trains),
+        }
+
+    def __str__(self) -> str:
+        """Returns the plan as a table: a line for each tensor, what is not weights, and the totals."""
+        rows = [("tensor", "shape", "branch", "role", "weights", "training")]
+        rows += [_row(entry) for entry in self.entries]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        totals = self.totals()
+        facts = [
+            f"strategy: {strategy_label(self.strategy)}",
+            f"observation statistics: {_describe_start(self.statistics.observation, self.statistics.hold_observation)}",
+            f"reward statistics: {_describe_start(self.statistics.reward, hold=False)}",
+            "optimizer moments: fresh",
+            f"online networks: {totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
+            f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
+        ]
+        return "\n".join([*lines, "", *facts, *(f"note: {note}" for note in self.notes)])
+
+
+def read_plan(path: Path | str) -> Plan:
+    """Returns the plan of a run (``<run>/rltransfer/plan.json``), to be held again after a load or a resume.
+
+    Raises:
+        SourceError: The file is missing or is not a plan.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        return Plan(
+            strategy=parse_strategy(content["strategy"]),
+            algo=content["algo"],
+            seed=content["seed"],
+            entries=tuple(PlanEntry.model_validate(entry) for entry in content["entries"]),
+            statistics=StatisticsPlan.model_validate(content["statistics"]),
+            notes=tuple(content["notes"]),
+        )
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+    except (KeyError, TypeError, ValidationError, ValueError) as error:
+        raise SourceError(f"{path} is not a plan of rltransfer: {error}") from None
+
+
+def _row(entry: PlanEntry) -> tuple[str, ...]:
+    shape = "x".join(str(length) for length in entry.shape) or "scalar"
+    return entry.tensor, shape, entry.branch, entry.role, _describe_origin(entry), _describe_training(entry)
+
+
+def _describe_origin(entry: PlanEntry) -> str:
+    match entry.origin:
+        case "synced":
+            return f"synced with {entry.twin}"
+        case "sliced":
+            shuffled = ", shuffled" if entry.permuted else ""
+            return f"sliced: {entry.columns} of {entry.shape[1]} columns copied{shuffled}, others initialised"
+        case "set":
+            return f"set to {entry.value:g}"
+        case "copied" if entry.permuted:
+            return "copied, shuffled"
+        case _:
+            return entry.origin
+
+
+def _describe_training(entry: PlanEntry) -> str:
+    if entry.branch == "target":
+        return "held equal to its twin" if entry.frozen else "follows its twin"
+    if entry.frozen:
+        return "frozen"
+    if not entry.trains:
+        return "statistic"
+    return "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:g} x lr"
+
+
+def _describe_start(start: StatisticsStart, hold: bool) -> str:
+    match start:
+        case "none":
+            return "none"
+        case "fresh":
+            return "fresh, held" if hold else "fresh, updated"
+        case "copied":
+            return "copied from the source, held" if hold else "copied from the source, continued"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"

@@ -1,0 +1,87 @@
+"""Moves and holds VecNormalize statistics, which are part of what an encoder expects as input."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+
+from rltransfer.errors import IncompatibleError
+from rltransfer.normaliser import Normaliser, Statistics
+from rltransfer.transfer.plan import StatisticsPlan
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecNormalize
+
+
+class HeldMeanStd(RunningMeanStd):
+    """Running statistics that do not run.
+
+    VecNormalize has one ``training`` flag for observations and rewards (FACTS A13), so observations are held here
+    instead. Pickled and copied as SB3's own class, so that a saved VecNormalize loads without rltransfer.
+    """
+
+    def update(self, arr: np.ndarray) -> None:
+        """Ignores a batch of observations."""
+
+    def combine(self, other: RunningMeanStd) -> None:
+        """Ignores the statistics of others."""
+
+    def update_from_moments(self, batch_mean: np.ndarray, batch_var: np.ndarray, batch_count: float) -> None:
+        """Ignores the moments of a batch."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunningMeanStd, (), dict(self.__dict__)
+
+
+def copy_statistics(plan: StatisticsPlan, normaliser: Normaliser | None, agent: "BaseAlgorithm") -> None:
+    """Writes the source's statistics into the VecNormalize of an agent's environments, as planned."""
+    wrapper = agent.get_vec_normalize_env()
+    if wrapper is None or normaliser is None:
+        return
+    if plan.observation == "copied" and normaliser.observation is not None:
+        for statistics, running in _pairs(normaliser.observation, wrapper.obs_rms):
+            _copy(statistics, running)
+    if plan.reward == "copied" and normaliser.reward is not None:
+        _copy(normaliser.reward, wrapper.ret_rms)
+
+
+def hold_statistics(agent: "BaseAlgorithm") -> None:
+    """Stops the observation statistics of an agent's environments from changing."""
+    wrapper = agent.get_vec_normalize_env()
+    if wrapper is None:
+        raise IncompatibleError("The plan holds observation statistics, and the agent has no VecNormalize.")
+    if isinstance(wrapper.obs_rms, dict):
+        wrapper.obs_rms = {key: _held(running) for key, running in wrapper.obs_rms.items()}
+    else:
+        wrapper.obs_rms = _held(wrapper.obs_rms)
+
+
+def observation_statistics(wrapper: "VecNormalize") -> dict[str, np.ndarray]:
+    """Returns copies of a wrapper's observation means and variances by name."""
+    running = wrapper.obs_rms if isinstance(wrapper.obs_rms, dict) else {"observation": wrapper.obs_rms}
+    return {
+        f"{key}.{name}": np.array(getattr(statistics, name), copy=True)
+        for key, statistics in running.items()
+        for name in ("mean", "var", "count")
+    }
+
+
+def _pairs(source: Statistics | dict[str, Statistics], running: Any) -> Iterator[tuple[Statistics, RunningMeanStd]]:
+    if isinstance(source, dict):
+        yield from ((statistics, running[key]) for key, statistics in source.items())
+    else:
+        yield source, running
+
+
+def _copy(statistics: Statistics, running: RunningMeanStd) -> None:
+    running.mean = np.array(statistics.mean, dtype=np.float64)
+    running.var = np.array(statistics.var, dtype=np.float64)
+    running.count = float(statistics.count)
+
+
+def _held(running: RunningMeanStd) -> HeldMeanStd:
+    held = HeldMeanStd(shape=running.mean.shape)
+    held.__dict__.update(running.__dict__)
+    return held

@@ -1,0 +1,107 @@
+"""What each strategy means for the layers of an agent."""
+
+import dataclasses
+from typing import Any, assert_never
+
+from rltransfer.anatomy import Anatomy, Branch, choose_layers, refuse_unknown_layers
+from rltransfer.errors import IncompatibleError
+from rltransfer.strategies import (
+    Extra,
+    Finetune,
+    Frozen,
+    Full,
+    NormaliserOnly,
+    Part,
+    RandomFrozen,
+    Rescaled,
+    Scratch,
+    Shuffled,
+)
+from rltransfer.transfer.plan import Origin
+
+
+@dataclasses.dataclass(frozen=True)
+class Treatment:
+    """What a strategy means for an agent: its ``chosen`` encoder layers, its heads, and what is not weights."""
+
+    chosen: frozenset[str] = frozenset()
+    origin: Origin = "initialised"
+    frozen: bool = False
+    lr_scale: float = 1.0
+    heads: bool = False
+    permuted: bool = False
+    log_std: Extra = "reset"
+    log_ent_coef: Extra = "reset"
+    copies_statistics: bool = False
+
+
+def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
+    """Returns the treatment that one part of a strategy gives to an agent of this anatomy.
+
+    Raises:
+        IncompatibleError: The part names layers that the agent lacks, or is a control of nothing.
+    """
+    match part:
+        case Scratch():
+            treatment = Treatment()
+        case NormaliserOnly():
+            treatment = Treatment(copies_statistics=True)
+        case Full():
+            treatment = _moving_everything(part, anatomy)
+        case Finetune():
+            treatment = _moving(part, anatomy, lr_scale=part.lr_scale)
+        case Frozen():
+            treatment = _moving(part, anatomy, frozen=True)
+        case RandomFrozen():
+            treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, copies_statistics=True)
+        case Rescaled():
+            treatment = Treatment(chosen=_chosen(part, anatomy), origin="rescaled", copies_statistics=True)
+        case Shuffled():
+            treatment = _shuffling(part, anatomy)
+        case _:
+            assert_never(part)
+    return treatment
+
+
+def _moving_everything(part: Full, anatomy: Anatomy) -> Treatment:
+    return Treatment(
+        chosen=frozenset(layer.name for layer in anatomy.online if layer.role == "encoder"),
+        origin="copied",
+        heads=True,
+        log_std=part.log_std,
+        log_ent_coef=part.log_ent_coef,
+        copies_statistics=True,
+    )
+
+
+def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
+    (inner,) = part.of
+    treatment = treatment_of(inner, anatomy)
+    if treatment.origin != "copied":
+        raise IncompatibleError(f"'shuffled' needs a strategy that copies weights; {inner.kind!r} does not.")
+    if treatment.permuted:
+        raise IncompatibleError("'shuffled' of 'shuffled' is no control of anything.")
+    return dataclasses.replace(treatment, permuted=True)
+
+
+def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, lr_scale: float = 1.0) -> Treatment:
+    return Treatment(
+        chosen=_chosen(part, anatomy),
+        origin="copied",
+        frozen=frozen,
+        lr_scale=lr_scale,
+        log_std=part.log_std,
+        log_ent_coef=part.log_ent_coef,
+        copies_statistics=True,
+    )
+
+
+def _chosen(part: Finetune | Frozen | RandomFrozen | Rescaled, anatomy: Anatomy) -> frozenset[str]:
+    chosen: set[str] = set()
+    per_branch: dict[Branch, Any] = {"shared": None, "actor": part.actor, "critic": part.critic}
+    for branch, own in per_branch.items():
+        choice = part.layers if own is None else own
+        if isinstance(choice, tuple):
+            refuse_unknown_layers(anatomy, choice)
+        chosen |= choose_layers(anatomy, choice, [branch])
+    return frozenset(chosen)
