@@ -1,0 +1,117 @@
+"""Every damage to an artifact is refused, naming the file; a damaged zip never loads other numbers."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from agents import encoder_of, make_agent, normalised
+
+from rltransfer import Encoder, load_encoder
+from rltransfer.errors import SourceError
+
+DAMAGES = 300
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    agent = make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(32)
+    return encoder_of(agent, tmp_path_factory.mktemp("source"))
+
+
+def damage(content: bytes, rng: random.Random) -> bytes:
+    if rng.random() < 0.3:
+        return content[: rng.randrange(len(content))]
+    position = rng.randrange(len(content))
+    return content[:position] + bytes([content[position] ^ (1 << rng.randrange(8))]) + content[position + 1 :]
+
+
+def test_an_artifact_round_trips(encoder: Encoder, tmp_path: Path) -> None:
+    found = load_encoder(encoder.save(tmp_path / "artifact"))
+    assert found.anatomy == encoder.anatomy
+    assert found.source == encoder.source
+    assert found.observation_space == encoder.observation_space
+    assert found.action_space == encoder.action_space
+    assert found.hyperparams == encoder.hyperparams
+    assert found.normaliser is not None
+    assert encoder.normaliser is not None
+    assert found.normaliser.to_json() == encoder.normaliser.to_json()
+    assert found.tensors.keys() == encoder.tensors.keys()
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in encoder.tensors.items())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact"]
+    assert sorted(path.name for path in (tmp_path / "artifact").iterdir()) == ["encoder.safetensors", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "manifest.json"])
+def test_every_damage_is_refused_by_name(name: str, encoder: Encoder, tmp_path: Path) -> None:
+    folder = encoder.save(tmp_path / "artifact")
+    original = (folder / name).read_bytes()
+    rng = random.Random(0)
+    for _ in range(DAMAGES // 2):
+        (folder / name).write_bytes(damage(original, rng))
+        with pytest.raises(SourceError, match=name):
+            load_encoder(folder)
+    (folder / name).unlink()
+    with pytest.raises(SourceError):
+        load_encoder(folder)
+
+
+def test_a_manifest_with_another_tensor_file_is_refused(encoder: Encoder, tmp_path: Path) -> None:
+    folder = encoder.save(tmp_path / "artifact")
+    other = encoder_of(make_agent("ppo", seed=8), tmp_path).save(tmp_path / "other")
+    shutil.copy(other / "encoder.safetensors", folder / "encoder.safetensors")
+    with pytest.raises(SourceError, match=r"encoder.safetensors is damaged"):
+        load_encoder(folder)
+
+
+def test_what_is_read_from_a_damaged_zip_equals_the_original(tmp_path: Path) -> None:
+    path = tmp_path / "agent.zip"
+    make_agent("ppo", seed=7).save(path)
+    original, content = load_encoder(path), path.read_bytes()
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(DAMAGES):
+        path.write_bytes(damage(content, rng))
+        try:
+            found = load_encoder(path)
+        except SourceError as error:
+            refused += 1
+            assert str(path) in str(error)
+            continue
+        assert found.anatomy == original.anatomy
+        assert all(torch.equal(found.tensors[name], tensor) for name, tensor in original.tensors.items())
+    assert refused > DAMAGES // 2
+
+
+def test_saving_replaces_an_artifact_but_nothing_else(encoder: Encoder, tmp_path: Path) -> None:
+    folder = encoder.save(tmp_path / "artifact")
+    assert encoder.save(folder) == folder
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    with pytest.raises(SourceError, match="no artifact"):
+        encoder.save(precious)
+    assert (precious / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.write_bytes(b"not a zip"), "not a zip"),
+        (lambda path: path.mkdir(), "holds no agent"),
+    ],
+)
+def test_what_is_no_source_is_named(make: object, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "source.zip"
+    make(path)  # type: ignore[operator]
+    with pytest.raises(SourceError, match=words) as caught:
+        load_encoder(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_near_miss_of_a_path_is_suggested(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "cartpole")
+    with pytest.raises(SourceError, match="Did you mean 'cartpole'"):
+        load_encoder(tmp_path / "cartpol")

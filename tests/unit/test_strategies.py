@@ -1,0 +1,64 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rltransfer import Finetune, Frozen, Scratch, Shuffled
+from rltransfer.errors import ConfigError, RLTransferError, UnknownNameError
+from rltransfer.strategies import KINDS, dump_strategy, needs_source, parse_strategy, strategy_label
+
+SETTINGS = {kind: {"of": "frozen"} if kind == "shuffled" else {} for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_is_made_from_its_name_and_survives_json(kind: str) -> None:
+    strategy = parse_strategy({"kind": kind, **SETTINGS[kind]})
+    assert strategy[0].kind == kind
+    assert parse_strategy(dump_strategy(strategy)) == strategy
+    assert KINDS[kind].__doc__
+
+
+def test_one_part_a_mapping_a_name_and_a_list_mean_the_same() -> None:
+    forms = ["frozen", Frozen(), {"kind": "frozen"}, ["frozen"], [Frozen()], (Frozen(),)]
+    assert {parse_strategy(form) for form in forms} == {(Frozen(),)}
+
+
+def test_a_control_wraps_any_form() -> None:
+    assert Shuffled(of="frozen") == Shuffled(of=Frozen()) == Shuffled(of=[{"kind": "frozen"}])
+
+
+@given(st.one_of(st.integers(0, 5), st.sampled_from(["all", "none"]), st.lists(st.text(min_size=1), min_size=1)))
+def test_layer_choices_round_trip(layers: object) -> None:
+    strategy = parse_strategy({"kind": "finetune", "layers": layers})
+    assert parse_strategy(dump_strategy(strategy)) == strategy
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        ("frozn", UnknownNameError, "Unknown strategy 'frozn'. Did you mean 'frozen'"),
+        ({"kind": "frozen", "layrs": 1}, ConfigError, "frozen has no setting 'layrs'. Did you mean 'layers'"),
+        ({"kind": "frozen", "layers": -1}, ConfigError, "'layers'"),
+        ({"kind": "finetune", "lr_scale": 0}, ConfigError, "key 'lr_scale': Input should be greater than 0, found 0"),
+        ({"kind": "shuffled"}, ConfigError, "key 'of'"),
+        ({"kind": "shuffled", "of": "frozn"}, UnknownNameError, "Did you mean 'frozen'"),
+        ({"layers": 1}, ConfigError, "key 'kind' is missing"),
+        (["frozen", "full"], ConfigError, "exactly one part that says which weights move; got frozen, full"),
+        ([], ConfigError, "strategy"),
+        (3, ConfigError, "strategy"),
+    ],
+)
+def test_mistakes_are_named(value: object, error: type[RLTransferError], words: str) -> None:
+    with pytest.raises(error) as caught:
+        parse_strategy(value)
+    assert words in str(caught.value)
+
+
+def test_labels_tell_the_kind_and_what_differs_from_its_defaults() -> None:
+    assert strategy_label((Frozen(layers=2, critic="none"),)) == "frozen_layers=2_critic=none"
+    assert strategy_label((Shuffled(of=Finetune(lr_scale=0.5), seed=3),)) == "shuffled_finetune_lr_scale=0.5_seed=3"
+
+
+def test_only_scratch_and_random_frozen_do_without_a_source() -> None:
+    without = {kind for kind in KINDS if not needs_source(parse_strategy({"kind": kind, **SETTINGS[kind]}))}
+    assert without == {"scratch", "random_frozen"}
+    assert needs_source((Scratch(),)) is False
