@@ -1,5 +1,6 @@
 """Reads and writes what runs leave on disk: ``evaluations.npz`` is the curve, our record adds the facts."""
 
+import csv
 import dataclasses
 import io
 import json
@@ -17,6 +18,7 @@ from rltransfer.errors import RunError
 OWN_FOLDER = "rltransfer"
 RECORD = "record.json"
 CURVE = "evaluations.npz"
+MONITORS = "*monitor.csv"
 
 
 class _Model(BaseModel):
@@ -136,6 +138,14 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainingEpisodes:
+    """The finished training episodes of one run, over all its environments."""
+
+    episode_returns: Float[np.ndarray, " episodes"]
+    episode_lengths: Int[np.ndarray, " episodes"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """A run as found on disk."""
 
@@ -197,6 +207,24 @@ def read_curve(run_folder: Path) -> Curve:
         raise RunError(f"{run_folder} has no evaluation curve: {path} is missing.") from None
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise RunError(f"{path} cannot be read as an evaluation curve: {error}") from None
+
+
+def read_training_episodes(run_folder: Path) -> TrainingEpisodes:
+    """Returns the training episodes that SB3's ``Monitor`` wrote to ``*.monitor.csv``; without any file, no episodes.
+
+    Raises:
+        RunError: A monitor file is damaged.
+    """
+    rows: list[tuple[float, int]] = []
+    for path in sorted(run_folder.glob(MONITORS)):
+        try:
+            with path.open(newline="") as lines:
+                next(lines, None)  # SB3's first line is a JSON comment, the second the column names.
+                rows += [(float(row["r"]), int(row["l"])) for row in csv.DictReader(lines)]
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise RunError(f"{path} cannot be read as a monitor file of SB3: {error!r}") from None
+    returns, lengths = zip(*rows, strict=True) if rows else ((), ())
+    return TrainingEpisodes(np.array(returns, dtype=float), np.array(lengths, dtype=int))
 
 
 def read_run(run_folder: Path) -> Run:

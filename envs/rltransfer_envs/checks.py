@@ -1,0 +1,123 @@
+"""Refuses environment arguments that do not exist or cannot work, each by its name.
+
+The checks take the environment under construction first, for its name in the message, and return the checked value.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any, ParamSpec
+
+from rltransfer.errors import ConfigError, MissingExtraError, UnknownNameError, did_you_mean
+
+P = ParamSpec("P")
+
+
+def refuses_unknown(init: Callable[P, None]) -> Callable[P, None]:
+    """Returns a constructor that answers an unknown keyword with near misses instead of Python's ``TypeError``.
+
+    The signature that ``inspect`` and type checkers see stays that of ``init``.
+    """
+    names = list(inspect.signature(init).parameters)[1:]
+    known = [name for name in names if name != "render_mode"]
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name in kwargs:
+            if name not in names:
+                raise UnknownNameError(
+                    f"{_name(args[0])} has no argument {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+                )
+        init(*args, **kwargs)
+
+    return checked
+
+
+def number(env: object, name: str, value: float) -> float:
+    """Returns a finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise _refusal(env, name, "a finite number", value)
+    return float(value)
+
+
+def positive(env: object, name: str, value: float) -> float:
+    """Returns a finite number above zero."""
+    if number(env, name, value) <= 0:
+        raise _refusal(env, name, "above 0", value)
+    return float(value)
+
+
+def not_negative(env: object, name: str, value: float) -> float:
+    """Returns a finite number that is zero or above."""
+    if number(env, name, value) < 0:
+        raise _refusal(env, name, "0 or above", value)
+    return float(value)
+
+
+def between(env: object, name: str, value: float, low: float, high: float) -> float:
+    """Returns a number strictly between two bounds."""
+    if not low < number(env, name, value) < high:
+        raise _refusal(env, name, f"between {low:g} and {high:g}, bounds excluded", value)
+    return float(value)
+
+
+def whole(env: object, name: str, value: int, least: int, most: int | None = None) -> int:
+    """Returns a whole number within bounds, both included."""
+    wanted = f"a whole number from {least}" + (" up" if most is None else f" to {most}")
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _refusal(env, name, wanted, value)
+    if value < least or (most is not None and value > most):
+        raise _refusal(env, name, wanted, value)
+    return int(value)
+
+
+def odd(env: object, name: str, value: int, least: int) -> int:
+    """Returns an odd whole number from a bound up."""
+    if whole(env, name, value, least) % 2 == 0:
+        raise _refusal(env, name, f"an odd number from {least} up", value)
+    return int(value)
+
+
+def flag(env: object, name: str, value: bool) -> bool:
+    """Returns True or False; 0, 1 and words are refused, so that ``"false"`` never counts as true."""
+    if not isinstance(value, bool):
+        raise _refusal(env, name, "True or False", value)
+    return value
+
+
+def choice(env: object, name: str, value: str, options: Sequence[str]) -> str:
+    """Returns one of a few words."""
+    if not isinstance(value, str) or value not in options:
+        wanted = " or ".join(repr(option) for option in options)
+        hint = did_you_mean(value, options) if isinstance(value, str) else ""
+        raise ConfigError(f"{_refusal(env, name, wanted, value)}{hint}")
+    return value
+
+
+def permutation(env: object, name: str, value: Sequence[int], size: int) -> list[int]:
+    """Returns a list that holds each of ``0 .. size - 1`` once."""
+    wanted = f"a list with each of {', '.join(map(str, range(size)))} once"
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise _refusal(env, name, wanted, value)
+    if any(isinstance(item, bool) or not isinstance(item, Integral) for item in value):
+        raise _refusal(env, name, wanted, value)
+    if sorted(value) != list(range(size)):
+        raise _refusal(env, name, wanted, value)
+    return [int(item) for item in value]
+
+
+def missing_extra(what: str, extra: str) -> MissingExtraError:
+    """Returns the error for an environment whose optional dependency is not installed."""
+    return MissingExtraError(
+        f'{what} needs the extra {extra!r}, which is not installed. Install it with: pip install "rltransfer[{extra}]"'
+    )
+
+
+def _refusal(env: object, name: str, wanted: str, value: Any) -> ConfigError:
+    return ConfigError(f"{_name(env)}: argument {name!r} must be {wanted}, not {value!r}.")
+
+
+def _name(env: object) -> str:
+    return type(env).__name__

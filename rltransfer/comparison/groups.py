@@ -1,0 +1,205 @@
+"""Sorts runs into tasks and arms that can be compared, and says what was left out."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rltransfer.comparison.tables import SkippedRun
+from rltransfer.errors import RunError
+from rltransfer.records import Run, RunRecord, find_runs
+
+CONTROL_KINDS = frozenset({"shuffled", "random_frozen", "rescaled", "normaliser_only"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Everything below the roots: finished target runs, and what is not one of these."""
+
+    finished: tuple[Run, ...]
+    skipped: tuple[SkippedRun, ...]
+    source_runs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmRuns:
+    """The runs of one arm: one per seed, in the order of their seeds."""
+
+    name: str
+    label: str
+    strategy: tuple[dict[str, Any], ...]
+    source_key: str
+    runs: tuple[Run, ...]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the arm is a control by its strategy."""
+        return any(part.get("kind") in CONTROL_KINDS for part in self.strategy)
+
+    @property
+    def transfers_policy(self) -> bool:
+        """Whether heads move too, so that a shuffled control tests the policy and not the features alone."""
+        return any(part.get("kind") == "full" for part in self.strategy)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskGroup:
+    """Runs of one task under one setting, sorted into arms."""
+
+    title: str
+    task_name: str
+    settings: RunRecord
+    arms: tuple[ArmRuns, ...]
+    notes: tuple[str, ...]
+
+
+def find(roots: Sequence[Path]) -> Found:
+    """Returns what lies below the folders; a run that is reached twice counts once.
+
+    Raises:
+        RunError: A folder does not exist, or holds no finished target run.
+    """
+    runs: dict[Path, Run] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise RunError(f"There is no folder {root}. Give the folder that holds the runs, for example `logs`.")
+        runs |= {run.folder.resolve(): run for run in find_runs(root)}
+    targets = [run for run in runs.values() if run.record.role == "target"]
+    finished = [run for run in targets if _is_finished(run)]
+    skipped = tuple(_skipped(run) for run in targets if not _is_finished(run))
+    found = Found(tuple(finished), skipped, source_runs=len(runs) - len(targets))
+    if not finished:
+        raise RunError(_nothing_to_compare(roots, found))
+    return found
+
+
+def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
+    """Returns the comparable groups, ordered by title; groups of one task say in a note which setting differs."""
+    by_setting: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_setting[_json(_setting(run.record))].append(run)
+    groups = [_task_group(members) for _, members in sorted(by_setting.items())]
+    return tuple(sorted((_with_differences(one, groups) for one in groups), key=lambda one: one.title))
+
+
+def control_of(control: ArmRuns, arms: Iterable[ArmRuns]) -> ArmRuns | None:
+    """Returns the arm that a shuffled control belongs to: the same strategy, unshuffled, from the same source."""
+    if len(control.strategy) != 1 or control.strategy[0].get("kind") != "shuffled":
+        return None
+    of = _json(control.strategy[0].get("of"))
+    matches = (arm for arm in arms if _json(arm.strategy) == of and arm.source_key == control.source_key)
+    return next(matches, None)
+
+
+def _is_finished(run: Run) -> bool:
+    return run.record.status == "done" and run.curve is not None and len(run.curve.env_steps) > 0
+
+
+def _skipped(run: Run) -> SkippedRun:
+    record = run.record
+    reason = {"running": "still running, or killed", "done": "finished, but its evaluations.npz is missing or empty"}
+    failed = f"failed: {record.error}" if record.error else "failed"
+    return SkippedRun(run.folder, record.arm, record.seed, reason.get(record.status, failed))
+
+
+def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
+    where = ", ".join(map(str, roots))
+    unfinished = [f"{run.folder} ({run.reason})" for run in found.skipped]
+    listed = f" Not finished: {'; '.join(unfinished[:5])}{' …' if len(unfinished) > 5 else ''}." if unfinished else ""
+    return (
+        f"There is no finished target run below {where}: found {found.source_runs} source runs and {len(unfinished)} "
+        f"unfinished target runs.{listed} Run the baseline with `rltransfer transfer --strategy scratch …` and an arm "
+        "with `rltransfer transfer --from SOURCE --strategy frozen …`, or a study with `rltransfer study run FILE`."
+    )
+
+
+def _setting(record: RunRecord) -> dict[str, Any]:
+    """What must be the same for two runs to be compared."""
+    return {
+        "task": record.task.model_dump(mode="json"),
+        "algo": record.algo,
+        "n_timesteps": record.n_timesteps,
+        "evaluation": record.evaluation.model_dump(mode="json"),
+        "hyperparams": record.hyperparams,
+    }
+
+
+def _task_group(runs: list[Run]) -> TaskGroup:
+    latest, notes = _latest_of_each(runs)
+    by_arm: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    for run in latest:
+        by_arm[(run.record.arm, _source_key(run.record), _json(run.record.strategy))].append(run)
+    arms = [_arm(key, members, list(by_arm)) for key, members in sorted(by_arm.items())]
+    record = arms[0].runs[0].record
+    return TaskGroup(
+        title=f"{record.algo.upper()} on {record.task.label()}",
+        task_name=record.task_name,
+        settings=record,
+        arms=tuple(arms),
+        notes=tuple(notes),
+    )
+
+
+def _latest_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Returns one run per arm and seed, the one that started last, with a note for each that it hides."""
+    ordered = sorted(runs, key=lambda run: (run.record.seed, run.record.started, str(run.folder)))
+    chosen: dict[tuple[str, str, str, int], Run] = {}
+    counts: dict[tuple[str, str, str, int], int] = defaultdict(int)
+    for run in ordered:
+        record = run.record
+        key = (record.arm, _source_key(record), _json(record.strategy), record.seed)
+        chosen[key] = run
+        counts[key] += 1
+    notes = [
+        f"`{key[0]}`, seed {key[3]}: {count} runs; the one that started last is used ({chosen[key].folder.name})."
+        for key, count in sorted(counts.items())
+        if count > 1
+    ]
+    return list(chosen.values()), notes
+
+
+def _arm(key: tuple[str, str, str], runs: list[Run], keys: list[tuple[str, str, str]]) -> ArmRuns:
+    """Returns the arm under a name that tells it from arms of the same label with another source or strategy."""
+    label, source_key, strategy = key
+    same_label = [other for other in keys if other[0] == label]
+    details = []
+    if len({other[1] for other in same_label}) > 1:
+        details.append(f"from {source_key or 'no source'}")
+    if len({other[2] for other in same_label}) > 1:
+        details.append(", ".join(f"{k}={v}" for part in json.loads(strategy) for k, v in part.items()) or "no strategy")
+    name = f"{label} ({'; '.join(details)})" if details else label
+    return ArmRuns(name, label, runs[0].record.strategy, source_key, tuple(runs))
+
+
+def _source_key(record: RunRecord) -> str:
+    if record.source is None:
+        return ""
+    task = record.source.task.label() if record.source.task else "an unknown task"
+    return f"{record.source.algo.upper()} on {task}"
+
+
+def _with_differences(one: TaskGroup, groups: Sequence[TaskGroup]) -> TaskGroup:
+    notes = []
+    for other in groups:
+        if other is one or other.title != one.title:
+            continue
+        mine, theirs = _flat(_setting(one.settings)), _flat(_setting(other.settings))
+        differ = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+        words = ", ".join(f"{key} ({mine.get(key, 'unset')} here, {theirs.get(key, 'unset')} there)" for key in differ)
+        arms = ", ".join(f"`{arm.name}`" for arm in other.arms)
+        notes.append(f"Other runs of this task ({arms}) are in a section of their own, since they differ in {words}.")
+    return dataclasses.replace(one, notes=one.notes + tuple(notes))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,112 @@
+"""Tests each arm against the baseline and against its own control, and says what may be claimed.
+
+Two families of tests, fixed by which arms were run and never by their scores, each corrected by Holm on its own:
+all arms (controls too) against the baseline, and all arms that have a shuffled control against that control. So the
+chance of any false gain or loss is at most 5 %, and so is the chance of any false "beats its control".
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from rltransfer import stats
+from rltransfer.comparison.tables import Cause, Origin
+from rltransfer.stats import ALPHA, Estimate, Verdict
+
+_MOST_RUNS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """One comparison of two arms: what was tested, and what may be said; ``verdict`` None where ``reason`` says why."""
+
+    difference: Estimate | None
+    p_value: float | None
+    p_adjusted: float | None
+    smallest_p_adjusted: float | None
+    verdict: Verdict | None
+    reason: str = ""
+
+
+def contrast_family(
+    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], refused: Mapping[str, str], *, seed: int
+) -> dict[str, Contrast]:
+    """Returns a contrast for each name: those in ``pairs`` are one Holm family, those in ``refused`` are not tested.
+
+    Args:
+        pairs: For each tested name, the scores of the arm and of what it is compared with.
+        refused: For each other name, why there is no test.
+        seed: Seed of the Monte Carlo permutations, where there are too many splits for all of them.
+    """
+    names = sorted(pairs)
+    p_values = [stats.permutation_p(*pairs[name], seed=seed) for name in names]
+    adjusted = stats.holm(p_values)
+    smallest = stats.holm([stats.smallest_p(len(pairs[name][0]), len(pairs[name][1])) for name in names])
+    tests = {name: untested(reason) for name, reason in refused.items()}
+    for name, p_value, p_adjusted, least in zip(names, p_values, adjusted, smallest, strict=True):
+        difference = stats.mean_difference(*pairs[name])
+        tests[name] = Contrast(difference, p_value, p_adjusted, least, stats.verdict(difference.value, p_adjusted))
+    return tests
+
+
+def untested(reason: str) -> Contrast:
+    """Returns the contrast of an arm that is not tested, and why."""
+    return Contrast(None, None, None, None, None, reason)
+
+
+def runs_needed(tests: int) -> int:
+    """Returns the smallest number of seeds per arm with which a verdict can be reached in a family of so many tests.
+
+    >>> runs_needed(1), runs_needed(4), runs_needed(8)
+    (4, 5, 6)
+    """
+    return next(runs for runs in range(2, _MOST_RUNS) if tests * 2 / math.comb(2 * runs, runs) <= ALPHA)
+
+
+def origin(
+    *,
+    control: str | None,
+    against_baseline: Contrast | None,
+    against_control: Contrast | None,
+    share: Estimate | None,
+    transfers_policy: bool,
+) -> Origin:
+    """Returns where the gain of a positive arm comes from.
+
+    Args:
+        control: Name of the arm's shuffled control, None if none was run.
+        against_baseline: The control's own test against the baseline.
+        against_control: The arm's test against its control.
+        share: The share of the gain that the control has too; None where undefined.
+        transfers_policy: Whether heads were moved too, so that shuffling destroys the policy and not features alone.
+    """
+    if control is None or against_baseline is None or against_control is None:
+        return Origin("undecided", "no shuffled control of this arm was run")
+    facts = dict(
+        control=control,
+        difference=against_control.difference,
+        p_adjusted=against_control.p_adjusted,
+        share=share,
+    )
+    cause, reason = _cause(control, against_baseline, against_control, transfers_policy)
+    return Origin(cause, reason, **facts)  # type: ignore[arg-type]
+
+
+def _cause(
+    control: str, against_baseline: Contrast, against_control: Contrast, transfers_policy: bool
+) -> tuple[Cause, str]:
+    if against_control.verdict is None:
+        return "undecided", f"the arm could not be tested against `{control}`: {against_control.reason}"
+    if against_control.verdict == "positive":
+        if transfers_policy:
+            return "policy", (
+                f"it beats its control `{control}` too; that control shuffles the heads as well, so it tests the "
+                "whole policy, not the features alone"
+            )
+        return "features", f"it beats its control `{control}` too, which has the same weights in shuffled order"
+    if against_baseline.verdict == "positive":
+        return "initialisation scale", (
+            f"its control `{control}`, which has the same weights in shuffled order, beats the baseline too, and the "
+            "arm was not shown to beat that control"
+        )
+    return "undecided", f"neither did it beat its control `{control}`, nor did that control beat the baseline"

@@ -1,0 +1,182 @@
+"""Words the numbers of a comparison: the sentences and cells that the Markdown and the terminal share."""
+
+import math
+
+from rltransfer.comparison import Arm, Comparison, Origin, TaskComparison
+from rltransfer.metrics import Undefined
+from rltransfer.stats import ALPHA, Estimate
+
+NOTHING = "–"
+METRIC_NAMES = {
+    "auc": "AUC",
+    "success_auc": "success AUC",
+    "final": "asymptotic performance",
+    "final_success": "final success rate",
+    "initial": "jumpstart",
+    "training_auc": "training AUC",
+}
+METRIC_MEANING = {
+    "auc": "area under the curve of mean evaluation return over the target budget, divided by the budget",
+    "success_auc": "area under the curve of the success rate over the target budget, divided by the budget",
+    "final": "mean return of the last agent on evaluation seeds that no choice of a checkpoint has seen",
+}
+
+
+def number(value: float, *, like: tuple[float, ...] = (), sign: bool = False) -> str:
+    """Returns a number with about three significant digits, or as many decimals as the largest of ``like`` needs.
+
+    >>> number(1234.56), number(25.44), number(0.1234), number(1.2, like=(25.4,), sign=True)
+    ('1,235', '25.4', '0.123', '+1.2')
+    """
+    largest = max(abs(one) for one in (like or (value,)))
+    if not largest:
+        return "0"
+    decimals = 3 if largest < 1 else max(0, 2 - math.floor(math.log10(largest)))
+    text = f"{value:{'+' if sign else ''},.{decimals}f}"
+    return text.lstrip("+-") if not text.strip("+-0.,") else text
+
+
+def estimate(one: Estimate | Undefined | None, *, sign: bool = False) -> str:
+    """Returns an estimate with its interval in brackets, as a table shows it.
+
+    >>> estimate(Estimate(25.44, 19.57, 31.3), sign=True), estimate(Estimate(3.0)), estimate(None)
+    ('+25.4 [19.6, 31.3]', '3.00', '–')
+    """
+    if one is None or isinstance(one, Undefined):
+        return NOTHING
+    if one.low is None or one.high is None:
+        return number(one.value, sign=sign)
+    like = (one.value, one.low, one.high)
+    return f"{number(one.value, like=like, sign=sign)} [{number(one.low, like=like)}, {number(one.high, like=like)}]"
+
+
+def steps(one: float | Estimate | Undefined | None, *, sign: bool = False) -> str:
+    """Returns a number of steps, with its interval where it has one."""
+    if one is None or isinstance(one, Undefined):
+        return NOTHING
+    if not isinstance(one, Estimate):
+        return f"{round(one):,}"
+    text = f"{round(one.value):{'+' if sign else ''},}" if round(one.value) else "0"
+    if one.low is None or one.high is None:
+        return text
+    return f"{text} [{round(one.low):,}, {round(one.high):,}]"
+
+
+def percent(one: Estimate | None) -> str:
+    """Returns a share in percent with its interval.
+
+    >>> percent(Estimate(0.12, -0.05, 0.3))
+    '12 % [-5, 30]'
+    """
+    if one is None:
+        return NOTHING
+    text = f"{_rounded(one.value)} %"
+    return text if one.low is None or one.high is None else f"{text} [{_rounded(one.low)}, {_rounded(one.high)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Returns a p-value as people write it.
+
+    >>> p_value(0.0397), p_value(0.00001), p_value(None)
+    ('0.040', '<0.001', '–')
+    """
+    if p is None:
+        return NOTHING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict_word(arm: Arm) -> str:
+    """Returns the verdict in one word."""
+    return "baseline" if arm.kind == "baseline" else arm.verdict or "no verdict"
+
+
+def origin_word(origin: Origin | None) -> str:
+    """Returns where a gain comes from in a few words."""
+    if origin is None:
+        return NOTHING
+    words = {"undecided": "gain, origin undecided", "policy": "trained policy, heads included"}
+    return words.get(origin.cause, origin.cause)
+
+
+def metric_name(comparison: Comparison) -> str:
+    """Returns the short name of the primary metric."""
+    return METRIC_NAMES[comparison.metric]
+
+
+def sentence(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
+    """Returns what was found about one arm, in plain words and Markdown; for an arm without a verdict, why."""
+    if arm.verdict is None:
+        return f"**`{arm.name}`: no verdict.** {_difference_only(comparison, task, arm)}{_capital(arm.reason)}."
+    finding = {
+        "positive": f"**`{arm.name}` helps.** {_size(comparison, task, arm)}",
+        "negative": f"**`{arm.name}` hurts.** {_size(comparison, task, arm)}",
+        "inconclusive": f"**`{arm.name}`: inconclusive.** {_size(comparison, task, arm)}{_why_open(arm)}",
+    }[arm.verdict]
+    return finding + _origin(arm)
+
+
+def _size(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
+    difference = arm.scores[comparison.metric].difference
+    if difference is None or difference.low is None or difference.high is None:
+        return ""
+    like = (difference.value, difference.low, difference.high)
+    return (
+        f"{_levels(comparison, task, arm)} (95 % interval {number(difference.low, like=like)} to "
+        f"{number(difference.high, like=like)}, p {_relation(arm.p_adjusted)} after Holm)."
+    )
+
+
+def _levels(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
+    """Returns the level of the arm, of the baseline, and their difference."""
+    mine, theirs = arm.scores[comparison.metric], task.arm(str(task.baseline)).scores[comparison.metric]
+    if mine.mean is None or mine.difference is None or theirs.mean is None:
+        return ""
+    like = (mine.mean.value, theirs.mean.value)
+    return (
+        f"{_capital(metric_name(comparison))} {number(mine.mean.value, like=like)} against "
+        f"{number(theirs.mean.value, like=like)} of `{task.baseline}`, difference "
+        f"{number(mine.difference.value, like=like, sign=True)}"
+    )
+
+
+def _relation(p: float | None) -> str:
+    text = p_value(p)
+    return f"< {text[1:]}" if text.startswith("<") else f"= {text}"
+
+
+def _why_open(arm: Arm) -> str:
+    if (arm.smallest_p_adjusted or 0.0) > ALPHA:
+        return " With so few seeds no other verdict was possible."
+    return " Not shown to differ, which is not the same as equal."
+
+
+def _difference_only(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
+    if arm.scores[comparison.metric].difference is None or task.baseline is None:
+        return ""
+    return f"{_levels(comparison, task, arm)}. "
+
+
+def _origin(arm: Arm) -> str:
+    origin = arm.origin
+    if origin is None:
+        return ""
+    text = f" Origin of the gain: **{origin_word(origin).removeprefix('gain, origin ')}**; {origin.reason}."
+    if origin.control is None:
+        return text
+    if origin.share is None:
+        return (
+            f"{text} Which share of the gain `{origin.control}` has too is undefined: the gain is too uncertain to be "
+            "divided by."
+        )
+    low, high = (NOTHING if end is None else _rounded(end) for end in (origin.share.low, origin.share.high))
+    share = f"{_rounded(origin.share.value)} % of that gain (95 % interval {low} to {high} %)"
+    return f"{text} Its control alone shows {share}."
+
+
+def _rounded(share: float) -> str:
+    return f"{round(100 * share) + 0}" if math.isfinite(share) else ("∞" if share > 0 else "-∞")
+
+
+def _capital(text: str) -> str:
+    """Capitalises the first letter, unless the text starts with a name."""
+    return text[:1].upper() + text[1:]

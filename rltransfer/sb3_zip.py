@@ -1,0 +1,325 @@
+"""Reads a Stable-Baselines3 zip without running anything that is in it.
+
+The pickles of an SB3 zip live in its ``data`` member only (FACTS B1). They are never decoded here: the weights come
+from the ``.pth`` members through ``torch.load(weights_only=True)``, everything else from the readable text beside the
+pickles. Every member is read in full, which checks its CRC, since most truncated zips open without an error (B3).
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from gymnasium import spaces
+
+from rltransfer.errors import SourceError
+from rltransfer.space_text import space_from_sb3_text
+
+_DATA = "data"
+_POLICY = "policy.pth"
+_VARIABLES = "pytorch_variables.pth"
+_VERSION = "_stable_baselines3_version"
+
+_MAX_BYTES = 4 * 2**30
+# SB3 stores without compression. A zip that somebody packed again is fine, one that unpacks to far more is a bomb.
+_MAX_RATIO = 200
+_ALWAYS_FINE_BYTES = 64 * 2**20
+
+_CLASS = re.compile(r"<class '([\w.<>]+)'>")
+_FUNCTION_OF_CLASS = re.compile(r"<function ([\w.<>]+)\.\w+ at 0x[0-9a-f]+>")
+_CONSTANT = re.compile(r"ConstantSchedule\(val=([-+.\deE]+)\)")
+_LINEAR = re.compile(r"LinearSchedule\(start=([-+.\deE]+), end=([-+.\deE]+), end_fraction=([-+.\deE]+)\)")
+_TORCH_LAYERS = "stable_baselines3.common.torch_layers"
+_NO_SETTINGS = ("num_timesteps", "seed", "verbose", "start_time", "exploration_rate", "lr_schedule")
+_WORDED_SETTINGS = ("ent_coef", "target_entropy")
+# Which attributes and which tensors give an algorithm away; the first that fits counts.
+_SIGNATURES: tuple[tuple[str, frozenset[str], str], ...] = (
+    ("ppo_lstm", frozenset({"clip_range"}), "lstm_actor."),
+    ("qrdqn", frozenset({"exploration_fraction"}), "quantile_net."),
+    ("tqc", frozenset({"top_quantiles_to_drop_per_net"}), "actor."),
+    ("trpo", frozenset({"cg_max_steps"}), "action_net."),
+    ("ppo", frozenset({"clip_range", "n_epochs"}), "action_net."),
+    ("a2c", frozenset({"gae_lambda", "vf_coef"}), "action_net."),
+    ("dqn", frozenset({"exploration_fraction"}), "q_net."),
+    ("sac", frozenset({"target_entropy", "ent_coef"}), "actor."),
+    ("td3", frozenset({"policy_delay"}), "actor."),
+)
+_TANH_ALGORITHMS = ("ppo", "a2c", "trpo", "ppo_lstm", "maskable_ppo")
+_CONTRIB_MODULES = {"sb3_contrib.crossq": "crossq", "sb3_contrib.common.maskable": "maskable_ppo"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sb3Zip:
+    """What an SB3 zip tells without unpickling.
+
+    Attributes:
+        path: The file.
+        sha256: The hash of its bytes.
+        tensors: The policy's state dict, on the CPU; names that share memory in the agent share it here.
+        variables: Tensors of the agent outside its policy, such as SAC's ``log_ent_coef``.
+        aliases: Each further name of a tensor of ``tensors``, with the first name (FACTS A7).
+        algo: RL Zoo's short name of the algorithm (``ppo``, ``dqn``, ``sac``, ...), or None if it is unknown.
+        policy_class: The class name of the policy, such as ``ActorCriticPolicy``, where the text tells.
+        policy_kwargs: The policy's arguments as readable text.
+        activation: The class name of the activation function: as stated, or else SB3's default for the algorithm.
+        extractor_class: The dotted name of the features extractor, as stated or as the policy class implies.
+        observation_space: The space of observations, or None where the text does not tell.
+        action_space: The space of actions, likewise.
+        hyperparams: The algorithm's settings that are plain, linear schedules as RL Zoo's ``lin_x``.
+        num_timesteps: For how many environment steps the agent was trained.
+        seed: Its seed, where it had one.
+        sb3_version: The version of SB3 that wrote the file.
+    """
+
+    path: Path
+    sha256: str
+    tensors: dict[str, torch.Tensor]
+    variables: dict[str, torch.Tensor]
+    aliases: dict[str, str]
+    algo: str | None
+    policy_class: str | None
+    policy_kwargs: dict[str, str]
+    activation: str
+    extractor_class: str | None
+    observation_space: spaces.Space[Any] | None
+    action_space: spaces.Space[Any] | None
+    hyperparams: dict[str, Any]
+    num_timesteps: int | None
+    seed: int | None
+    sb3_version: str | None
+
+
+def read_sb3_zip(path: Path | str) -> Sb3Zip:
+    """Returns the weights and the readable facts of an agent that SB3 saved.
+
+    Raises:
+        SourceError: The file is missing, no zip, damaged, or lacks what an SB3 agent has; nothing in it was run.
+    """
+    path = Path(path)
+    content = _read_file(path)
+    members = _read_members(path, content)
+    for name in (_DATA, _POLICY):
+        if name not in members:
+            raise SourceError(f"{path} lacks {name}: is it an SB3 agent? It holds: {', '.join(sorted(members)[:8])}.")
+    data = _read_data(path, members[_DATA])
+    tensors = dict(_read_tensors(path, _POLICY, members[_POLICY]))
+    if not tensors:
+        raise SourceError(f"{path}: {_POLICY} holds no tensors.")
+    algo = _algorithm(data, tensors)
+    policy_kwargs = _policy_kwargs(data)
+    policy_class = _policy_class(data)
+    return Sb3Zip(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        tensors=tensors,
+        variables=dict(_read_tensors(path, _VARIABLES, members[_VARIABLES])) if _VARIABLES in members else {},
+        aliases=_aliases(tensors),
+        algo=algo,
+        policy_class=policy_class,
+        policy_kwargs=policy_kwargs,
+        activation=_activation(policy_kwargs, algo),
+        extractor_class=_extractor_class(policy_kwargs, policy_class),
+        observation_space=space_from_sb3_text(data.get("observation_space")),
+        action_space=space_from_sb3_text(data.get("action_space")),
+        hyperparams=dict(_settings(data)),
+        num_timesteps=_whole_number(data.get("num_timesteps")),
+        seed=_whole_number(data.get("seed")),
+        sb3_version=members[_VERSION].decode(errors="replace").strip()[:40] if _VERSION in members else None,
+    )
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise SourceError(f"{path}: {size} bytes are too many for an SB3 agent.")
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _read_members(path: Path, content: bytes) -> dict[str, bytes]:
+    """Returns each member of a zip, its size and name checked before and its CRC while it is read."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise SourceError(f"{path} is not a zip, or its end is missing: SB3 agents are saved as zips.")
+    members: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _refuse_bombs(str(path), archive.infolist(), len(content))
+            for info in archive.infolist():
+                _refuse_odd_name(path, info.filename, members)
+                if not info.is_dir():
+                    members[info.filename] = archive.read(info)
+    except SourceError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        raise SourceError(f"{path} is damaged: {error}.") from None
+    return members
+
+
+def _refuse_bombs(what: str, infos: Iterable[zipfile.ZipInfo], packed_bytes: int) -> None:
+    # A member that unpacks to more than it declares is cut there by zipfile, and then fails its CRC.
+    declared = sum(info.file_size for info in infos)
+    if declared > min(_MAX_BYTES, max(_ALWAYS_FINE_BYTES, _MAX_RATIO * packed_bytes)):
+        raise SourceError(f"{what} is refused: {packed_bytes} bytes would unpack to {declared}.")
+
+
+def _refuse_odd_name(path: Path, name: str, seen: Iterable[str]) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", name):
+        raise SourceError(f"{path} is refused: its member {name!r} would leave the folder that it is unpacked into.")
+    if name in seen:
+        raise SourceError(f"{path} is refused: it holds two members {name!r}.")
+
+
+def _read_data(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: its member {_DATA} is not JSON: {error}.") from None
+    if not isinstance(data, dict):
+        raise SourceError(f"{path}: its member {_DATA} is not what SB3 writes: expected attributes with values.")
+    return data
+
+
+def _read_tensors(path: Path, member: str, content: bytes) -> Iterator[tuple[str, torch.Tensor]]:
+    what = f"{path}: {member}"
+    stream = io.BytesIO(content)
+    try:
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as archive:
+                _refuse_bombs(what, archive.infolist(), len(content))
+        stream.seek(0)
+        state = torch.load(stream, map_location="cpu", weights_only=True)
+    except SourceError:
+        raise
+    except Exception as error:
+        # Hostile or damaged bytes make torch raise anything; none of it ran code (FACTS B1).
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise SourceError(f"{what} does not hold plain weights: {reason}") from None
+    if not isinstance(state, Mapping):
+        raise SourceError(f"{what} does not hold named weights.")
+    for name, tensor in state.items():
+        if isinstance(name, str) and isinstance(tensor, torch.Tensor):
+            yield name, _refuse_odd_tensor(f"{what}: {name}", tensor.detach())
+
+
+def _refuse_odd_tensor(what: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor if it is a dense one with memory of its own for every entry.
+
+    A tensor of stride 0 can claim any size on a few bytes, and would fill the memory when it is copied.
+    """
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        raise SourceError(f"{what} is refused: it is not a plain dense tensor.")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise SourceError(f"{what} is refused: it claims more entries than it holds.")
+    return tensor
+
+
+def _aliases(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    first: dict[tuple[Any, ...], str] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        memory = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if tensor.numel() and first.setdefault(memory, name) != name:
+            aliases[name] = first[memory]
+    return aliases
+
+
+def _algorithm(data: Mapping[str, Any], tensors: Iterable[str]) -> str | None:
+    shadow = data.get("policy_class")
+    module = str(shadow.get("__module__", "")) if isinstance(shadow, Mapping) else ""
+    for prefix, algo in _CONTRIB_MODULES.items():
+        if module.startswith(prefix):
+            return algo
+    names = list(tensors)
+    for algo, attributes, tensor in _SIGNATURES:
+        if attributes <= data.keys() and any(name.startswith(tensor) or f".{tensor}" in name for name in names):
+            return "ddpg" if algo == "td3" and _is_ddpg(data) else algo
+    return None
+
+
+def _is_ddpg(data: Mapping[str, Any]) -> bool:
+    return data.get("policy_delay") == 1 and data.get("target_noise_clip") == 0.0
+
+
+def _policy_class(data: Mapping[str, Any]) -> str | None:
+    """Returns the class name of the policy; its text names the class only through the functions that it defines."""
+    shadow = data.get("policy_class")
+    if not isinstance(shadow, Mapping):
+        return None
+    match = _FUNCTION_OF_CLASS.fullmatch(str(shadow.get("__init__")))
+    return match.group(1).rpartition(".")[2] if match else None
+
+
+def _policy_kwargs(data: Mapping[str, Any]) -> dict[str, str]:
+    shadow = data.get("policy_kwargs")
+    if not isinstance(shadow, Mapping):
+        return {}
+    return {name: str(value) for name, value in shadow.items() if name not in (":type:", ":serialized:")}
+
+
+def _activation(policy_kwargs: Mapping[str, str], algo: str | None) -> str:
+    stated = policy_kwargs.get("activation_fn")
+    if stated is None:
+        return "Tanh" if algo in _TANH_ALGORITHMS else "ReLU"
+    match = _CLASS.fullmatch(stated)
+    return match.group(1).rpartition(".")[2] if match else "unknown"
+
+
+def _extractor_class(policy_kwargs: Mapping[str, str], policy_class: str | None) -> str | None:
+    stated = policy_kwargs.get("features_extractor_class")
+    if stated is not None:
+        match = _CLASS.fullmatch(stated)
+        return match.group(1) if match else None
+    if policy_class is None:
+        return None
+    if "MultiInput" in policy_class:
+        return f"{_TORCH_LAYERS}.CombinedExtractor"
+    return f"{_TORCH_LAYERS}.{'NatureCNN' if 'Cnn' in policy_class else 'FlattenExtractor'}"
+
+
+def _settings(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        if name.startswith("_") or name in _NO_SETTINGS:
+            continue
+        if isinstance(value, str):
+            if name in _WORDED_SETTINGS:
+                yield name, value
+        elif isinstance(value, bool | int | float):
+            if math.isfinite(value):
+                yield name, value
+        elif isinstance(value, Mapping):
+            schedule = _schedule(value)
+            if schedule is not None:
+                yield name, schedule
+
+
+def _schedule(shadow: Mapping[str, Any]) -> float | str | None:
+    """Returns a schedule as RL Zoo writes it: a number, or ``lin_x`` for one that falls from x to 0."""
+    if {"start", "end", "end_fraction"} <= shadow.keys():
+        text = "LinearSchedule(start={start}, end={end}, end_fraction={end_fraction})".format_map(shadow)
+    else:
+        text = str(shadow.get("value_schedule"))
+    constant = _CONSTANT.fullmatch(text)
+    linear = _LINEAR.fullmatch(text)
+    try:
+        if constant:
+            return float(constant.group(1))
+        if linear and (float(linear.group(2)), float(linear.group(3))) == (0.0, 1.0):
+            return f"lin_{float(linear.group(1))}"
+    except ValueError:
+        return None
+    return None
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
