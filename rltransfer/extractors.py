@@ -35,6 +35,7 @@ class SmallCNN(BaseFeaturesExtractor):
         channels, height, width = observation_space.shape
         if min(height, width) < 4:
             raise ValueError(f"SmallCNN needs images of at least 4x4 entries, found {height}x{width}.")
+        rows, columns = min(height - 3, 4), min(width - 3, 4)
         super().__init__(observation_space, features_dim)
         self.scale = scale
         self.convolutions = nn.Sequential(
@@ -44,9 +45,11 @@ class SmallCNN(BaseFeaturesExtractor):
             nn.ReLU(),
             nn.Conv2d(32, 64, kernel_size=2),
             nn.ReLU(),
+            # Leaves the 4x4 entries of a 7x7 image as they are; without it the linear layer of a larger one is huge.
+            nn.AdaptiveMaxPool2d((rows, columns)),
             nn.Flatten(),
         )
-        self.linear = nn.Sequential(nn.Linear(64 * (height - 3) * (width - 3), features_dim), nn.ReLU())
+        self.linear = nn.Sequential(nn.Linear(64 * rows * columns, features_dim), nn.ReLU())
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Returns the features of a batch of images."""

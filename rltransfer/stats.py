@@ -20,6 +20,7 @@ EXACT_SPLITS = 200_000
 MONTE_CARLO_SPLITS = 99_999
 RESAMPLES = 2_000
 _BATCH = 20_000
+_OFFSET = 1e4
 
 Verdict = Literal["positive", "negative", "inconclusive"]
 Numbers = Sequence[float] | Float[np.ndarray, " runs"]
@@ -86,15 +87,18 @@ def iqm(values: Float[np.ndarray, "... runs"], axis: int = -1) -> Float[np.ndarr
     """
     ordered = np.sort(np.moveaxis(np.asarray(values, dtype=float), axis, -1), axis=-1)
     cut = ordered.shape[-1] // 4
-    middle: Float[np.ndarray, ...] = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
-    return middle
+    middle = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+    # Sorting puts a NaN among the highest, where it would be trimmed as if the run had done well.
+    whole: Float[np.ndarray, ...] = np.where(np.isnan(ordered[..., -1]), np.nan, middle)
+    return whole
 
 
 def iqm_band(curves: Float[np.ndarray, "runs points"], *, seed: int, resamples: int = RESAMPLES) -> Band:
     """Returns the IQM curve with a pointwise 95 % percentile bootstrap band over runs.
 
     Whole runs are resampled with replacement, never cells of curves. With few runs a percentile band is too narrow
-    (5 runs: it covers about 85 % instead of 95 %): it is for looking at, the verdict comes from the permutation test.
+    (of normal scores it covers 89 % with 5 runs and 93 % with 10): it is for looking at, the verdict comes from the
+    permutation test.
     """
     curves = np.asarray(curves, dtype=float)
     ordered = curves[np.lexsort(curves.T[::-1])]
@@ -118,13 +122,11 @@ def permutation_p(arm: Numbers, baseline: Numbers, *, seed: int) -> float:
     >>> permutation_p([4.0, 5.0, 6.0], [1.0, 2.0, 3.0], seed=0)
     0.1
     """
-    a, b = _sorted(arm), _sorted(baseline)
-    # A common shift does not change the test, but keeps rounding far below the differences, so that ties are seen.
-    centre = float(np.concatenate([a, b]).mean())
+    a, b = _with_ties(_sorted(arm), _sorted(baseline))
     exact = math.comb(len(a) + len(b), len(a)) <= EXACT_SPLITS
     result = scipy.stats.permutation_test(
-        (a - centre, b - centre),
-        _difference_of_means,
+        (a, b),
+        _sum_of_first,
         vectorized=True,
         n_resamples=EXACT_SPLITS if exact else MONTE_CARLO_SPLITS,
         batch=_BATCH,
@@ -247,9 +249,22 @@ def _t_interval(value: float, parts: list[tuple[float, int]]) -> Estimate:
     return Estimate(value, value - margin, value + margin)
 
 
-def _difference_of_means(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-    difference: np.ndarray = a.mean(axis=axis) - b.mean(axis=axis)
-    return difference
+def _with_ties(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both samples moved and scaled together, which does not change the test, so that scipy sees its ties.
+
+    scipy calls two splits tied that differ by 100 units of rounding of the observed value. Scores far from 0 leave
+    more rounding than that in a small difference, so ties would count as greater or smaller by chance. From scores in
+    [_OFFSET, _OFFSET + 1] the tolerance becomes about 1e-10 of their range: above rounding, below real differences.
+    """
+    low, high = min(a[0], b[0]), max(a[-1], b[-1])
+    scale = 1 / (high - low) if high > low else 0.0
+    return (a - low) * scale + _OFFSET, (b - low) * scale + _OFFSET
+
+
+def _sum_of_first(a: np.ndarray, _b: np.ndarray, axis: int) -> np.ndarray:
+    """Returns what orders splits as the difference of means does, since all splits have the same total and sizes."""
+    total: np.ndarray = a.sum(axis=axis)
+    return total
 
 
 def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, " resamples"]:

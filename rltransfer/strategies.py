@@ -196,7 +196,7 @@ def strategy_label(strategy: Strategy) -> str:
 
 def _part_label(part: Part) -> str:
     settings = part.model_dump(exclude_defaults=True, exclude={"kind", "of"})
-    words = [part.kind]
+    words: list[str] = [part.kind]
     if isinstance(part, Shuffled):
         words.append(strategy_label(part.of))
     words += [f"{key}={_setting_label(value)}" for key, value in settings.items()]

@@ -110,19 +110,22 @@ def _spec(env_id: str) -> EnvSpec:
         return gym.spec(name)
     except GymnasiumError:
         known = [f"{module}:{key}" if module else key for key in gym.registry]
-        hint = did_you_mean(env_id, known) or _hint_for_prefix(env_id)
-        raise UnknownNameError(f"Unknown environment {env_id!r}.{hint}") from None
+        raise UnknownNameError(f"Unknown environment {env_id!r}.{_hint(env_id, known)}") from None
 
 
-def _hint_for_prefix(env_id: str) -> str:
+def _hint(env_id: str, known: Sequence[str]) -> str:
     if env_id.startswith("rltransfer/"):
         return f" Environments of rltransfer are named with their module: 'rltransfer_envs:{env_id}'."
-    return " Import the package that registers it with --gym-packages, or name it as 'module:Name-v0'."
+    return did_you_mean(env_id, known) or (
+        " Import the package that registers it with --gym-packages, or name it as 'module:Name-v0'."
+    )
 
 
 def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
     try:
         creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+    except MissingExtraError:
+        raise
     except ImportError as error:
         raise MissingExtraError(f"{task.env} needs a package that is not installed: {error}") from None
     parameters = inspect.signature(creator).parameters

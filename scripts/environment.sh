@@ -1,6 +1,6 @@
 # Sourced by the scripts beside it, from the root of the checkout: finds or makes the Python environment and installs
-# rltransfer into it. Afterwards $python is the environment's interpreter. Written for bash 3.2, which macOS has.
-# Choices of the user that are honoured: PYTHON, an active virtual environment, pip's own settings, a torch that is there.
+# rltransfer into it. Afterwards $environment is its folder and $python its interpreter. Plain sh and `local`.
+# What the user has chosen is kept: PYTHON, an active virtual environment, pip's own settings, a torch that is there.
 
 readonly oldest_python="3.11"
 readonly oldest_torch="2.4"
@@ -36,25 +36,28 @@ PY
 }
 
 use_active_environment() {
-  python="$VIRTUAL_ENV/bin/python"
+  environment=$VIRTUAL_ENV
+  python="$environment/bin/python"
   is_recent "$python" || fail "the active environment $VIRTUAL_ENV has $(describe_python "$python"), and" \
     "rltransfer needs Python $oldest_python or newer. Type 'deactivate', then run this again: it makes .venv."
-  local torch
-  torch=$(version_of_torch "$python")
-  case "$torch" in
-    old:*) fail "the active environment $VIRTUAL_ENV has torch ${torch#old:}, and rltransfer needs $oldest_torch or" \
-      "newer. Upgrade it, or type 'deactivate' and run this again: it makes .venv." ;;
+  # What is in somebody's own environment is not replaced.
+  case "$(torch_of "$python")" in
+    old:*) fail "the active environment $VIRTUAL_ENV has a torch older than $oldest_torch. Upgrade it, or type" \
+      "'deactivate', then run this again: it makes .venv." ;;
   esac
   say "using the active environment $VIRTUAL_ENV"
 }
 
 use_own_environment() {
-  python="$PWD/.venv/bin/python"
+  environment="$PWD/.venv"
+  python="$environment/bin/python"
   if [ -n "${PYTHON:-}" ] || [ ! -e .venv ]; then
     find_base_python
   fi
   if [ ! -e .venv ]; then
     make_environment
+  elif [ -n "${PYTHON:-}" ] && [ "$(describe_python "$PYTHON")" != "$(describe_python "$python")" ]; then
+    say "note: .venv is there already, with $(describe_python "$python"); delete it to have it made with PYTHON"
   fi
   is_recent "$python" || fail ".venv has $(describe_python "$python"), and rltransfer needs Python $oldest_python or" \
     "newer. Delete .venv (rm -r .venv), then run this again: it makes a new one."
@@ -62,15 +65,14 @@ use_own_environment() {
 
 # Sets $base_python to PYTHON, or to the first Python on the PATH that is new enough.
 find_base_python() {
-  local advice="Install Python $oldest_python or newer, or name one: PYTHON=/path/to/python3 $0"
+  local advice candidate found=""
+  advice="Install Python $oldest_python or newer, or name one: PYTHON=/path/to/python3 $0"
   if [ -n "${PYTHON:-}" ]; then
     command -v "$PYTHON" >/dev/null || fail "PYTHON is $PYTHON, and there is no such command. $advice"
-    is_recent "$PYTHON" || fail "PYTHON is $PYTHON, $(describe_python "$PYTHON"), and rltransfer needs Python" \
-      "$oldest_python or newer. $advice"
+    is_recent "$PYTHON" || fail "PYTHON is $PYTHON, which is $(describe_python "$PYTHON"), too old. $advice"
     base_python=$PYTHON
     return
   fi
-  local candidate found=""
   for candidate in python3 python python3.14 python3.13 python3.12 python3.11; do
     command -v "$candidate" >/dev/null || continue
     if is_recent "$candidate"; then
@@ -84,48 +86,49 @@ find_base_python() {
 }
 
 make_environment() {
-  "$base_python" -c 'import ensurepip, venv' 2>/dev/null || fail "$base_python cannot make virtual environments: its" \
-    "venv or ensurepip module is missing. On Debian and Ubuntu: apt install $(name_of_venv_package)"
-  local options="" torch
-  torch=$(version_of_torch "$base_python" importable)
-  case "$torch" in
+  "$base_python" -c 'import ensurepip, venv' 2>/dev/null || fail "$base_python cannot make a virtual environment: its" \
+    "venv or ensurepip module is missing. On Debian and Ubuntu: apt install $(venv_package_of "$base_python")"
+  case "$(torch_to_share)" in
     ok:*)
-      say "$base_python has torch ${torch#ok:}: .venv will use that one"
-      options="--system-site-packages"
+      say "making .venv with $(describe_python "$base_python"), which shares its torch"
+      set -- --system-site-packages
+      ;;
+    *)
+      say "making .venv with $(describe_python "$base_python")"
+      set --
       ;;
   esac
-  say "making .venv with $(describe_python "$base_python")"
-  "$base_python" -m venv $options .venv || fail "$base_python could not make .venv: see the message above."
+  if ! "$base_python" -m venv "$@" .venv; then
+    rm -rf .venv
+    fail "$base_python could not make .venv: see its message above."
+  fi
 }
 
 # Installs the checkout editable, unless a stamp in the environment says that this was done and nothing changed since.
 install_library() {
-  local extras=$1 stamp key installed
-  stamp=$("$python" -c 'import sys; print(sys.prefix)')/rltransfer-installed
+  local extras="$1" stamp constraints key stamp_key="" stamp_extras=""
+  stamp="$environment/rltransfer-installed"
+  constraints="$environment/rltransfer-constraints.txt"
   key=$(fingerprint)
-  installed=$(sed -n "s|^$key extras=||p" "$stamp" 2>/dev/null || true)
-  if grep -q "^$key " "$stamp" 2>/dev/null && covers "$installed" "$extras"; then
-    return
+  if [ -e "$stamp" ]; then
+    read -r stamp_key stamp_extras <"$stamp" || true
   fi
-  "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null ||
-    fail "$python has no pip and cannot make one. Delete the environment, then run this again."
-  local constraints
-  constraints=$(mktemp)
-  # shellcheck disable=SC2064
-  trap "rm -f '$constraints'" EXIT
+  if [ "$stamp_key" = "$key" ] && covers "$stamp_extras" "$extras"; then
+    return 0
+  fi
+  "$python" -c 'import pip' 2>/dev/null || "$python" -m ensurepip >/dev/null ||
+    fail "$python has no pip and cannot make one. Delete its environment, then run this again."
   write_constraints >"$constraints"
-  say "installing rltransfer${extras:+[$extras]}: a few minutes the first time"
+  say "installing rltransfer${extras:+[$extras]} (a few minutes the first time)"
   "$python" -m pip install --constraint "$constraints" --editable ".${extras:+[$extras]}" ||
     fail "pip could not install rltransfer: see its messages above."
-  rm -f "$constraints"
-  trap - EXIT
-  printf '%s extras=%s\n' "$key" "$extras" >"$stamp"
+  printf '%s %s\n' "$key" "$extras" >"$stamp"
 }
 
-# Prints constraints.txt; where a torch is there that will do, pinned to that one and without pins for what it needs.
+# Prints constraints.txt. A torch that is there is kept: pinned as it is, and what it needs is left to itself.
 write_constraints() {
   local torch
-  torch=$(version_of_torch "$python")
+  torch=$(torch_of "$python")
   case "$torch" in
     ok:*) say "keeping torch ${torch#ok:}" >&2 ;;
     old:*) say "torch ${torch#old:} is older than $oldest_torch and will be replaced" >&2 ;;
@@ -144,31 +147,35 @@ def name_in(requirement):
     return re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]*", requirement)[0]).lower()
 
 
-if state == "ok":
-    needs = {name_in(requirement) for requirement in metadata.requires("torch") or []}
-    pinned = metadata.version("torch")
-    lines = [line for line in lines if name_in(line) not in needs | {"torch"}] + [f"torch=={pinned}"]
+if state == "ok" and f"torch=={version.partition('+')[0]}" not in lines:
+    left_alone = {"torch", *map(name_in, metadata.requires("torch") or [])}
+    lines = [*(line for line in lines if name_in(line) not in left_alone), f"torch=={version}"]
 print("\n".join(lines))
 PY
 }
 
-# version_of_torch PYTHON [importable]: prints ok:VERSION or old:VERSION, or nothing where there is no torch.
-version_of_torch() {
-  "$1" - "$oldest_torch" "${2:-}" <<'PY'
+# torch_of PYTHON: prints ok:VERSION or old:VERSION, nothing where there is no torch.
+torch_of() {
+  "$1" - "$oldest_torch" <<'PY'
 import importlib.metadata as metadata
 import re
 import sys
 
-oldest, importable = sys.argv[1:]
 try:
     version = metadata.version("torch")
-    if importable:
-        import torch
-except Exception:
+except metadata.PackageNotFoundError:
     sys.exit()
-numbers = [tuple(int(part) for part in re.findall(r"\d+", text)[:2]) for text in (version, oldest)]
-print(f"{'ok' if numbers[0] >= numbers[1] else 'old'}:{version}")
+found, needed = ([int(part) for part in re.findall(r"\d+", text)[:2]] for text in (version, sys.argv[1]))
+print(f"{'ok' if found >= needed else 'old'}:{version}")
 PY
+}
+
+# Prints what torch_of prints for $base_python, if an environment made with it could see that torch, and it works.
+torch_to_share() {
+  if "$base_python" -c 'import sys; sys.exit(sys.prefix != sys.base_prefix)' &&
+    "$base_python" -c 'import torch' >/dev/null 2>&1; then
+    torch_of "$base_python"
+  fi
 }
 
 # covers INSTALLED WANTED: whether each wanted extra is among the installed ones.
@@ -182,7 +189,7 @@ covers() {
   done
 }
 
-# Prints what an installation depends on: what is asked for, and where the checkout lies.
+# Prints a hash of what an installation depends on: what is asked for, and where the checkout lies.
 fingerprint() {
   "$python" - <<'PY'
 import hashlib
@@ -194,13 +201,13 @@ PY
 }
 
 is_recent() {
-  "$1" -c "import sys; sys.exit(sys.version_info < tuple(map(int, '$oldest_python'.split('.'))))" 2>/dev/null
+  "$1" -c "import sys; sys.exit(sys.version_info[:2] < tuple(map(int, '$oldest_python'.split('.'))))" 2>/dev/null
 }
 
 describe_python() {
   "$1" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])' 2>/dev/null || say "no Python that runs"
 }
 
-name_of_venv_package() {
-  "$base_python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+venv_package_of() {
+  "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }

@@ -89,24 +89,23 @@ class CartPole(CartPoleEnv):
     ) -> tuple[Float32[np.ndarray, " values"], dict[str, Any]]:
         """Starts an episode; a seed also seeds the distractors."""
         state, info = super().reset(seed=seed, options=options)
-        if seed is not None or self._noise is None:
+        if self._distractors:
             # A spawned generator draws nothing from its parent: the physics does not depend on the distractors.
             self._noise = self.np_random.spawn(1)[0]
-        return self._observe(state, self._noise), info
+        return self._observe(state), info
 
     def step(self, action: Any) -> tuple[Float32[np.ndarray, " values"], float, bool, bool, dict[str, Any]]:
         """Pushes the cart once."""
         if self._swap_actions and self.action_space.contains(action):
             action = 1 - action
         state, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
-        assert self._noise is not None
-        return self._observe(state, self._noise), reward, terminated, truncated, info
+        return self._observe(state), reward, terminated, truncated, info
 
-    def _observe(self, state: Float32[np.ndarray, "4"], noise: np.random.Generator) -> Float32[np.ndarray, " values"]:
+    def _observe(self, state: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, " values"]:
         observation = state[self._order]
-        if not self._distractors:
+        if self._noise is None:
             return observation
-        return np.concatenate([observation, noise.standard_normal(self._distractors, dtype=np.float32)])
+        return np.concatenate([observation, self._noise.standard_normal(self._distractors, dtype=np.float32)])
 
     def _box(self) -> Box:
         original = self.observation_space

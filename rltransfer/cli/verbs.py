@@ -58,7 +58,8 @@ def plan(arguments: argparse.Namespace) -> None:
     from rltransfer.training.run import prepare
 
     with prepare(config, monitor_folder=None) as prepared:
-        print(json.dumps(prepared.plan.to_json(), indent=2) if arguments.json else prepared.plan)
+        if prepared.plan is not None:
+            print(json.dumps(prepared.plan.to_json(), indent=2) if arguments.json else prepared.plan)
 
 
 def extract(arguments: argparse.Namespace) -> None:
@@ -134,7 +135,6 @@ def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
     from rltransfer.training.folder import claim_numbered, release
 
     folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
-    print(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
     try:
         train_run(config, folder)
     except RLTransferError:
@@ -144,7 +144,8 @@ def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
-    release(folder)
+    finally:
+        release(folder)
 
 
 def _run_config(

@@ -109,8 +109,8 @@ def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
     unfinished = [f"{run.folder} ({run.reason})" for run in found.skipped]
     listed = f" Not finished: {'; '.join(unfinished[:5])}{' …' if len(unfinished) > 5 else ''}." if unfinished else ""
     return (
-        f"There is no finished target run below {where}: found {found.source_runs} source runs and {len(unfinished)} "
-        f"unfinished target runs.{listed} Run the baseline with `rltransfer transfer --strategy scratch …` and an arm "
+        f"There is no finished target run below {where}; source runs: {found.source_runs}, unfinished target runs: "
+        f"{len(unfinished)}.{listed} Run the baseline with `rltransfer transfer --strategy scratch …` and an arm "
         "with `rltransfer transfer --from SOURCE --strategy frozen …`, or a study with `rltransfer study run FILE`."
     )
 

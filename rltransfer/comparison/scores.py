@@ -94,8 +94,8 @@ def score(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metri
 def improvement(
     runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str, *, seed: int
 ) -> Estimate | None:
-    """Returns the probability that a run of the arm beats a run of the baseline; None where there is no such pair."""
-    if baseline is None or baseline is runs:
+    """Returns the probability that a run of the arm beats a run of the baseline; None without several runs of both."""
+    if baseline is None or baseline is runs or min(len(runs), len(baseline)) < 2:
         return None
     mine, theirs = values(runs, metric), values(baseline, metric)
     if isinstance(mine, Undefined) or isinstance(theirs, Undefined):

@@ -4,6 +4,7 @@ Only classes of SB3, torch and the user's own choice get in, none of ours that S
 loads where rltransfer is not installed (FACTS A4), and our extractors are pickled by value.
 """
 
+import copy
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,7 +51,8 @@ def build_agent_kwargs(
     Raises:
         ConfigError: A class cannot be imported or is of the wrong kind.
     """
-    arguments = dict(hyperparameters.agent)
+    # SB3 writes into the dictionaries that it is given (SAC adds use_sde to policy_kwargs).
+    arguments = copy.deepcopy(hyperparameters.agent)
     for name in _SCHEDULES:
         if isinstance(arguments.get(name), str):
             start = float(arguments[name].removeprefix("lin_"))

@@ -101,13 +101,14 @@ def _label_ends(axes: Axes, task: TaskComparison, styles: dict[str, _Style], *, 
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     gap *= high - low
-    arms = sorted(task.arms, key=lambda arm: float(arm.band.middle[-1]))
-    heights = spread([float(arm.band.middle[-1]) for arm in arms], gap, low + gap / 2, high - gap / 2)
+    ends = {arm.name: float(arm.band.middle[-1]) for arm in task.arms if np.isfinite(arm.band.middle[-1])}
+    arms = sorted((arm for arm in task.arms if arm.name in ends), key=lambda arm: ends[arm.name])
+    heights = spread([ends[arm.name] for arm in arms], gap, low + gap / 2, high - gap / 2)
     for arm, height in zip(arms, heights, strict=True):
         colour = styles[arm.name]["color"]
         axes.annotate(
             _wrapped(arm.name),
-            xy=(1.0, float(arm.band.middle[-1])),
+            xy=(1.0, ends[arm.name]),
             xytext=(1.035, height),
             xycoords=axes.get_yaxis_transform(),
             textcoords=axes.get_yaxis_transform(),

@@ -225,7 +225,8 @@ def _left_out(comparison: Comparison) -> str:
         f"`{_below(comparison, run.folder)}` (`{run.arm}`, seed {run.seed}): {run.reason}" for run in comparison.skipped
     ]
     if comparison.source_runs:
-        lines.append(f"{comparison.source_runs} source runs: they are where arms start from, not arms")
+        plural = "" if comparison.source_runs == 1 else "s"
+        lines.append(f"{comparison.source_runs} source run{plural}: where arms start from, not arms")
     return "## Left out\n\n" + _bullets(lines) if lines else ""
 
 

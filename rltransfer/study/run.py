@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rltransfer.config import StudyConfig, read_study
 from rltransfer.errors import ConfigError, RLTransferError
@@ -101,7 +101,7 @@ class _Runner:
             while self._waiting or self._running:
                 self._start_ready()
                 for sentinel in wait(list(self._running)):
-                    self._settle(*self._running.pop(int(sentinel)))  # type: ignore[call-overload]
+                    self._settle(*self._running.pop(cast(int, sentinel)))
         finally:
             for process, _, _ in self._running.values():
                 process.terminate()

@@ -71,7 +71,7 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         returns, lengths = evaluate_policy(
-            policy,  # type: ignore[arg-type]
+            policy,
             env,
             n_eval_episodes=episodes,
             deterministic=deterministic,

@@ -22,6 +22,7 @@ from rltransfer import files, tasks
 from rltransfer.artifact import Encoder, load_encoder
 from rltransfer.artifact.sources import LAST_NORMALISER
 from rltransfer.config import RunConfig, Task
+from rltransfer.errors import ConfigError
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
 from rltransfer.strategies import dump_strategy, needs_source, strategy_label
@@ -106,15 +107,22 @@ def _encoder(config: RunConfig) -> Encoder | None:
 
 def _build_agent(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
     settings = build_agent_kwargs(config.hyperparams, env.action_space)
-    return _AGENTS[config.algo](
-        config.hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings
-    )
+    try:
+        return _AGENTS[config.algo](
+            config.hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings
+        )
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        # SB3 checks spaces, policies and devices with these.
+        raise ConfigError(
+            f"{config.algo} cannot be built for {config.task.env} on device {config.device!r}: {error}"
+        ) from error
 
 
 def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, Any]:
     """Trains the prepared agent; returns the facts that the record gains."""
     say: Callable[[str], None] = print if config.verbose else _say_nothing
     agent = prepared.agent
+    say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
     transfer = _apply(folder, agent, prepared.plan, say)
     agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
     scores = _score_start(config, agent, prepared.eval_env)

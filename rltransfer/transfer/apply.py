@@ -92,7 +92,8 @@ def _at_norm_of(source: torch.Tensor, fresh: torch.Tensor, rng: np.random.Genera
     direction = fresh
     if not torch.any(fresh):
         direction = torch.as_tensor(rng.standard_normal(tuple(fresh.shape)), dtype=fresh.dtype, device=fresh.device)
-    return direction * (source.norm() / direction.norm())
+    rescaled: torch.Tensor = direction * (source.norm() / direction.norm())
+    return rescaled
 
 
 def _arrival_check(plan: Plan, before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> Check:

@@ -221,7 +221,7 @@ def _pin_targets(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch
                 [tensors[entry.tensor].data for entry in inside], [tensors[str(entry.twin)].data for entry in inside]
             )
             module.register_forward_pre_hook(pin.before_read)
-            module.register_state_dict_pre_hook(pin.before_read)
+            module.register_state_dict_pre_hook(pin.before_read)  # type: ignore[no-untyped-call]
 
 
 def _remove_hooks(hooks: dict[int, Any], kind: type) -> None:

@@ -108,7 +108,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Returns the plan as a table: a line for each tensor, what is not weights, and the totals."""
-        rows = [("tensor", "shape", "branch", "role", "weights", "training")]
+        rows: list[tuple[str, ...]] = [("tensor", "shape", "branch", "role", "weights", "training")]
         rows += [_row(entry) for entry in self.entries]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -231,3 +232,16 @@ def test_unknown_ids_get_near_misses() -> None:
     for ask in (rltransfer_envs.arguments, rltransfer_envs.extra):
         with pytest.raises(UnknownNameError, match=r"'rltransfer/CartPol-v0'\. Did you mean 'rltransfer/CartPole-v0'"):
             ask("rltransfer_envs:rltransfer/CartPol-v0")
+
+
+def test_the_documented_table_holds_every_argument_default_and_extra() -> None:
+    page = (Path(__file__).parents[2] / "docs/environments.md").read_text()
+    for family in rltransfer_envs.FAMILIES:
+        name = family.env_id.partition("/")[2]
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        _, _, _, arguments, extra, _ = (cell.strip().strip("`") for cell in row.split("|"))
+        defaults = rltransfer_envs.arguments(family.env_id)
+        assert arguments == " ".join(
+            f"{key}={value:g}" if type(value) is float else f"{key}={value}" for key, value in defaults.items()
+        )
+        assert extra == (family.extra or "")

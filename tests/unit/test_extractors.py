@@ -68,10 +68,11 @@ def test_the_groups_hold_every_tensor_once_and_in_order():
     assert list(dict.fromkeys(owner[0] for owner in owners)) == prefixes
 
 
-@pytest.mark.parametrize("size", [4, 7, 9])
+@pytest.mark.parametrize("size", [4, 7, 9, 56])
 def test_features_have_their_size(size):
     extractor = SmallCNN(spaces.Box(0, 255, (3, size, size), np.uint8), features_dim=12)
     assert extractor(torch.full((2, 3, size, size), 10, dtype=torch.uint8)).shape == (2, 12)
+    assert extractor.linear[0].in_features <= 64 * 16
 
 
 def test_entries_are_scaled():

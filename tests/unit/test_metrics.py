@@ -29,6 +29,10 @@ def test_auc_cuts_an_overshoot_at_the_budget():
     assert metrics.auc(overshot, 100) == pytest.approx((250 + (10 + 505) / 2 * 50) / 100)
 
 
+def test_auc_ignores_all_evaluations_beyond_the_budget():
+    assert metrics.auc(curve([0, 100, 150, 200], [0, 10, -500, 7]), 100) == 5
+
+
 def test_auc_continues_a_curve_that_is_too_short_with_its_ends():
     short = curve([20, 60], [4, 8])
     assert metrics.auc(short, 100) == pytest.approx((4 * 20 + 6 * 40 + 8 * 40) / 100)
@@ -72,7 +76,9 @@ def test_jumpstart_and_asymptotic_performance_use_their_own_episodes():
 
 
 def test_final_success_rate():
-    mixed = Episodes(episode_returns=(1, 0), episode_lengths=(1, 1), successes=(True, False), deterministic=True, seed=0)
+    mixed = Episodes(
+        episode_returns=(1, 0), episode_lengths=(1, 1), successes=(True, False), deterministic=True, seed=0
+    )
     assert metrics.final_success_rate(mixed) == 0.5
     assert "is_success" in metrics.final_success_rate(episodes(1.0)).reason
     assert isinstance(metrics.final_success_rate(None), Undefined)
@@ -92,7 +98,9 @@ def test_transfer_ratio_is_taken_above_the_random_policy():
     assert metrics.transfer_ratio(-100.0, -200.0, random=-400.0, baseline_low=50.0) == 0.5
 
 
-@pytest.mark.parametrize(("low", "reason"), [(None, "one seed"), (0.0, "not clearly above"), (-5.0, "not clearly above")])
+@pytest.mark.parametrize(
+    ("low", "reason"), [(None, "one seed"), (0.0, "not clearly above"), (-5.0, "not clearly above")]
+)
 def test_transfer_ratio_is_refused_where_scratch_is_not_clearly_positive(low, reason):
     assert reason in metrics.transfer_ratio(2.0, 1.0, random=0.0, baseline_low=low).reason
 

@@ -35,8 +35,8 @@ def test_the_band_does_not_depend_on_the_order_of_runs(shuffle):
 
 
 def test_the_band_resamples_whole_runs_and_never_cells():
-    # Two kinds of runs, each constant: every resampled curve of an even mixture has to be constant too.
-    curves = np.repeat([[0.0], [0.0], [1.0], [1.0]], 50, axis=1)
+    # Every run is constant, so every resampled curve has to be constant too.
+    curves = np.repeat([[0.0], [0.3], [1.0], [1.1], [2.7]], 50, axis=1)
     band = stats.iqm_band(curves, seed=0)
     assert len(set(band.low)) == 1
     assert len(set(band.high)) == 1
@@ -47,6 +47,10 @@ def test_the_band_comes_from_its_seed():
     curves = np.random.default_rng(5).normal(size=(6, 4))
     assert np.array_equal(stats.iqm_band(curves, seed=1).low, stats.iqm_band(curves, seed=1).low)
     assert not np.array_equal(stats.iqm_band(curves, seed=1).low, stats.iqm_band(curves, seed=2).low)
+
+
+def test_a_missing_number_is_not_trimmed_away_as_if_it_were_high():
+    assert np.isnan(stats.iqm(np.array([1.0, 2.0, 3.0, np.nan, 4.0])))
 
 
 def test_one_run_has_no_interval():
@@ -72,6 +76,22 @@ def test_the_permutation_test_sees_ties_in_spite_of_rounding():
     arm, baseline = [1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.3], [1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.3]
     assert stats.permutation_p(arm, baseline, seed=0) == 1.0
     assert stats.permutation_p([5.0] * 4, [5.0] * 4, seed=0) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_permutation_test_does_not_depend_on_the_unit_or_the_zero_of_scores(seed):
+    arm, baseline = np.random.default_rng(seed).integers(0, 8, size=(2, 5))
+    p = stats.permutation_p(arm, baseline, seed=0)
+    for zero in (300, -0.35, 1e6):
+        assert stats.permutation_p(arm / 10 + zero, baseline / 10 + zero, seed=0) == p
+    assert stats.permutation_p(arm / 7e6 - 1, baseline / 7e6 - 1, seed=0) == p
+
+
+def test_ties_are_seen_where_the_scores_of_an_arm_sum_to_zero():
+    # 1 + 2 + 3 = 1 + 1 + 4 is among the lowest of all sums, and moved so that it is 0 up to rounding.
+    arm, baseline = np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0, 9.0, 9.0])
+    moved = stats.permutation_p(arm / 10 - 0.2, baseline / 10 - 0.2, seed=0)
+    assert moved == stats.permutation_p(arm, baseline, seed=0)
 
 
 def test_many_runs_use_monte_carlo_with_the_correction_that_never_gives_zero():

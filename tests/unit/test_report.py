@@ -1,0 +1,165 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from synthetic import FROZEN, SCRATCH, TASK, make_run, make_study, ramp
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+
+from rltransfer.comparison import compare
+from rltransfer.metrics import Undefined
+from rltransfer.records import Check, TaskFacts
+from rltransfer.report import markdown, print_comparison, words, write_report
+from rltransfer.report.figures import spread
+from rltransfer.stats import Estimate
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    make_study(root)
+    comparison = compare(root)
+    write_report(comparison, root)
+    return root, comparison
+
+
+def scalars(folder):
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_the_report_its_figure_and_the_aggregates_are_written(reported):
+    root, comparison = reported
+    text = (root / "report" / "report.md").read_text()
+    assert text.startswith("# Does transfer help?")
+    assert "](figures/rltransfer-CartPole-v0.png)" in text
+    assert (root / "report" / "figures" / "rltransfer-CartPole-v0.png").read_bytes().startswith(PNG)
+    arms = {path.name for path in (root / "aggregate" / "rltransfer-CartPole-v0").iterdir()}
+    assert arms == {arm.name for arm in comparison.tasks[0].arms}
+
+
+def test_the_verdict_comes_before_any_table(reported):
+    text = markdown.render(reported[1])
+    assert text.index("**`full` hurts.**") < text.index("| arm")
+
+
+def test_a_report_is_written_the_same_twice(tmp_path):
+    make_study(tmp_path)
+    first = write_report(compare(tmp_path), tmp_path)
+    before = {path: path.read_bytes() for path in first.parent.rglob("*") if path.is_file()}
+    write_report(compare(tmp_path), tmp_path)
+    assert {path: path.read_bytes() for path in first.parent.rglob("*") if path.is_file()} == before
+
+
+def test_tensorboard_reads_mean_and_band_and_a_margin_chart(reported):
+    root, comparison = reported
+    events = scalars(root / "aggregate" / "rltransfer-CartPole-v0" / "frozen")
+    task = comparison.tasks[0]
+    points = [(event.step, event.value) for event in events.Scalars("rltransfer-CartPole-v0/iqm")]
+    assert [step for step, _ in points] == task.grid_steps.tolist()
+    assert [value for _, value in points] == pytest.approx(task.arm("frozen").band.middle)
+    low = [event.value for event in events.Scalars("rltransfer-CartPole-v0/low")]
+    assert low == pytest.approx(task.arm("frozen").band.low)
+    (layout,) = events.Tensors("custom_scalars__config__")
+    parsed = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0])
+    (series,) = parsed.category[0].chart[0].margin.series
+    assert (series.value, series.lower) == ("rltransfer-CartPole-v0/iqm", "rltransfer-CartPole-v0/low")
+
+
+def test_a_second_report_replaces_the_aggregates_and_leaves_foreign_files_alone(tmp_path):
+    make_study(tmp_path, seeds=2)
+    write_report(compare(tmp_path), tmp_path)
+    aggregate = tmp_path / "aggregate" / "rltransfer-CartPole-v0"
+    for path in list(aggregate.rglob("events*")):
+        path.replace(path.with_name("events.out.tfevents.0000000001.rltransfer"))
+    stale = aggregate / "an_arm_of_before" / "events.out.tfevents.0000000001.rltransfer"
+    foreign = aggregate / "frozen" / "events.out.tfevents.0000000001.somehost"
+    stale.parent.mkdir()
+    stale.touch()
+    foreign.touch()
+    write_report(compare(tmp_path), tmp_path)
+    assert not stale.parent.exists()
+    assert foreign.exists()
+    assert len(list((aggregate / "scratch").iterdir())) == 1
+
+
+def test_tasks_and_arms_whose_names_are_alike_get_files_of_their_own(tmp_path):
+    for length in (1.5, 2.5):
+        task = TaskFacts(env=TASK.env, kwargs={"length": length})
+        make_run(tmp_path, arm="a/b", strategy=SCRATCH, seed=0, task=task, folder=f"{length}/0")
+        make_run(tmp_path, arm="a b", strategy=FROZEN, seed=0, task=task, folder=f"{length}/1")
+    write_report(compare(tmp_path), tmp_path)
+    assert len(list((tmp_path / "report" / "figures").iterdir())) == 2
+    assert len(list((tmp_path / "aggregate").rglob("events*"))) == 4
+
+
+def test_failed_checks_stand_at_the_top(tmp_path):
+    make_study(tmp_path, seeds=2)
+    make_run(tmp_path, arm="full", strategy=FROZEN, seed=0, checks=(Check(name="c", passed=False, detail="moved"),))
+    comparison = compare(tmp_path)
+    text = markdown.render(comparison)
+    assert text.index("Failed self-checks") < text.index("Primary metric")
+    assert "`rltransfer-CartPole-v0/full/seed_0`" in text
+    console = Console(file=io.StringIO(), width=100)
+    print_comparison(comparison, console)
+    assert console.file.getvalue().startswith("Failed self-check in")
+
+
+@pytest.mark.parametrize(
+    "returns", [[1.0, float("nan"), 2.0], [float("nan")] * 3, [5.0, 5.0, 5.0], [0.0, 0.0, 0.0], [1e-9, 1e9, 1e9]]
+)
+def test_curves_that_are_broken_flat_or_wide_are_reported(tmp_path, returns):
+    for seed in range(2):
+        make_run(tmp_path, arm="scratch", seed=seed, returns=ramp(0, 10, 3))
+        make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, returns=returns)
+    assert "`frozen`" in write_report(compare(tmp_path), tmp_path).read_text()
+
+
+def test_a_report_on_one_seed_says_why_there_is_no_verdict(tmp_path):
+    make_study(tmp_path, seeds=1)
+    text = write_report(compare(tmp_path), tmp_path).read_text()
+    assert "**`frozen`: no verdict.** AUC 67.2 against 41.8 of `scratch`, difference +25.4." in text
+    assert "`frozen` has one seed" in text
+    assert "p =" not in text
+
+
+def test_unfinished_runs_and_source_runs_are_named(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0)
+    make_run(tmp_path, arm="scratch", seed=1, status="failed", error="NaN reward")
+    make_run(tmp_path, arm="s", seed=0, role="source")
+    text = markdown.render(compare(tmp_path))
+    assert "- `rltransfer-CartPole-v0/scratch/seed_1` (`scratch`, seed 1): failed: NaN reward" in text
+    assert "1 source run: " in text
+
+
+def test_the_terminal_table_fits_eighty_columns(reported):
+    console = Console(file=io.StringIO(), width=80)
+    print_comparison(reported[1], console)
+    text = console.file.getvalue()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for word in ("frozen", "+25.4 [19.6, 31.3]", "0.040", "positive", "features", "negative", "inconclusive"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (-0.0001, "0.000"), (0.05, "0.050"), (9.99, "9.99"), (-412.6, "-413"), (1e6, "1,000,000")],
+)
+def test_numbers_have_about_three_digits(value, text):
+    assert words.number(value) == text
+
+
+def test_an_undefined_estimate_is_a_dash():
+    assert words.estimate(Undefined("why")) == words.steps(Undefined("why")) == words.steps(None) == "–"
+    assert words.steps(Estimate(-1234.5, -2000.0, 10.0), sign=True) == "-1,234 [-2,000, 10]"
+
+
+def test_labels_are_pushed_apart_and_stay_inside():
+    heights = spread([0.0, 0.1, 0.1, 9.9, 10.0], gap=1.0, low=0.0, high=10.0)
+    assert np.diff(heights).min() >= 1.0 - 1e-9
+    assert heights[0] >= 0
+    assert heights[-1] <= 10
