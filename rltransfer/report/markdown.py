@@ -1,5 +1,6 @@
 """Writes a comparison as Markdown, the verdict first."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -251,11 +252,11 @@ def _how_to_read(comparison: Comparison) -> str:
 
 def _reproduce(comparison: Comparison) -> str:
     roots = [root.as_posix() for root in comparison.roots]
-    first = repr(roots[0]) if len(roots) == 1 else repr(roots)
+    first = json.dumps(roots[0] if len(roots) == 1 else roots, ensure_ascii=False)
     arguments = [
         first,
-        f"metric={comparison.metric!r}",
-        f"baseline={comparison.baseline!r}",
+        f'metric="{comparison.metric}"',
+        f'baseline="{comparison.baseline}"',
         *([] if comparison.threshold is None else [f"threshold={comparison.threshold!r}"]),
         f"seed={comparison.seed}",
     ]

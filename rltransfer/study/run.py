@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rltransfer.config import StudyConfig, read_study
-from rltransfer.errors import ConfigError, RLTransferError
+from rltransfer.errors import ConfigError, RLTransferError, RunError
 from rltransfer.records import OWN_FOLDER, read_record, write_record
 from rltransfer.study.expand import Job, expand_study
 from rltransfer.study.status import RunState, run_state, write_study
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rltransfer.comparison import Comparison
 
 LOG = "run.log"
+_TAKEN = 3
 # Loaded once in the server that workers are forked from: a worker then starts in a fraction of a second (FACTS D).
 _PRELOADED = ["rltransfer.training", "torch._dynamo", "torch.utils.tensorboard"]
 
@@ -140,6 +141,8 @@ class _Runner:
 
 def _state_after(job: Job, exit_code: int | None) -> RunState:
     """Returns how a run ended; one whose process died is recorded as failed, since it could not do so itself."""
+    if exit_code == _TAKEN:
+        return RunState(job, "failed", f"another process is writing {job.folder}")
     with contextlib.suppress(RLTransferError):
         state = run_state(job)
         if state.state == "running" and exit_code != 0:
@@ -157,7 +160,12 @@ def _work(job: Job) -> None:
     from rltransfer.training.folder import claim, release
 
     job.folder.mkdir(parents=True, exist_ok=True)
-    claim(job.folder)
+    try:
+        claim(job.folder)
+    except RunError as error:
+        # Not our folder: neither its log nor its record is ours to write.
+        print(error, file=sys.stderr)
+        raise SystemExit(_TAKEN) from None
     try:
         if run_state(job).state == "done":
             return

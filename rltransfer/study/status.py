@@ -55,12 +55,14 @@ def run_state(job: Job) -> RunState:
     """Returns how far one run is.
 
     Raises:
-        ConfigError: The folder holds a run with other settings.
+        ConfigError: The folder holds a run with other settings; a failed one does not count, its mistake may have been
+            in them.
     """
     if not (job.folder / OWN_FOLDER / RECORD).is_file():
         return RunState(job, "missing")
     record = read_record(job.folder)
-    _refuse_other_settings(job)
+    if record.status != "failed":
+        _refuse_other_settings(job)
     return RunState(job, record.status, record.error or "")
 
 

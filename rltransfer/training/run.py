@@ -55,20 +55,22 @@ def train_run(config: RunConfig, folder: Path) -> RunRecord:
 
     Raises:
         RLTransferError: The source cannot be read, or source and target do not fit; nothing was trained.
-        Exception: Whatever broke the training; the record says ``failed`` with the reason.
+        Exception: Whatever broke the training.
+
+    Whatever is raised, the record says ``failed`` with the reason.
     """
     started = time.perf_counter()
-    with prepare(config, monitor_folder=folder) as prepared:
-        write_settings(folder, config)
-        record = _first_record(config, prepared)
-        write_record(folder, record)
-        try:
+    write_settings(folder, config)
+    write_record(folder, _first_record(config))
+    try:
+        with prepare(config, monitor_folder=folder) as prepared:
+            _update_record(folder, source=prepared.encoder.source if prepared.encoder else None)
             facts = _train(config, folder, prepared)
-        except BaseException as error:
-            reason = "".join(traceback.format_exception_only(error)).strip()
-            _finish(folder, status="failed", error=reason, wall_seconds=time.perf_counter() - started)
-            raise
-        return _finish(folder, status="done", wall_seconds=time.perf_counter() - started, **facts)
+    except BaseException as error:
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        _update_record(folder, status="failed", error=reason, wall_seconds=time.perf_counter() - started)
+        raise
+    return _update_record(folder, status="done", wall_seconds=time.perf_counter() - started, **facts)
 
 
 @contextlib.contextmanager
@@ -218,7 +220,7 @@ def _log_formats(config: RunConfig) -> list[str]:
     return ["tensorboard", "stdout"] if config.verbose > 1 else ["tensorboard"]
 
 
-def _first_record(config: RunConfig, prepared: _Prepared) -> RunRecord:
+def _first_record(config: RunConfig) -> RunRecord:
     return RunRecord(
         status="running",
         role=config.role,
@@ -236,14 +238,13 @@ def _first_record(config: RunConfig, prepared: _Prepared) -> RunRecord:
             n_envs=config.evaluation.parallel,
             deterministic=tasks.evaluates_deterministically(config.task.env),
         ),
-        source=prepared.encoder.source if prepared.encoder else None,
         reward_threshold=config.threshold if config.threshold is not None else tasks.reward_threshold(config.task),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
         versions={name: version(name) for name in _PACKAGES},
     )
 
 
-def _finish(folder: Path, **facts: Any) -> RunRecord:
+def _update_record(folder: Path, **facts: Any) -> RunRecord:
     record = RunRecord.model_validate(read_record(folder).model_dump() | facts)
     write_record(folder, record)
     return record

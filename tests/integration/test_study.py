@@ -1,0 +1,234 @@
+"""A study from its file to its report, in processes of its own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rltransfer import yaml_file
+from rltransfer.artifact.sources import load_encoder
+from rltransfer.cli import main
+from rltransfer.errors import ConfigError, RunError
+from rltransfer.records import read_record, write_record
+from rltransfer.study import run_study, study_status
+from rltransfer.study.status import count_states
+from rltransfer.training.folder import claim
+
+TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
+KILLS = {"env_wrapper": {"runs.KillsItsProcess": {"step": 20}}}
+BREAKS = {"env_wrapper": {"runs.BreaksAtStep": {"step": 20}}}
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return {
+        "algo": "ppo",
+        "seeds": 2,
+        "source": {"env": "CartPole-v1", "n_timesteps": 48},
+        "tasks": {"target": {"env": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}, "n_timesteps": 32}},
+        "arms": {"scratch": "scratch", "frozen": "frozen"},
+        "evaluation": {"eval_freq": 16, "episodes": 2},
+        "hyperparams": TINY,
+        **changes,
+    }
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml_file.dump(settings(**changes)))
+    return path
+
+
+def modification_times(folder: Path) -> dict[str, int]:
+    """Returns when each file of the runs was written; the report is written again each time."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("seed_*/**/*") if path.is_file()}
+
+
+def run(path: Path, folder: Path, **options: Any) -> tuple[Any, list[str]]:
+    said: list[str] = []
+    return run_study(path, folder, jobs=2, say=said.append, **options), said
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any, list[str]]:
+    """A study of two seeds that ran without trouble: its file, its folder, what it returned and said."""
+    root = tmp_path_factory.mktemp("study")
+    path = write(root)
+    comparison, said = run(path, root / "out")
+    return path, root / "out", comparison, said
+
+
+class TestFinished:
+    def test_it_leaves_a_folder_for_each_run_the_file_and_the_report(self, finished: Any) -> None:
+        _, folder, _, said = finished
+        runs = {str(path.relative_to(folder)) for path in folder.glob("*/*/seed_*")}
+        assert runs == {
+            f"{arm}/seed_{seed}" for arm in ("source/pretrain", "target/scratch", "target/frozen") for seed in (0, 1)
+        }
+        for name in runs:
+            assert read_record(folder / name).status == "done"
+            assert (folder / name / "best_model.zip").is_file()
+            assert (folder / name / "run.log").is_file()
+            assert not (folder / name / "rltransfer" / "claim.json").exists()
+        assert (folder / "study.yaml").is_file()
+        assert (folder / "report" / "report.md").read_text()
+        assert list((folder / "aggregate").rglob("events*"))
+        assert len(said) == 6
+        assert all("done in" in line for line in said)
+        assert said[-1].startswith("[6/6] ")
+
+    def test_target_seed_i_uses_source_seed_i(self, finished: Any) -> None:
+        _, folder, _, _ = finished
+        hashes = set()
+        for seed in (0, 1):
+            source = read_record(folder / f"target/frozen/seed_{seed}").source
+            assert source is not None
+            assert source.seed == seed
+            assert source.sha256 == load_encoder(folder / f"source/pretrain/seed_{seed}").source.sha256
+            hashes.add(source.sha256)
+            assert read_record(folder / f"target/scratch/seed_{seed}").source is None
+        assert len(hashes) == 2
+
+    def test_it_returns_the_tables_of_the_report(self, finished: Any) -> None:
+        _, _, comparison, _ = finished
+        (task,) = comparison.tasks
+        assert {arm.name for arm in task.arms} == {"scratch", "frozen"}
+
+    def test_nothing_is_run_again(self, finished: Any) -> None:
+        path, folder, _, _ = finished
+        before = modification_times(folder)
+        _, said = run(path, folder)
+        assert said == ["6 of 6 runs are done already"]
+        assert modification_times(folder) == before
+
+    def test_another_study_in_its_folder_is_refused_by_key(self, finished: Any, tmp_path: Path) -> None:
+        _, folder, _, _ = finished
+        before = modification_times(folder), (folder / "study.yaml").read_text()
+        task = {"env": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}, "n_timesteps": 33}
+        with pytest.raises(ConfigError, match=r"other settings: 'n_timesteps' is 32, the study says 33.*-f"):
+            run(write(tmp_path, tasks={"target": task}), folder)
+        assert (modification_times(folder), (folder / "study.yaml").read_text()) == before
+
+    def test_further_seeds_run_alone(self, finished: Any, tmp_path: Path) -> None:
+        """Runs last in this class: the study has three seeds afterwards."""
+        _, folder, _, _ = finished
+        before = modification_times(folder)
+        _, said = run(write(tmp_path, seeds=3), folder)
+        assert said[0] == "6 of 9 runs are done already"
+        assert sorted(line.split()[1] for line in said[1:]) == [
+            "source/pretrain/seed_2:",
+            "target/frozen/seed_2:",
+            "target/scratch/seed_2:",
+        ]
+        after = modification_times(folder)
+        assert {name: after[name] for name in before} == before
+        assert count_states(study_status(folder)) == {"done": 9, "running": 0, "failed": 0, "missing": 0}
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
+    """A study of one seed in which one arm, one task and one process come to grief, each its own way."""
+    root = tmp_path_factory.mktemp("troubled")
+    tasks = {
+        "target": {"env": "CartPole-v1", "n_timesteps": 32},
+        "killed": {"env": "CartPole-v1", "n_timesteps": 32, "hyperparams": KILLS},
+        "broken": {"env": "CartPole-v1", "n_timesteps": 32, "hyperparams": BREAKS},
+    }
+    arms = {"scratch": "scratch", "typo": {"kind": "frozen", "layers": ["mlp_extractor.polic_net"]}}
+    path = write(root, seeds=1, tasks=tasks, arms=arms)
+    _, said = run(path, root / "out")
+    return path, root / "out", said
+
+
+class TestTroubled:
+    def line(self, said: list[str], name: str) -> str:
+        (found,) = [line for line in said if f" {name}: " in line]
+        return found
+
+    def test_each_failure_is_reported_with_its_reason_and_the_others_finish(self, troubled: Any) -> None:
+        _, folder, said = troubled
+        assert len(said) == 7
+        assert "done in" in self.line(said, "source/pretrain/seed_0")
+        assert "done in" in self.line(said, "target/scratch/seed_0")
+        typo = self.line(said, "target/typo/seed_0")
+        assert "FAILED: " in typo
+        assert "no encoder layer 'mlp_extractor.polic_net'. Did you mean 'mlp_extractor.policy_net" in typo
+        assert "FAILED: RuntimeError: the simulator broke" in self.line(said, "broken/scratch/seed_0")
+        killed = self.line(said, "killed/scratch/seed_0")
+        assert f"FAILED: its process ended with exit code -9; see {folder}/killed/scratch/seed_0/run.log" in killed
+        assert "Traceback" in (folder / "broken/scratch/seed_0/run.log").read_text()
+
+    def test_the_reason_is_on_disk_too(self, troubled: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        _, folder, _ = troubled
+        assert read_record(folder / "target/scratch/seed_0").status == "done"
+        typo = read_record(folder / "target/typo/seed_0")
+        assert typo.status == "failed"
+        assert "polic_net" in (typo.error or "")
+        assert "exit code -9" in (read_record(folder / "killed/scratch/seed_0").error or "")
+        assert main(["study", "status", str(folder)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-1] == "2 done, 0 running, 5 failed, 0 missing"
+        assert sum(": failed: " in line for line in lines) == 5
+        assert "target/typo/seed_0: failed: " in "\n".join(lines)
+
+    def test_failed_runs_are_tried_again_and_the_mistake_may_be_corrected(self, troubled: Any, tmp_path: Path) -> None:
+        path, folder, _ = troubled
+        before = modification_times(folder / "target" / "scratch")
+        study = yaml_file.read(path)
+        study["tasks"] = {"target": study["tasks"]["target"]}
+        study["arms"]["typo"] = {"kind": "frozen", "layers": ["mlp_extractor.policy_net"]}
+        path = write(tmp_path, **study)
+        _, said = run(path, folder)
+        assert said[0] == "2 of 3 runs are done already"
+        assert len(said) == 2
+        assert "target/typo/seed_0: done in" in said[1]
+        assert modification_times(folder / "target" / "scratch") == before
+
+
+def test_a_failed_source_run_fails_its_targets_with_the_reason(tmp_path: Path) -> None:
+    source = {"env": "CartPole-v1", "n_timesteps": 48, "hyperparams": BREAKS}
+    path = write(tmp_path, source=source, seeds=1)
+    _, said = run(path, tmp_path / "out")
+    lines = {line.split("] ")[1].split(": ")[0]: line for line in said}
+    assert "FAILED: RuntimeError: the simulator broke" in lines["source/pretrain/seed_0"]
+    waited = f"FAILED: its source run failed: {tmp_path}/out/source/pretrain/seed_0"
+    assert waited in lines["target/frozen/seed_0"]
+    assert "done in" in lines["target/scratch/seed_0"]
+
+
+def test_a_study_of_which_no_run_finishes_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, source={"env": "CartPole-v1", "n_timesteps": 16}, seeds=1, hyperparams={**TINY, **BREAKS})
+    with pytest.raises(RunError):
+        run(path, tmp_path / "out")
+    states = study_status(tmp_path / "out")
+    assert count_states(states)["done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tasks": {"target": {"env": "CartPol-v1", "n_timesteps": 32}}}, "Unknown environment 'CartPol-v1'"),
+        ({"tasks": {"target": {"env": "CartPole-v1", "kwargs": {"lenght": 1}}}}, "has no argument 'lenght'"),
+    ],
+)
+def test_a_mistake_in_a_task_shows_before_anything_runs(
+    changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, **changes)
+    assert main(["study", "run", str(path), "-f", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_another_process_is_writing_is_left_to_it(finished: Any, tmp_path: Path) -> None:
+    path, study, _, _ = finished
+    folder = tmp_path / "out"
+    shutil.copytree(study, folder, ignore=shutil.ignore_patterns("seed_2"))
+    taken = folder / "target" / "frozen" / "seed_0"
+    write_record(taken, read_record(taken).model_copy(update={"status": "running"}))
+    claim(taken)
+    before = modification_times(taken)
+    _, said = run(path, folder)
+    assert said[0] == "5 of 6 runs are done already"
+    assert said[1:] == [f"[6/6] target/frozen/seed_0: FAILED: another process is writing {taken}"]
+    assert modification_times(taken) == before

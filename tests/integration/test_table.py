@@ -1,0 +1,158 @@
+"""Every strategy on every kind of agent: planned, applied, trained, and found as planned."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from agents import Images, NormedCnn, encoder_of, make_agent
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from rltransfer import (
+    Encoder,
+    Finetune,
+    Frozen,
+    Full,
+    RandomFrozen,
+    Rescaled,
+    Scratch,
+    Shuffled,
+    apply_plan,
+    plan_transfer,
+)
+from rltransfer.anatomy import agent_tensors
+
+STRATEGIES: dict[str, Any] = {
+    "scratch": Scratch(),
+    "full": Full(),
+    "finetune": Finetune(),
+    "finetune-half-rate": Finetune(lr_scale=0.5),
+    "frozen": Frozen(),
+    "frozen-first": Frozen(layers=1),
+    "random_frozen": RandomFrozen(),
+    "rescaled": Rescaled(),
+    "shuffled-full": Shuffled(of=Full()),
+    "shuffled-frozen": Shuffled(of=Frozen()),
+}
+FREEZE_ALL = {"frozen", "random_frozen", "shuffled-frozen"}
+# The last layer of each network of 2 hidden layers (MLP), of 1 (images), or of none (NatureCNN's policies).
+HEADS = re.compile(
+    r"(action_net|value_net|log_std|actor\.mu|actor\.log_std|log_ent_coef)(\.|$)"
+    r"|(q_net\.q_net|critic\.qf\d)\.(?P<last>\d)\."
+)
+STEPS = {"ppo": 64, "dqn": 40, "sac": 32}
+
+
+class SteeredImages(Images):
+    """The random images with actions in a Box."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
+NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}
+NORMED: dict[str, Any] = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]}
+AGENTS: dict[str, tuple[str, Callable[[], Any], str, dict[str, Any] | None, int]] = {
+    "ppo-mlp": ("ppo", lambda: None, "MlpPolicy", None, 4),
+    "dqn-mlp": ("dqn", lambda: None, "MlpPolicy", None, 4),
+    "sac-mlp": ("sac", lambda: None, "MlpPolicy", None, 4),
+    "ppo-nature": ("ppo", Images, "CnnPolicy", NATURE, 2),
+    "dqn-nature": ("dqn", Images, "CnnPolicy", NATURE, 2),
+    "ppo-batchnorm": ("ppo", Images, "CnnPolicy", NORMED, 2),
+    "dqn-batchnorm": ("dqn", Images, "CnnPolicy", NORMED, 2),
+    "sac-shared": ("sac", SteeredImages, "CnnPolicy", {**NATURE, "share_features_extractor": True}, 2),
+    "sac-separate": ("sac", SteeredImages, "CnnPolicy", {**NATURE, "share_features_extractor": False}, 2),
+}
+
+
+def make(name: str, seed: int) -> BaseAlgorithm:
+    algo, env, policy, kwargs, _ = AGENTS[name]
+    settings = {} if kwargs is None else {"policy_kwargs": dict(kwargs)}
+    return make_agent(algo, env(), policy=policy, seed=seed, **settings)
+
+
+def train(agent: BaseAlgorithm, name: str, **settings: Any) -> None:
+    agent.learn(STEPS[AGENTS[name][0]], **settings)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Encoder]:
+    made: dict[str, Encoder] = {}
+
+    def encoder(name: str) -> Encoder:
+        if name not in made:
+            source = make(name, seed=7)
+            train(source, name)
+            made[name] = encoder_of(source, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return encoder
+
+
+def is_head(tensor: str, last: int) -> bool:
+    match = HEADS.match(tensor)
+    return match is not None and match["last"] in (None, str(last))
+
+
+def state(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_strategy_does_what_its_plan_says(
+    name: str, strategy: str, encoders: Callable[[str], Encoder], tmp_path: Path
+) -> None:
+    agent = make(name, seed=0)
+    plan = plan_transfer(encoders(name), agent, STRATEGIES[strategy])
+    transfer = apply_plan(plan, agent)
+    start = state(agent)
+    train(agent, name, callback=transfer.callbacks)
+    moved = changed(start, state(agent))
+
+    assert all(check.passed for check in transfer.checks()), transfer.checks()
+    frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
+    assert frozen == expected_frozen(name, strategy, {entry.tensor for entry in plan.entries})
+    assert moved.isdisjoint(frozen)
+    trained = {entry.tensor for entry in plan.entries if entry.trains}
+    assert moved & trained
+    assert {tensor for tensor in trained if is_head(tensor, AGENTS[name][4])} & moved
+    if not frozen:
+        assert any(not is_head(tensor, AGENTS[name][4]) for tensor in moved & trained)
+    assert_targets_equal_their_twins(plan, agent, tmp_path)
+
+
+def expected_frozen(name: str, strategy: str, tensors: set[str]) -> set[str]:
+    """Returns what must be frozen, buffers included, worked out from the names alone."""
+    online = {tensor for tensor in tensors if "_target." not in tensor}
+    encoder = {tensor for tensor in online if not is_head(tensor, AGENTS[name][4])}
+    if strategy in FREEZE_ALL:
+        assert ("batchnorm" in name) == any("running_mean" in tensor for tensor in encoder)
+        return encoder
+    if strategy != "frozen-first":
+        return set()
+    if "batchnorm" in name:
+        return {tensor for tensor in encoder if ".body." in tensor}
+    return {tensor for tensor in encoder if (".0." if "mlp" in name else ".cnn.0.") in tensor}
+
+
+def assert_targets_equal_their_twins(plan: Any, agent: BaseAlgorithm, folder: Path) -> None:
+    agent.save(folder / "agent.zip")
+    _, saved, _ = load_from_zip_file(folder / "agent.zip", load_data=False)
+    policy = saved["policy"]
+    held = [entry for entry in plan.entries if entry.twin is not None and entry.frozen]
+    has_targets = any(entry.twin is not None for entry in plan.entries)
+    online = any(entry.frozen and entry.branch in ("critic", "shared") for entry in plan.entries)
+    assert bool(held) == (has_targets and online)
+    for entry in held:
+        assert torch.equal(policy[entry.tensor], policy[str(entry.twin)]), entry.tensor

@@ -1,0 +1,141 @@
+"""Settings of runs that take a second, and environments that make a run tell what happened in it."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rltransfer.config import Evaluation, RunConfig, Task
+from rltransfer.hyperparams import Hyperparameters
+from rltransfer.records import RunRecord
+from rltransfer.strategies import parse_strategy, strategy_label
+from rltransfer.training import train_run
+
+SMALL: dict[str, dict[str, Any]] = {
+    "ppo": {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "policy_kwargs": {"net_arch": [8, 8]}},
+    "dqn": {
+        "learning_starts": 16,
+        "buffer_size": 500,
+        "batch_size": 8,
+        "train_freq": 2,
+        "target_update_interval": 10,
+        "policy_kwargs": {"net_arch": [8, 8]},
+    },
+    "sac": {"learning_starts": 16, "buffer_size": 500, "batch_size": 8, "policy_kwargs": {"net_arch": [8, 8]}},
+}
+ENVS = {"ppo": "CartPole-v1", "dqn": "CartPole-v1", "sac": "ShortPendulum-v0"}
+
+
+class FirstObservation(gym.Env[np.ndarray, Any]):
+    """Returns the first observation of an episode as its return, whatever the agent does; tells episodes apart."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012
+    observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self._steps = 0
+        self._first = np.zeros(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self._steps = 0
+        self._first = self.np_random.random(2)
+        return self._first.copy(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        ends = self._steps == 3
+        return self._first.copy(), float(self._first[0]) if ends else 0.0, ends, False, {"is_success": bool(action)}
+
+
+class BreaksAtStep(gym.Wrapper[Any, Any, Any, Any]):
+    """Raises at the given step of its life."""
+
+    def __init__(self, env: gym.Env[Any, Any], step: int = 20) -> None:
+        super().__init__(env)
+        self._left = step
+
+    def step(self, action: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise RuntimeError("the simulator broke")
+        return self.env.step(action)
+
+
+class KillsItsProcess(BreaksAtStep):
+    """Ends its process at the given step of its life, as an operating system does that runs out of memory."""
+
+    def step(self, action: Any) -> Any:
+        if self._left == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+gym.register("FirstObservation-v0", entry_point=FirstObservation)
+gym.register(
+    "ShortPendulum-v0", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=20
+)
+
+
+def run_config(
+    algo: str = "ppo",
+    *,
+    env: str | None = None,
+    kwargs: dict[str, Any] | None = None,
+    strategy: Any = "scratch",
+    n_timesteps: int = 96,
+    eval_freq: int | None = 32,
+    episodes: int = 4,
+    hyperparams: dict[str, Any] | None = None,
+    **settings: Any,
+) -> RunConfig:
+    """Returns the settings of a small run of an arm, or with ``role="source"`` of a source run.
+
+    Args:
+        algo: The algorithm, with small networks and buffers.
+        env: An environment id; the algorithm's usual one by default.
+        kwargs: Arguments of the environment.
+        strategy: A strategy or its kind.
+        n_timesteps: The budget.
+        eval_freq: env_steps between evaluations.
+        episodes: Episodes of each evaluation.
+        hyperparams: Settings of the run itself, such as ``normalize``.
+        settings: Further fields of ``RunConfig``.
+    """
+    task = Task(env=env or ENVS[algo], kwargs=kwargs or {})
+    parsed = parse_strategy(strategy)
+    facts: dict[str, Any] = {
+        "role": "target",
+        "seed": 0,
+        "task_name": task.file_name,
+        "arm": strategy_label(parsed),
+        "device": "cpu",
+        "verbose": 0,
+        **settings,
+    }
+    return RunConfig.model_validate(
+        {
+            "algo": algo,
+            "task": task,
+            "n_timesteps": n_timesteps,
+            "strategy": parsed,
+            "evaluation": Evaluation(eval_freq=eval_freq, episodes=episodes),
+            "hyperparams": Hyperparameters(policy="MlpPolicy", agent=SMALL[algo], **(hyperparams or {})),
+            **facts,
+        }
+    )
+
+
+def pretrained(folder: Path, algo: str = "ppo", **settings: Any) -> RunRecord:
+    """Trains a small source run into a folder and returns its record."""
+    return train_run(run_config(algo, role="source", arm="pretrain", **{"seed": 7, **settings}), folder)
+
+
+def tree(folder: Path) -> set[str]:
+    """Returns everything below a folder by its path in it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}

@@ -1,0 +1,136 @@
+"""Claims of run folders, and their numbers."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from runs import run_config, tree
+
+from rltransfer import yaml_file
+from rltransfer.config import RunConfig
+from rltransfer.errors import RunError
+from rltransfer.training.folder import claim, claim_numbered, release, write_settings
+
+CLAIM = "rltransfer/claim.json"
+
+
+def dead_pid() -> int:
+    """Returns the id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def write_claim(folder: Path, content: str) -> Path:
+    path = folder / CLAIM
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    return path
+
+
+def test_run_folders_are_numbered_by_algorithm_and_environment(tmp_path: Path) -> None:
+    names = [claim_numbered(tmp_path, *place) for place in (("ppo", "A-v1"), ("ppo", "A-v1"), ("ppo", "B-v1"), ("sac", "A-v1"))]  # fmt: skip
+    assert [str(path.relative_to(tmp_path)) for path in names] == ["ppo/A-v1_1", "ppo/A-v1_2", "ppo/B-v1_1", "sac/A-v1_1"]  # fmt: skip
+
+
+def test_numbers_go_on_after_the_highest_and_strangers_are_ignored(tmp_path: Path) -> None:
+    for name in ("A-v1_7", "A-v1_x", "A-v10_99", "A-v1-extra_50", "A-v1_3"):
+        (tmp_path / "ppo" / name).mkdir(parents=True)
+    assert claim_numbered(tmp_path, "ppo", "A-v1").name == "A-v1_8"
+
+
+def test_a_unique_name_keeps_the_number_in_front(tmp_path: Path) -> None:
+    names = [claim_numbered(tmp_path, "ppo", "A-v1", unique=True).name for _ in range(2)]
+    assert [name[:7] for name in names] == ["A-v1_1_", "A-v1_2_"]
+    assert all(len(name) == len("A-v1_1_") + 36 for name in names)
+
+
+def test_concurrent_threads_never_get_the_same_folder(tmp_path: Path) -> None:
+    start, found = threading.Barrier(16), []
+
+    def take() -> None:
+        start.wait()
+        found.extend(claim_numbered(tmp_path, "ppo", "A-v1") for _ in range(4))
+
+    threads = [threading.Thread(target=take) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(set(found)) == 64
+    assert {path.name for path in found} == {f"A-v1_{number}" for number in range(1, 65)}
+
+
+def test_concurrent_processes_never_get_the_same_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rltransfer.training.folder import claim_numbered\n"
+        "sys.stdin.read()\n"
+        "for _ in range(5): print(claim_numbered(Path(sys.argv[1]), 'ppo', 'A-v1').name)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    # All are started before any is let go.
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    names = []
+    for process in processes:
+        assert process.stdout is not None
+        with process.stdout:
+            names += process.stdout.read().split()
+        process.wait()
+    assert len(names) == len(set(names)) == 15
+
+
+def test_a_claim_of_a_living_process_is_refused_by_name(tmp_path: Path) -> None:
+    claim(tmp_path)
+    facts = json.loads((tmp_path / CLAIM).read_text())
+    assert facts == {"host": socket.gethostname(), "pid": os.getpid()}
+    with pytest.raises(RunError, match=r"being written by another process: see .*claim\.json"):
+        claim(tmp_path)
+    assert json.loads((tmp_path / CLAIM).read_text()) == facts
+
+
+def test_a_claim_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
+    path = write_claim(tmp_path, json.dumps({"host": socket.gethostname(), "pid": dead_pid()}))
+    claim(tmp_path)
+    assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", [json.dumps({"host": "elsewhere", "pid": 1}), "{", "{}", "[]", ""])
+def test_a_claim_that_cannot_be_judged_is_respected(content: str, tmp_path: Path) -> None:
+    path = write_claim(tmp_path, content)
+    with pytest.raises(RunError):
+        claim(tmp_path)
+    assert path.read_text() == content
+
+
+def test_a_released_folder_can_be_claimed_again(tmp_path: Path) -> None:
+    claim(tmp_path)
+    release(tmp_path)
+    release(tmp_path)
+    claim(tmp_path)
+
+
+def test_the_settings_are_written_for_us_and_for_rl_zoo(tmp_path: Path) -> None:
+    config = run_config(kwargs={"render_mode": None}, n_timesteps=1000, eval_freq=None, command="rltransfer pretrain")
+    write_settings(tmp_path, config)
+    assert {name for name in tree(tmp_path) if "." in name.rpartition("/")[2]} == {
+        "rltransfer/config.json",
+        "CartPole-v1/args.yml",
+        "CartPole-v1/config.yml",
+        "CartPole-v1/command.txt",
+    }
+    assert RunConfig.model_validate_json((tmp_path / "rltransfer" / "config.json").read_text()) == config
+    arguments = yaml_file.read(tmp_path / "CartPole-v1" / "args.yml")
+    assert arguments["env"] == "CartPole-v1"
+    assert arguments["eval_freq"] == 50
+    assert yaml_file.read(tmp_path / "CartPole-v1" / "config.yml") == config.hyperparams.flat()
+    assert (tmp_path / "CartPole-v1" / "command.txt").read_text() == "rltransfer pretrain\n"
