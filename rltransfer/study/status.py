@@ -81,8 +81,13 @@ def _refuse_other_settings(job: Job) -> None:
     except (OSError, ValueError):
         raise RunError(f"{path} is missing or damaged. Delete {job.folder} to run it again.") from None
     for key, wanted in job.config.outcome_settings().items():
-        if found.get(key) != wanted:
+        if found.get(key) != wanted and not (key == "source" and _is_source_of(job, found.get(key))):
             raise ConfigError(
                 f"{job.folder} holds a run with other settings: {key!r} is {found.get(key)!r}, the study says "
                 f"{wanted!r}. Use another folder (-f), or delete that run."
             )
+
+
+def _is_source_of(job: Job, path: object) -> bool:
+    """Says whether a path is the run's own source within its study, which may have been moved or be named otherwise."""
+    return job.after is not None and isinstance(path, str) and Path(path).parts[-3:] == job.after.parts[-3:]

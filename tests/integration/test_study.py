@@ -101,12 +101,23 @@ class TestFinished:
         assert said == ["6 of 6 runs are done already"]
         assert modification_times(folder) == before
 
+    def test_its_folder_may_be_moved_or_named_otherwise(
+        self, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, folder, _, _ = finished
+        shutil.copytree(folder, tmp_path / "moved")
+        monkeypatch.chdir(tmp_path)
+        assert run(path, Path("moved"))[1] == ["6 of 6 runs are done already"]
+        assert count_states(study_status(Path("moved")))["done"] == 6
+
     def test_another_study_in_its_folder_is_refused_by_key(self, finished: Any, tmp_path: Path) -> None:
         _, folder, _, _ = finished
         before = modification_times(folder), (folder / "study.yaml").read_text()
         task = {"env": "CartPole-v1", "kwargs": {"sutton_barto_reward": True}, "n_timesteps": 33}
         with pytest.raises(ConfigError, match=r"other settings: 'n_timesteps' is 32, the study says 33.*-f"):
             run(write(tmp_path, tasks={"target": task}), folder)
+        with pytest.raises(ConfigError, match=r"other settings: 'source' is .*the study says 'agent.zip'"):
+            run(write(tmp_path, source={"path": "agent.zip"}), folder)
         assert (modification_times(folder), (folder / "study.yaml").read_text()) == before
 
     def test_further_seeds_run_alone(self, finished: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from rltransfer import load_encoder, yaml_file
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import resolve
 from rltransfer.normaliser import Statistics
-from rltransfer.records import Curve, read_curve, read_record, read_training_episodes
+from rltransfer.records import Curve, RunRecord, read_curve, read_record, read_training_episodes
 from rltransfer.training import callbacks, train_run
 from rltransfer.training.evaluation import evaluate_agent
 from rltransfer.training.run import prepare
@@ -47,6 +47,20 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     pretrained(folder, hyperparams=NORMALISED, n_timesteps=160, save_freq=64)
     return folder
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Curve, RunRecord]]:
+    """Runs of which each return names the episode: two arms of a seed, and one of another."""
+    root = tmp_path_factory.mktemp("arms")
+    pretrained(root / "source", env="FirstObservation-v0")
+    runs: dict[str, dict[str, Any]] = {"scratch": {}, "frozen": {"strategy": "frozen"}, "other": {"strategy": "frozen", "seed": 1}}
+    found = {}
+    for name, settings in runs.items():
+        config = run_config(env="FirstObservation-v0", source=str(root / "source"), **settings)
+        record = train_run(config, root / name)
+        found[name] = (read_curve(root / name), record)
+    return found
 
 
 class TestCurve:
@@ -189,18 +203,6 @@ class TestDeterminism:
 
 
 class TestEvaluationSeeds:
-    @pytest.fixture(scope="class")
-    def arms(self, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Curve, Any]]:
-        root = tmp_path_factory.mktemp("arms")
-        pretrained(root / "source", env="FirstObservation-v0")
-        runs = {"scratch": {}, "frozen": {"strategy": "frozen"}, "other": {"strategy": "frozen", "seed": 1}}
-        found = {}
-        for name, settings in runs.items():
-            config = run_config(env="FirstObservation-v0", source=str(root / "source"), **settings)
-            record = train_run(config, root / name)
-            found[name] = (read_curve(root / name), record)
-        return found
-
     def test_all_arms_meet_the_same_first_observations_in_every_evaluation(self, arms: Any) -> None:
         scratch, frozen = (arms[name][0].episode_returns for name in ("scratch", "frozen"))
         assert np.array_equal(scratch, frozen)
