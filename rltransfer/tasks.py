@@ -25,6 +25,7 @@ from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, U
 from rltransfer.hyperparams import Hyperparameters
 
 VecEnvKind = Literal["dummy", "subproc"]
+_NOT_INSTALLED = (ImportError, gym.error.DependencyNotInstalled)
 
 
 def check_task(task: Task) -> None:
@@ -41,8 +42,8 @@ def check_task(task: Task) -> None:
         gym.make(task.env, **task.kwargs).close()
     except RLTransferError:
         raise
-    except (ImportError, gym.error.DependencyNotInstalled) as error:
-        raise MissingExtraError(f"{task.env} needs a package that is not installed: {error}") from None
+    except _NOT_INSTALLED as error:
+        raise _missing_package(task.env, error) from None
     except Exception as error:
         arguments = ", ".join(f"{key}={value!r}" for key, value in task.kwargs.items()) or "no arguments"
         raise ConfigError(f"{task.env} cannot be made with {arguments}: {error}") from error
@@ -99,12 +100,25 @@ def import_packages(packages: Sequence[str]) -> None:
             raise UnknownNameError(f"Package {package!r} of --gym-packages cannot be imported: {error}.") from None
 
 
+def _missing_package(env_id: str, error: Exception) -> MissingExtraError:
+    extra = _extra_that_brings(error)
+    command = f' It comes with the extra {extra}: pip install "rltransfer[{extra}]"' if extra else ""
+    return MissingExtraError(f"{env_id} needs a package that is not installed: {error}.{command}")
+
+
+def _extra_that_brings(error: Exception) -> str | None:
+    """Returns the extra of rltransfer that installs what an import error says is missing."""
+    return next((extra for extra in ("box2d", "minigrid", "mujoco") if extra in str(error).lower()), None)
+
+
 def _spec(env_id: str) -> EnvSpec:
     module, _, name = env_id.rpartition(":")
     if module:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
+            if _extra_that_brings(error):
+                raise _missing_package(env_id, error) from None
             raise UnknownNameError(f"The module of environment {env_id!r} cannot be imported: {error}.") from None
     try:
         return gym.spec(name)
@@ -126,8 +140,8 @@ def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
         creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
     except MissingExtraError:
         raise
-    except ImportError as error:
-        raise MissingExtraError(f"{task.env} needs a package that is not installed: {error}") from None
+    except _NOT_INSTALLED as error:
+        raise _missing_package(task.env, error) from None
     parameters = inspect.signature(creator).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -55,8 +55,11 @@ def run_study(
 
     place = Path(folder) if folder is not None else _default_folder(study)
     config = study if isinstance(study, StudyConfig) else read_study(Path(study))
-    states = [run_state(job) for job in expand_study(config, place)]
-    _check_tasks(states)
+    where = "" if isinstance(study, StudyConfig) else f"{study}: "
+    with _naming(where):
+        runs = expand_study(config, place)
+    states = [run_state(run) for run in runs]
+    _check_tasks(states, where)
     write_study(config, place)
     _Runner(states, jobs, say).run()
     comparison = compare(place, metric=config.metric)
@@ -70,14 +73,25 @@ def _default_folder(study: StudyConfig | Path | str) -> Path:
     return Path("studies") / Path(study).stem
 
 
-def _check_tasks(states: list[RunState]) -> None:
+@contextlib.contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Puts the place of a mistake in a study before the message of its error."""
+    try:
+        yield
+    except RLTransferError as error:
+        raise type(error)(f"{where}{error}") from None
+
+
+def _check_tasks(states: list[RunState], where: str) -> None:
     """Makes an environment of each task that still has runs to do, so that a mistake shows before any training."""
     from rltransfer import tasks
 
-    waiting = [state.job.config.task for state in states if state.state != "done"]
-    for index, task in enumerate(waiting):
-        if task not in waiting[:index]:
-            tasks.check_task(task)
+    waiting = [state.job.config for state in states if state.state != "done"]
+    for index, config in enumerate(waiting):
+        if config.task not in [earlier.task for earlier in waiting[:index]]:
+            name = config.task_name if config.role == "source" else f"tasks.{config.task_name}"
+            with _naming(f"{where}{name}: "):
+                tasks.check_task(config.task)
 
 
 class _Runner:

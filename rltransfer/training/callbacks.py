@@ -46,8 +46,8 @@ class CurveCallback(BaseCallback):
     """Evaluates at step 0, whenever ``eval_freq`` env_steps have passed, and at the end; keeps the best agent.
 
     SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
-    uses the same seed, so that a point of the curve depends only on weights and statistics. Step 0 never becomes the
-    best agent.
+    uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no update
+    has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class CurveCallback(BaseCallback):
     def _on_training_end(self) -> None:
         if self._points[-1][0] != self.num_timesteps:
             self._evaluate()
+        if self.best is None:
+            self._keep_best()
 
     def _evaluate(self) -> None:
         episodes = evaluate_agent(
@@ -92,7 +94,8 @@ class CurveCallback(BaseCallback):
         self._points.append((self.num_timesteps, episodes))
         write_curve(self._folder, _curve(self._points))
         self._log(episodes)
-        if self.num_timesteps > 0 and episodes.mean_return > self._best:
+        # More steps than 0 are not enough: a first rollout, or learning_starts, may be longer than eval_freq.
+        if self.model._n_updates > 0 and episodes.mean_return > self._best:
             self._best = episodes.mean_return
             self._keep_best()
         self._report(self.num_timesteps, episodes)

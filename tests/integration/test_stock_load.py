@@ -37,7 +37,7 @@ STRATEGIES = [
     Rescaled(),
     Shuffled(of=Frozen()),
 ]
-READER = '''
+READER = """
 import json, sys
 
 class Absent:
@@ -70,7 +70,7 @@ for path, kind, observation in json.loads(sys.stdin.read()):
     action, _ = agent.predict(space.sample() * 0 + observation, deterministic=True)
     told[path] = action.tolist()
 print(json.dumps(told))
-'''
+"""
 
 
 class Symbols(gym.Env[np.ndarray, Any]):

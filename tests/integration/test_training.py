@@ -22,6 +22,7 @@ from rltransfer.training.run import prepare
 from rltransfer.transfer import apply_plan, read_plan
 
 NORMALISED = {"normalize": True, "n_envs": 2}
+BREAKS = {"env_wrapper": ({"runs.BreaksAtStep": {"step": 40}},)}
 
 
 def policy_of(path: Path) -> dict[str, torch.Tensor]:
@@ -54,7 +55,11 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Curve, Run
     """Runs of which each return names the episode: two arms of a seed, and one of another."""
     root = tmp_path_factory.mktemp("arms")
     pretrained(root / "source", env="FirstObservation-v0")
-    runs: dict[str, dict[str, Any]] = {"scratch": {}, "frozen": {"strategy": "frozen"}, "other": {"strategy": "frozen", "seed": 1}}
+    runs: dict[str, dict[str, Any]] = {
+        "scratch": {},
+        "frozen": {"strategy": "frozen"},
+        "other": {"strategy": "frozen", "seed": 1},
+    }
     found = {}
     for name, settings in runs.items():
         config = run_config(env="FirstObservation-v0", source=str(root / "source"), **settings)
@@ -99,8 +104,8 @@ class TestCurve:
 
 
 class TestBestAgent:
-    def test_step_0_never_becomes_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        scores = iter([100.0, 1.0, 3.0, 2.0])
+    def test_no_untrained_agent_becomes_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        scores = iter([100.0, 90.0, 1.0, 3.0, 2.0])
         evaluate = callbacks.evaluate_agent
         kept: dict[int, dict[str, torch.Tensor]] = {}
 
@@ -110,11 +115,23 @@ class TestBestAgent:
             return episodes.model_copy(update={"episode_returns": (next(scores),) * 4})
 
         monkeypatch.setattr(callbacks, "evaluate_agent", evaluate_and_replace)
-        train_run(run_config(), tmp_path)
-        assert [*kept] == [0, 32, 64, 96]
+        # The evaluation at step 8 falls into the first rollout of 16.
+        train_run(run_config(eval_freq=8, n_timesteps=32), tmp_path)
+        assert [*kept] == [0, 8, 16, 24, 32]
+        assert same(kept[8], kept[0])
         best = policy_of(tmp_path / "best_model.zip")
-        assert same(best, kept[64])
+        assert same(best, kept[24])
         assert not same(best, kept[0])
+
+    @pytest.mark.parametrize("algo", ["ppo", "sac"])
+    def test_a_run_that_ends_before_any_evaluation_of_a_trained_agent_keeps_the_last(
+        self, algo: str, tmp_path: Path
+    ) -> None:
+        config = run_config(algo, n_timesteps=16)
+        record = train_run(config, tmp_path)
+        last = tmp_path / f"{config.task.file_name}.zip"
+        assert same(policy_of(tmp_path / "best_model.zip"), policy_of(last))
+        assert record.best == record.final
 
     def test_it_keeps_its_own_normaliser_and_readers_find_each(self, source: Path) -> None:
         files = {
@@ -154,9 +171,7 @@ class TestBestAgent:
         with prepare(config, monitor_folder=None) as prepared:
             assert prepared.plan is not None
             apply_plan(prepared.plan, prepared.agent)
-            again = evaluate_agent(
-                prepared.agent, prepared.eval_env, episodes=20, seed=scores.seed, deterministic=True
-            )
+            again = evaluate_agent(prepared.agent, prepared.eval_env, episodes=20, seed=scores.seed, deterministic=True)
         assert again == scores
 
 
@@ -269,11 +284,9 @@ class TestRecord:
 
 
 class TestFailures:
-    BREAKS: dict[str, Any] = {"env_wrapper": ({"runs.BreaksAtStep": {"step": 40}},)}
-
     def test_a_run_that_breaks_says_why_and_keeps_what_it_has(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="the simulator broke"):
-            train_run(run_config(hyperparams=self.BREAKS, n_timesteps=640), tmp_path)
+            train_run(run_config(hyperparams=BREAKS, n_timesteps=640), tmp_path)
         record = read_record(tmp_path)
         assert (record.status, record.error) == ("failed", "RuntimeError: the simulator broke")
         assert record.final is None
@@ -352,6 +365,7 @@ def test_preparing_changes_no_weights_and_writes_nothing(source: Path, tmp_path:
         assert all(parameter.requires_grad for parameter in prepared.agent.policy.parameters())
         fresh = prepared.agent.policy.state_dict()
         assert not torch.equal(
-            fresh["mlp_extractor.policy_net.0.weight"], load_encoder(source).tensors["mlp_extractor.policy_net.0.weight"]
+            fresh["mlp_extractor.policy_net.0.weight"],
+            load_encoder(source).tensors["mlp_extractor.policy_net.0.weight"],
         )
     assert tree(tmp_path) == set()

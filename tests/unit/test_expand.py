@@ -50,7 +50,8 @@ def test_target_seed_i_takes_source_seed_i_and_waits_for_it(tmp_path: Path) -> N
 def test_an_agent_on_disk_serves_every_seed_and_nothing_is_waited_for(tmp_path: Path) -> None:
     jobs = expand_study(study(source={"path": "agent.zip", "which": "last"}), tmp_path)
     assert {job.config.role for job in jobs} == {"target"}
-    assert {(job.config.source, job.config.which) for job in jobs if job.config.arm == "frozen"} == {("agent.zip", "last")}  # fmt: skip
+    frozen = [job.config for job in jobs if job.config.arm == "frozen"]
+    assert {(config.source, config.which) for config in frozen} == {("agent.zip", "last")}
     assert all(job.after is None for job in jobs)
 
 

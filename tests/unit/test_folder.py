@@ -34,8 +34,9 @@ def write_claim(folder: Path, content: str) -> Path:
 
 
 def test_run_folders_are_numbered_by_algorithm_and_environment(tmp_path: Path) -> None:
-    names = [claim_numbered(tmp_path, *place) for place in (("ppo", "A-v1"), ("ppo", "A-v1"), ("ppo", "B-v1"), ("sac", "A-v1"))]  # fmt: skip
-    assert [str(path.relative_to(tmp_path)) for path in names] == ["ppo/A-v1_1", "ppo/A-v1_2", "ppo/B-v1_1", "sac/A-v1_1"]  # fmt: skip
+    places = [("ppo", "A-v1"), ("ppo", "A-v1"), ("ppo", "B-v1"), ("sac", "A-v1")]
+    names = [str(claim_numbered(tmp_path, *place).relative_to(tmp_path)) for place in places]
+    assert names == ["ppo/A-v1_1", "ppo/A-v1_2", "ppo/B-v1_1", "sac/A-v1_1"]
 
 
 def test_numbers_go_on_after_the_highest_and_strangers_are_ignored(tmp_path: Path) -> None:
@@ -73,9 +74,7 @@ def test_concurrent_processes_never_get_the_same_folder(tmp_path: Path) -> None:
         "for _ in range(5): print(claim_numbered(Path(sys.argv[1]), 'ppo', 'A-v1').name)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     # All are started before any is let go.
     for process in processes:
         assert process.stdin is not None

@@ -1,0 +1,214 @@
+"""What a mistake is answered with. After a wanted change: `UPDATE_GOLDEN=1 pytest tests/golden`, and read the diff.
+
+Each case runs in a folder that holds the same few sources; nothing new may lie in it afterwards.
+"""
+
+import os
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from agents import encoder_of, make_agent, normalised
+from runs import tree
+
+from rltransfer.cli import main
+
+GOLDEN = Path(__file__).parent / "errors.txt"
+STUDY = """\
+algo: ppo
+seeds: 2
+source: {env: CartPole-v1, n_timesteps: 100}
+tasks:
+  long: {env: "rltransfer_envs:rltransfer/CartPole-v0", kwargs: {length: 1.5}, n_timesteps: 100}
+arms:
+  scratch: scratch
+  frozen: frozen
+"""
+CARTPOLE = "rltransfer_envs:rltransfer/CartPole-v0"
+# Name of the case: the arguments, and the change to the study (what is replaced, by what) where it needs one.
+CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
+    "unknown environment": ("pretrain --env CartPol-v1 -n 100", None),
+    "unknown environment of ours": ("pretrain --env rltransfer_envs:rltransfer/CartPol-v0 -n 100", None),
+    "environment of ours without its module": ("pretrain --env rltransfer/CartPol-v0 -n 100", None),
+    "unknown module of an environment": ("pretrain --env nothing_here:Thing-v0 -n 100", None),
+    "unknown package": ("pretrain --gym-packages nothing_here -n 100", None),
+    "unknown algorithm": ("pretrain --algo pppo -n 100", None),
+    "unknown strategy": (f"transfer --from agent.zip --env {CARTPOLE} --strategy fintune -n 100", None),
+    "unknown setting of a strategy": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy finetune --strategy-kwargs lr_scal:0.3 -n 100",
+        None,
+    ),
+    "wrong value of a setting": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy finetune --strategy-kwargs lr_scale:-1 -n 100",
+        None,
+    ),
+    "shuffled of nothing": (f"transfer --from agent.zip --env {CARTPOLE} --strategy shuffled -n 100", None),
+    "unknown environment argument": (f"pretrain --env {CARTPOLE} --env-kwargs lenght:1.5 -n 100", None),
+    "unknown argument of Gymnasium's environment": ("pretrain --env-kwargs lenght:1.5 -n 100", None),
+    "wrong value of an environment argument": (f"pretrain --env {CARTPOLE} --env-kwargs length:-1 -n 100", None),
+    "strategy without a source": (f"transfer --env {CARTPOLE} --strategy frozen -n 100", None),
+    "missing source": (f"transfer --from agnt.zip --env {CARTPOLE} -n 100", None),
+    "unknown agent of a run folder": (f"transfer --from run --which 500 --env {CARTPOLE} -n 100", None),
+    "unknown word for an agent of a run folder": ("inspect run --which first", None),
+    "folder that holds no agent": ("inspect empty", None),
+    "observations that do not fit": ("transfer --from agent.zip --env Acrobot-v1 -params normalize:False -n 100", None),
+    "actions that do not fit full": (
+        "transfer --from car.zip --env MountainCarContinuous-v0 --strategy full -n 100"
+        " -params normalize:False policy_kwargs:dict(net_arch=[8,8])",
+        None,
+    ),
+    "another algorithm": (f"transfer --from agent.zip --algo dqn --env {CARTPOLE} -n 100", None),
+    "another architecture": (
+        f"transfer --from agent.zip --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,9]) -n 100",
+        None,
+    ),
+    "unknown layer": (
+        f"transfer --from agent.zip --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,8]) -n 100"
+        " --strategy frozen --strategy-kwargs layers:mlp_extractor.polic_net",
+        None,
+    ),
+    "source that was normalised": (
+        f"transfer --from run --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,8]) -n 100",
+        None,
+    ),
+    "normaliser of a source without one": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy normaliser_only -params normalize:True -n 100",
+        None,
+    ),
+    "no zip": ("extract text.zip -o encoder", None),
+    "zip without an agent": ("extract other.zip -o encoder", None),
+    "cut zip": ("extract cut.zip -o encoder", None),
+    "artifact in the place of something else": ("extract agent.zip -o empty", None),
+    "actions that the algorithm cannot take": ("pretrain --algo sac --env CartPole-v1 -n 100", None),
+    "unknown device": ("pretrain --device cdua -n 100", None),
+    "unknown hyperparameter": ("pretrain -params learning_rat:0.1 -n 100", None),
+    "wrong value of a hyperparameter": ("pretrain -params learning_rate:fast -n 100", None),
+    "missing hyperparameter file": ("pretrain --conf-file nothing.yml -n 100", None),
+    "hyperparameter file that would run code": ("pretrain --conf-file settings.py -n 100", None),
+    "wrong number of episodes": ("pretrain --eval-episodes 0 -n 100", None),
+    "word that is no pair": (f"pretrain --env {CARTPOLE} --env-kwargs length=1.5 -n 100", None),
+    "study: missing file": ("study run nothing.yaml", None),
+    "study: wrong key": ("study run study.yaml", ("seeds: 2", "seds: 2")),
+    "study: wrong key of a task": ("study run study.yaml", (" n_timesteps: 100}\narms", " n_timestep: 100}\narms")),
+    "study: duplicate key": ("study run study.yaml", ("algo: ppo", "algo: ppo\nalgo: sac")),
+    "study: wrong value": ("study run study.yaml", ("seeds: 2", "seeds: two")),
+    "study: unknown algorithm": ("study run study.yaml", ("algo: ppo", "algo: pppo")),
+    "study: unknown strategy": ("study run study.yaml", ("frozen: frozen", "frozen: frozn")),
+    "study: unknown setting of a strategy": (
+        "study run study.yaml",
+        ("frozen: frozen", "frozen: {kind: frozen, layer: 1}"),
+    ),
+    "study: unknown environment": ("study run study.yaml", ("env: CartPole-v1", "env: CartPol-v1")),
+    "study: unknown environment argument": ("study run study.yaml", ("length: 1.5", "lenght: 1.5")),
+    "study: unknown hyperparameter": ("study run study.yaml", ("arms:", "hyperparams: {gama: 0.9}\narms:")),
+    "study: no baseline": ("study run study.yaml", ("scratch: scratch", "base: scratch")),
+    "study: not YAML": ("study run study.yaml", ("seeds: 2", "seeds: [2")),
+    "study: no jobs": ("study run study.yaml --jobs 0", None),
+    "status of a folder without a study": ("study status empty", None),
+    "report of a folder without a study": ("study report empty", None),
+    "no runs to compare": ("evaluate empty", None),
+    "folder that does not exist": ("evaluate lgos", None),
+    "unknown metric": ("evaluate empty --metric acu", None),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "empty").mkdir()
+    (folder / "empty" / "notes.txt").write_text("mine")
+    (folder / "run").mkdir()
+    encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(32), folder / "run")
+    make_agent("ppo", seed=7).learn(32).save(folder / "agent.zip")
+    make_agent("ppo", "MountainCar-v0", seed=7).save(folder / "car.zip")
+    content = (folder / "agent.zip").read_bytes()
+    (folder / "cut.zip").write_bytes(content[: len(content) // 2])
+    (folder / "text.zip").write_text("not a zip")
+    with zipfile.ZipFile(folder / "other.zip", "w") as archive:
+        archive.writestr("photo.jpg", b"")
+    (folder / "settings.py").write_text("hyperparams = {}")
+    return folder
+
+
+def answer(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    try:
+        code = main(line.split())
+    except SystemExit as error:
+        code = int(error.code or 0)
+    written = capsys.readouterr()
+    assert written.out == ""
+    return code, written.err
+
+
+def golden() -> dict[str, str]:
+    """Returns the agreed answer of each case."""
+    entries = GOLDEN.read_text().split("\n## ")[1:] if GOLDEN.exists() else []
+    return {name: text.strip() for name, _, text in (entry.partition("\n\n") for entry in entries)}
+
+
+def write_golden(name: str, text: str) -> None:
+    entries = golden() | {name: text}
+    GOLDEN.write_text(
+        "# Mistakes, and what each is answered with\n"
+        + "".join(f"\n## {case}\n\n{entries[case]}\n" for case in CASES if case in entries)
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_gets_one_clear_answer_and_leaves_nothing(
+    case: str, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    folder = shutil.copytree(sources, tmp_path / "work")
+    monkeypatch.chdir(folder)
+    line, change = CASES[case]
+    if "study.yaml" in line:
+        old, new = change or ("", "")
+        assert old in STUDY
+        Path("study.yaml").write_text(STUDY.replace(old, new))
+    before = tree(folder)
+    code, text = answer(line, capsys)
+    assert code == 2
+    assert "Traceback" not in text
+    assert tree(folder) == before
+    # Of a usage error of argparse, the line that says what is wrong; what is there to choose from may grow.
+    shown = f"$ rltransfer {line}\n{text.strip().splitlines()[-1] if text.startswith('usage') else text.strip()}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        write_golden(case, shown)
+    assert shown == golden()[case]
+
+
+def test_there_is_no_answer_to_a_mistake_that_nobody_makes() -> None:
+    assert list(golden()) == list(CASES)
+
+
+@pytest.mark.parametrize(
+    ("env", "module", "extra"),
+    [
+        ("rltransfer_envs:rltransfer/LunarLander-v0", "Box2D", "box2d"),
+        ("rltransfer_envs:rltransfer/MiniGrid-DoorKey-v0", "minigrid", "minigrid"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    env: str,
+    module: str,
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] in (module, "minigrid")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith("rltransfer_envs.")]:
+        if "lunar" in name or "grid" in name:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    code, text = answer(f"pretrain --env {env} -n 100", capsys)
+    assert code == 2
+    assert "error: " in text
+    assert f'pip install "rltransfer[{extra}]"' in text
+    assert "Traceback" not in text
+    assert tree(tmp_path) == set()
