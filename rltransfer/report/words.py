@@ -169,8 +169,8 @@ def _origin(arm: Arm) -> str:
             "divided by."
         )
     low, high = (NOTHING if end is None else _rounded(end) for end in (origin.share.low, origin.share.high))
-    share = f"{_rounded(origin.share.value)} % of that gain (95 % interval {low} to {high} %)"
-    return f"{text} Its control alone shows {share}."
+    lead = "Its control alone shows" if origin.share.value >= 0 else "Its control alone loses:"
+    return f"{text} {lead} {_rounded(origin.share.value)} % of that gain (95 % interval {low} to {high} %)."
 
 
 def _rounded(share: float) -> str:
