@@ -238,7 +238,8 @@ class TestFlags:
 def test_the_other_algorithms_go_the_same_way(algo: str, here: Path) -> None:
     env = {"dqn": "CartPole-v1", "sac": "Pendulum-v1"}[algo]
     small = "learning_starts:16 batch_size:8 buffer_size:100 train_freq:4 gradient_steps:1"
-    line = f"--algo {algo} --env {env} -params {small} policy_kwargs:dict(net_arch=[8]) -n 48 --eval-freq -1 --eval-episodes 1 --verbose 0 --seed 0"
+    line = f"--algo {algo} --env {env} -params {small} policy_kwargs:dict(net_arch=[8])"
+    line += " -n 48 --eval-freq -1 --eval-episodes 1 --verbose 0 --seed 0"
     assert rltransfer(f"pretrain {line}") == 0
     assert rltransfer(f"transfer --from logs/{algo}/{env}_1 --strategy frozen {line}") == 0
     record = read_record(Path(f"logs/{algo}/{env}_2"))

@@ -117,6 +117,7 @@ def test_a_strategy_does_what_its_plan_says(
     plan = plan_transfer(encoders(name), agent, STRATEGIES[strategy])
     transfer = apply_plan(plan, agent)
     start = state(agent)
+    assert all(torch.equal(start[entry.tensor], start[entry.twin]) for entry in plan.entries if entry.twin)
     train(agent, name, callback=transfer.callbacks)
     moved = changed(start, state(agent))
 

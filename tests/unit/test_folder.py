@@ -45,6 +45,17 @@ def test_numbers_go_on_after_the_highest_and_strangers_are_ignored(tmp_path: Pat
     assert claim_numbered(tmp_path, "ppo", "A-v1").name == "A-v1_8"
 
 
+def test_a_name_that_another_process_took_in_the_meantime_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = claim_numbered(tmp_path, "ppo", "A-v1")
+    facts = (first / CLAIM).read_text()
+    # What a process sees that looked before the other one had made its folder.
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(()))
+    assert claim_numbered(tmp_path, "ppo", "A-v1").name == "A-v1_2"
+    assert (first / CLAIM).read_text() == facts
+
+
 def test_a_unique_name_keeps_the_number_in_front(tmp_path: Path) -> None:
     names = [claim_numbered(tmp_path, "ppo", "A-v1", unique=True).name for _ in range(2)]
     assert [name[:7] for name in names] == ["A-v1_1_", "A-v1_2_"]
