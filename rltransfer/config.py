@@ -205,7 +205,8 @@ def read_study(path: Path) -> StudyConfig:
 
 
 def _describe(error: ValidationError, model: type[BaseModel]) -> str:
-    problem = error.errors()[0]
+    # A misspelt key is unknown and leaves another one missing: the first of these says more.
+    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(item) for item in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
@@ -213,7 +214,8 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"key {where!r} is missing."
-    return f"key {where!r}: {message}, found {problem['input']!r}."
+    found = f", found {problem['input']!r}" if not isinstance(problem["input"], Mapping) else ""
+    return f"key {where!r}: {message}{found}."
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study
-from rltransfer.errors import ConfigError, RLTransferError, unknown
+from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
 from rltransfer.hyperparams import resolve
 from rltransfer.strategies import Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
 from rltransfer.study import run_study
@@ -97,6 +97,12 @@ def study_run(arguments: argparse.Namespace) -> None:
     comparison = run_study(arguments.file, folder, jobs=arguments.jobs)
     print_comparison(comparison)
     _say_where(folder)
+    failed = [state.job.name for state in states.study_status(folder) if state.state != "done"]
+    if failed:
+        raise RunError(
+            f"{len(failed)} runs are not done and not in the report: {', '.join(failed)}. "
+            f"`rltransfer study status {folder}` gives the reasons; the same command tries them again."
+        )
 
 
 def study_status(arguments: argparse.Namespace) -> None:

@@ -72,6 +72,7 @@ class CurveCallback(BaseCallback):
         self._report = report
         self._points: list[tuple[int, Episodes]] = []
         self._best = -np.inf
+        self._evaluated = (-1, -1)
 
     def _on_training_start(self) -> None:
         self._evaluate()
@@ -82,7 +83,10 @@ class CurveCallback(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        if self._points[-1][0] != self.num_timesteps:
+        if self._evaluated != self._moment():
+            if self._points[-1][0] == self.num_timesteps:
+                # Measured at the end of the last rollout, before the update that came after it.
+                self._points.pop()
             self._evaluate()
         if self.best is None:
             self._keep_best()
@@ -92,6 +96,7 @@ class CurveCallback(BaseCallback):
             self.model, self._env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
         )
         self._points.append((self.num_timesteps, episodes))
+        self._evaluated = self._moment()
         write_curve(self._folder, _curve(self._points))
         self._log(episodes)
         # More steps than 0 are not enough: a first rollout, or learning_starts, may be longer than eval_freq.
@@ -99,6 +104,9 @@ class CurveCallback(BaseCallback):
             self._best = episodes.mean_return
             self._keep_best()
         self._report(self.num_timesteps, episodes)
+
+    def _moment(self) -> tuple[int, int]:
+        return self.num_timesteps, self.model._n_updates
 
     def _keep_best(self) -> None:
         save_normaliser(self.model.get_vec_normalize_env(), self._folder / BEST_NORMALISER)

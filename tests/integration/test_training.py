@@ -17,7 +17,7 @@ from rltransfer.hyperparams import resolve
 from rltransfer.normaliser import Statistics
 from rltransfer.records import Curve, RunRecord, read_curve, read_record, read_training_episodes
 from rltransfer.training import callbacks, train_run
-from rltransfer.training.evaluation import evaluate_agent
+from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.run import prepare
 from rltransfer.transfer import apply_plan, read_plan
 
@@ -92,6 +92,20 @@ class TestCurve:
         train_run(run_config(hyperparams={"n_envs": 3}, eval_freq=20, n_timesteps=96), tmp_path)
         assert read_curve(tmp_path).env_steps.tolist() == [0, 21, 42, 60, 81, 96]
 
+    def test_the_last_point_is_measured_after_the_last_update(self, tmp_path: Path) -> None:
+        # 32 steps are two whole rollouts of 16: the second update comes after step 32 was seen.
+        config = run_config(n_timesteps=32, eval_freq=16, episodes=4)
+        train_run(config, tmp_path)
+        curve = read_curve(tmp_path)
+        assert curve.env_steps.tolist() == [0, 16, 32]
+        again = run_config(strategy="full", source=str(tmp_path), which="last", episodes=4)
+        with prepare(again, monitor_folder=None) as prepared:
+            assert prepared.plan is not None
+            apply_plan(prepared.plan, prepared.agent)
+            seed = derived_seed(config.seed, "curve")
+            last = evaluate_agent(prepared.agent, prepared.eval_env, episodes=4, seed=seed, deterministic=True)
+        assert tuple(curve.episode_returns[-1]) == last.episode_returns
+
     def test_successes_are_kept_where_the_environment_tells_them(self, tmp_path: Path) -> None:
         record = train_run(run_config(env="FirstObservation-v0"), tmp_path)
         curve = read_curve(tmp_path)
@@ -105,7 +119,7 @@ class TestCurve:
 
 class TestBestAgent:
     def test_no_untrained_agent_becomes_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        scores = iter([100.0, 90.0, 1.0, 3.0, 2.0])
+        scores = iter([100.0, 90.0, 1.0, 3.0, 2.0, 2.0])
         evaluate = callbacks.evaluate_agent
         kept: dict[int, dict[str, torch.Tensor]] = {}
 
@@ -150,7 +164,7 @@ class TestBestAgent:
     def test_the_normaliser_of_the_best_agent_is_of_its_own_step(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        scores = iter([0.0, 3.0, 2.0, 1.0])
+        scores = iter([0.0, 1.0, 3.0, 2.0, 2.0])
         evaluate = callbacks.evaluate_agent
         monkeypatch.setattr(
             callbacks,
@@ -161,7 +175,7 @@ class TestBestAgent:
         )
         train_run(run_config(hyperparams=NORMALISED, save_freq=32), tmp_path)
         best = statistics_of(tmp_path / "best_model_vecnormalize.pkl")
-        assert best == statistics_of(tmp_path / "rl_model_vecnormalize_32_steps.pkl")
+        assert best == statistics_of(tmp_path / "rl_model_vecnormalize_64_steps.pkl")
         assert best != statistics_of(tmp_path / "CartPole-v1" / "vecnormalize.pkl")
 
     @pytest.mark.parametrize(("which", "field"), [("best", "best"), ("last", "final")])

@@ -48,7 +48,7 @@ def test_the_studies_of_the_repository_are_valid(path: Path) -> None:
         ("seeds: 3", "seeds: [1, 1]", ["key 'seeds'", "listed twice"]),
         ("seeds: 3", "seeds: 0", ["key 'seeds'"]),
         ("algo: ppo", "algo: pppo", ["key 'algo'", "'pppo'"]),
-        ("algo: ppo", "algo: ppo\nalgo: sac", ["algo", "duplicate"]),
+        ("algo: ppo", "algo: ppo\nalgo: sac", ["algo", "twice"]),
         ("algo: ppo\n", "", ["key 'algo' is missing"]),
         ("frozen: frozen", "frozen: frozn", ["arms.frozen", "Did you mean 'frozen'"]),
         ("frozen: frozen", "frozen: {kind: frozen, layer: 1}", ["arms.frozen", "'layer'", "Did you mean 'layers'"]),
