@@ -46,7 +46,7 @@ def main() -> None:
         print(json.dumps(dataclasses.asdict(timing)))
         return
     steps = _round_up(arguments.env, arguments.steps or _steps_for(arguments.env, arguments.seconds))
-    print(f"PPO on {arguments.env}, {steps:,} env_steps, {EVALUATIONS + 1} evaluations of {EPISODES} episodes")
+    print(f"PPO on {arguments.env}, {steps:,} env_steps, {EVALUATIONS + 2} evaluations of {EPISODES} episodes")
     print(f"{'pair':>4}  {'rltransfer':>20}  {'plain SB3':>20}  {'ratio wall':>10}  {'ratio CPU':>9}  same weights")
     wall_ratios, cpu_ratios = [], []
     for pair in range(arguments.repeats):
@@ -113,6 +113,8 @@ def train_plainly(env_id: str, steps: int, seed: int, folder: Path) -> Path:
     )
     agent.learn(steps, callback=evaluation)
     agent.save(folder / "last.zip")
+    # SB3's callback saw the last step before the last update; rltransfer measures that point again.
+    score(agent, EPISODES, deterministic=True)
     score(agent, SCORING_EPISODES, deterministic=True)
     score(PPO.load(folder / "best_model.zip", device="cpu"), SCORING_EPISODES, deterministic=True)
     env.close()
