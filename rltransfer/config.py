@@ -113,6 +113,12 @@ class RunConfig(_Model):
     progress: bool = False
     command: str = ""
 
+    @property
+    def evaluation_task(self) -> Task:
+        """The task that the run is evaluated on: its own, or the same environment with other arguments."""
+        kwargs = self.evaluation.env_kwargs
+        return self.task if kwargs is None else Task(env=self.task.env, kwargs=kwargs)
+
     def outcome_settings(self) -> dict[str, Any]:
         """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
         how = {"num_threads", "log_interval", "tensorboard_log", "verbose", "progress", "command", "save_freq"}

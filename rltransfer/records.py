@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +66,7 @@ class EvaluationFacts(_Model):
     episodes: int
     n_envs: int
     deterministic: bool
+    env_kwargs: dict[str, Any] | None = None
 
 
 class SourceFacts(_Model):
@@ -170,7 +173,11 @@ def read_record(run_folder: Path) -> RunRecord:
         return RunRecord.model_validate(json.loads(path.read_text()))
     except FileNotFoundError:
         raise RunError(f"{run_folder} is not a run folder of rltransfer: {path} is missing.") from None
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(item) for item in problem["loc"])
+        raise RunError(f"{path} cannot be read as a run record: key {where!r}: {problem['msg']}.") from None
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as a run record: {error}") from None
 
 
@@ -205,7 +212,7 @@ def read_curve(run_folder: Path) -> Curve:
             )
     except FileNotFoundError:
         raise RunError(f"{run_folder} has no evaluation curve: {path} is missing.") from None
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path} cannot be read as an evaluation curve: {error}") from None
 
 

@@ -7,7 +7,16 @@ registry, its validation and its documentation. What the parts do to an agent is
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
 
@@ -97,6 +106,14 @@ class Shuffled(_Part):
     of: "StrategyField"
     seed: NonNegativeInt | None = None
 
+    @field_validator("of")
+    @classmethod
+    def _copies_weights(cls, value: "Strategy") -> "Strategy":
+        (part,) = _one_weights_part(value)
+        if not isinstance(part, Full | Finetune | Frozen):
+            raise ValueError(f"{part.model_dump()['kind']!r} copies no weights that could be shuffled")
+        return value
+
 
 Part = Annotated[
     Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled,
@@ -111,7 +128,7 @@ def _as_parts(value: Any) -> Any:
     return [{"kind": part} if isinstance(part, str) else part for part in parts]
 
 
-def _one_weights_part(parts: tuple[_Part, ...]) -> tuple[_Part, ...]:
+def _one_weights_part(parts: Sequence[_Part]) -> Sequence[_Part]:
     if len(parts) != 1:
         kinds = ", ".join(part.model_dump()["kind"] for part in parts) or "none"
         raise ValueError(f"a strategy needs exactly one part that says which weights move; got {kinds}")
@@ -156,7 +173,7 @@ def _refuse_unknown_names(value: Any, where: str) -> None:
         kind = part.get("kind")
         if kind is None:
             raise ConfigError(f"{where}: key 'kind' is missing. Known kinds: {', '.join(sorted(KINDS))}.")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             error = unknown("strategy", str(kind), KINDS)
             raise UnknownNameError(f"{where}: {error}" if where != "strategy" else str(error))
         for key in part:

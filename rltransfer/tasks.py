@@ -1,8 +1,10 @@
 """Builds seeded, monitored vector environments from a task."""
 
+import contextlib
+import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,28 +55,42 @@ def make_train_env(
     task: Task, hyperparams: Hyperparameters, *, seed: int, monitor_folder: Path | None, vec_env: VecEnvKind
 ) -> VecEnv:
     """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder."""
-    env = make_vec_env(
-        task.env,
-        n_envs=hyperparams.n_envs,
-        seed=seed,
-        env_kwargs=task.kwargs,
-        monitor_dir=None if monitor_folder is None else str(monitor_folder),
-        wrapper_class=_wrapper(hyperparams.env_wrapper),
-        vec_env_cls=SubprocVecEnv if vec_env == "subproc" else DummyVecEnv,
-    )
-    return _wrap(env, hyperparams, training=True)
+    with _naming_settings(task):
+        env = make_vec_env(
+            functools.partial(gym.make, _spec(task.env)),
+            n_envs=hyperparams.n_envs,
+            seed=seed,
+            env_kwargs=task.kwargs,
+            monitor_dir=None if monitor_folder is None else str(monitor_folder),
+            wrapper_class=_wrapper(hyperparams.env_wrapper),
+            vec_env_cls=SubprocVecEnv if vec_env == "subproc" else DummyVecEnv,
+        )
+        return _wrap(env, hyperparams, training=True)
 
 
 def make_eval_env(task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int) -> VecEnv:
     """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw."""
-    env = make_vec_env(
-        task.env,
-        n_envs=n_envs,
-        seed=seed,
-        env_kwargs=task.kwargs,
-        wrapper_class=_wrapper(hyperparams.env_wrapper),
-    )
-    return _wrap(env, hyperparams, training=False)
+    with _naming_settings(task):
+        env = make_vec_env(
+            functools.partial(gym.make, _spec(task.env)),
+            n_envs=n_envs,
+            seed=seed,
+            env_kwargs=task.kwargs,
+            wrapper_class=_wrapper(hyperparams.env_wrapper),
+        )
+        return _wrap(env, hyperparams, training=False)
+
+
+@contextlib.contextmanager
+def _naming_settings(task: Task) -> Iterator[None]:
+    try:
+        yield
+    except RLTransferError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{task.env} cannot be made with the settings env_wrapper, normalize and frame_stack as they are: {error}"
+        ) from error
 
 
 def reward_threshold(task: Task) -> float | None:
@@ -96,8 +112,8 @@ def import_packages(packages: Sequence[str]) -> None:
     for package in packages:
         try:
             importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise UnknownNameError(f"Package {package!r} of --gym-packages cannot be imported: {error}.") from None
+        except Exception as error:
+            raise UnknownNameError(f"Package {package!r} of --gym-packages cannot be imported: {error}.") from error
 
 
 def _missing_package(env_id: str, error: Exception) -> MissingExtraError:
@@ -179,7 +195,7 @@ def _load_class(name: str) -> Any:
 
 def _wrap(env: VecEnv, hyperparams: Hyperparameters, *, training: bool) -> VecEnv:
     settings = hyperparams.normalize
-    if settings:
+    if settings is not False:
         arguments = {"gamma": hyperparams.agent.get("gamma", 0.99)}
         arguments |= dict(settings) if isinstance(settings, Mapping) else {}
         if not training:

@@ -49,7 +49,10 @@ def load_encoder(source: Path | str, which: str = "best") -> Encoder:
             f"The source {path} does not exist.{did_you_mean(path.name, siblings)} "
             f"A source is a run folder, an artifact, or an SB3 zip."
         )
-    if path.is_dir() and (path / MANIFEST).is_file():
+    is_artifact = path.is_dir() and (path / MANIFEST).is_file()
+    if which != "best" and (is_artifact or path.is_file()):
+        raise SourceError(f"--which {which} chooses among the agents of a run folder, and {path} holds one agent.")
+    if is_artifact:
         return load_artifact(path)
     return _read(_in_run_folder(path, which) if path.is_dir() else _single_zip(path))
 
@@ -92,14 +95,15 @@ def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
             which=found.which,
         )
     before = record.source.env_steps if record.source and record.source.env_steps else 0
-    scores = record.best if found.which == "best" else record.final
+    scores = {"best": record.best, "last": record.final}.get(found.which)
+    whole_run = record.env_steps or agent.num_timesteps or 0
     return SourceFacts(
         path=str(found.zip),
         sha256=agent.sha256,
         algo=record.algo,
         task=record.task,
         seed=record.seed,
-        env_steps=before + (record.env_steps or agent.num_timesteps or 0),
+        env_steps=before + ((agent.num_timesteps or 0) if found.which.isdecimal() else whole_run),
         mean_return=scores.mean_return if scores else None,
         which=found.which,
     )

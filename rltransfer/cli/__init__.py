@@ -18,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RLTransferError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USER_ERROR
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        return _USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED

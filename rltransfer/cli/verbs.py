@@ -44,6 +44,8 @@ def transfer(arguments: argparse.Namespace) -> None:
 def plan(arguments: argparse.Namespace) -> None:
     """Shows what a transfer would do, without training."""
     strategy = _strategy(arguments)
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed: expected at least 0, found {arguments.seed}.")
     config = RunConfig(
         role="target",
         arm=strategy_label(strategy),
@@ -89,8 +91,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def study_run(arguments: argparse.Namespace) -> None:
     """Runs what is missing of a study, and reports it."""
-    if arguments.jobs < 1:
-        raise ConfigError(f"--jobs: expected at least 1, found {arguments.jobs}.")
     from rltransfer.report.terminal import print_comparison
 
     folder = arguments.folder or Path("studies") / arguments.file.stem
@@ -158,11 +158,17 @@ def _run_config(
     arguments: argparse.Namespace, *, role: Any, arm: str, strategy: Strategy, source: str | None, which: str
 ) -> RunConfig:
     task_settings = _task_settings(arguments)
-    n_timesteps = arguments.n_timesteps if arguments.n_timesteps > 0 else task_settings["hyperparams"].n_timesteps
+    n_timesteps = task_settings["hyperparams"].n_timesteps if arguments.n_timesteps == -1 else arguments.n_timesteps
     if n_timesteps is None:
         raise ConfigError(f"-n: give a budget, there is no default one for {arguments.env}.")
-    if arguments.eval_episodes < 1 or (arguments.n_eval_envs or 1) < 1 or arguments.eval_freq == 0:
-        raise ConfigError("--eval-episodes and --n-eval-envs: at least 1; --eval-freq: not 0.")
+    for flag, value in (
+        ("-n", n_timesteps),
+        ("--eval-episodes", arguments.eval_episodes),
+        ("--n-eval-envs", arguments.n_eval_envs),
+        ("--eval-freq", None if arguments.eval_freq is None else abs(arguments.eval_freq)),
+    ):
+        if value is not None and value < 1:
+            raise ConfigError(f"{flag}: expected at least 1, found {value}.")
     return RunConfig(
         role=role,
         arm=arm,
@@ -196,6 +202,8 @@ def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings of algorithm, task and hyperparameters, after making sure that the task can be made."""
     if arguments.algo not in get_args(Algorithm):
         raise unknown("algorithm", arguments.algo, get_args(Algorithm))
+    if not arguments.env:
+        raise ConfigError("--env: give the id of an environment.")
     task = Task(env=arguments.env, kwargs=arguments.env_kwargs or {})
     hyperparams = resolve(
         arguments.algo, arguments.env, conf_file=arguments.conf_file, overrides=arguments.hyperparams or {}
@@ -204,11 +212,13 @@ def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
     tasks.import_packages(arguments.gym_packages)
     tasks.check_task(task)
+    if getattr(arguments, "eval_env_kwargs", None) is not None:
+        tasks.check_task(Task(env=arguments.env, kwargs=arguments.eval_env_kwargs))
     return {"algo": arguments.algo, "task": task, "task_name": task.file_name, "hyperparams": hyperparams}
 
 
 def _strategy(arguments: argparse.Namespace) -> Strategy:
-    strategy = parse_strategy({"kind": arguments.strategy, **(arguments.strategy_kwargs or {})})
+    strategy = parse_strategy({**(arguments.strategy_kwargs or {}), "kind": arguments.strategy})
     if needs_source(strategy) and arguments.source is None:
         raise ConfigError(f"Strategy {arguments.strategy!r} needs a source: --from RUN_FOLDER, ARTIFACT or ZIP.")
     return strategy

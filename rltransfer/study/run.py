@@ -53,6 +53,8 @@ def run_study(
     from rltransfer.comparison import compare
     from rltransfer.report import write_report
 
+    if jobs < 1:
+        raise ConfigError(f"jobs: expected at least 1, found {jobs}.")
     place = Path(folder) if folder is not None else _default_folder(study)
     config = study if isinstance(study, StudyConfig) else read_study(Path(study))
     where = "" if isinstance(study, StudyConfig) else f"{study}: "
@@ -60,6 +62,7 @@ def run_study(
         runs = expand_study(config, place)
     states = [run_state(run) for run in runs]
     _check_tasks(states, where)
+    _check_source(config, where)
     write_study(config, place)
     _Runner(states, jobs, say).run()
     comparison = compare(place, metric=config.metric)
@@ -82,6 +85,15 @@ def _naming(where: str) -> Iterator[None]:
         raise type(error)(f"{where}{error}") from None
 
 
+def _check_source(study: StudyConfig, where: str) -> None:
+    """Reads an agent on disk that the arms start from, so that a mistake shows before any training."""
+    if study.source.path is not None:
+        from rltransfer.artifact import load_encoder
+
+        with _naming(f"{where}source.path: "):
+            load_encoder(study.source.path, study.source.which)
+
+
 def _check_tasks(states: list[RunState], where: str) -> None:
     """Makes an environment of each task that still has runs to do, so that a mistake shows before any training."""
     from rltransfer import tasks
@@ -92,6 +104,7 @@ def _check_tasks(states: list[RunState], where: str) -> None:
             name = config.task_name if config.role == "source" else f"tasks.{config.task_name}"
             with _naming(f"{where}{name}: "):
                 tasks.check_task(config.task)
+                tasks.check_task(config.evaluation_task)
 
 
 class _Runner:

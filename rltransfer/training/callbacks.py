@@ -31,14 +31,14 @@ class Snapshot:
         normaliser = agent.get_vec_normalize_env()
         return cls(
             weights={name: tensor.detach().clone() for name, tensor in agent.policy.state_dict().items()},
-            statistics=None if normaliser is None else copy.deepcopy(normaliser.obs_rms),
+            statistics=copy.deepcopy(normaliser.obs_rms) if normaliser is not None and normaliser.norm_obs else None,
         )
 
     def put_into(self, agent: BaseAlgorithm) -> None:
         """Gives the agent these weights and statistics."""
         agent.policy.load_state_dict(self.weights)
         normaliser = agent.get_vec_normalize_env()
-        if normaliser is not None:
+        if normaliser is not None and self.statistics is not None:
             normaliser.obs_rms = copy.deepcopy(self.statistics)
 
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer import files, tasks
 from rltransfer.artifact import Encoder, load_encoder
 from rltransfer.artifact.sources import LAST_NORMALISER
-from rltransfer.config import RunConfig, Task
+from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
@@ -82,20 +82,18 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[_Prepare
     """
     torch.set_num_threads(config.num_threads if config.num_threads > 0 else torch.get_num_threads())
     encoder = _encoder(config)
-    env = tasks.make_train_env(
-        config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
-    )
-    eval_task = config.task
-    if config.evaluation.env_kwargs is not None:
-        eval_task = Task(env=config.task.env, kwargs=config.evaluation.env_kwargs)
-    eval_env = tasks.make_eval_env(eval_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel)
-    try:
+    with contextlib.ExitStack() as stack:
+        eval_env = tasks.make_eval_env(
+            config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
+        )
+        stack.callback(eval_env.close)
+        env = tasks.make_train_env(
+            config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
+        )
+        stack.callback(env.close)
         agent = _build_agent(config, env)
         plan = plan_transfer(encoder, agent, config.strategy) if _has_plan(config) else None
         yield _Prepared(agent, eval_env, encoder, plan)
-    finally:
-        env.close()
-        eval_env.close()
 
 
 def _has_plan(config: RunConfig) -> bool:
@@ -236,6 +234,7 @@ def _first_record(config: RunConfig) -> RunRecord:
             eval_freq=config.evaluation.frequency(config.n_timesteps),
             episodes=config.evaluation.episodes,
             n_envs=config.evaluation.parallel,
+            env_kwargs=config.evaluation.env_kwargs,
             deterministic=tasks.evaluates_deterministically(config.task.env),
         ),
         reward_threshold=config.threshold if config.threshold is not None else tasks.reward_threshold(config.task),

@@ -14,7 +14,7 @@ from rltransfer.transfer.treatment import Treatment, treatment_of
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-_LOG_STD_VECTORS = ("log_std", "actor.log_std")
+_LOG_STD_LAYERS = ("log_std", "actor.log_std")
 
 
 def plan_transfer(encoder: Encoder | None, agent: "BaseAlgorithm", strategy: Any) -> Plan:
@@ -71,8 +71,10 @@ def _entries(pair: Pair, treatment: Treatment) -> Iterator[PlanEntry]:
             yield entry
     for layer in pair.anatomy.layers:
         if layer.branch == "target":
+            # A group's name need not be a prefix of its tensors' names; the module that holds it is.
+            module = str(layer.twin).removesuffix(layer.name[len(layer.path) :])
             for tensor in layer.tensors:
-                twin = str(layer.twin) + tensor[len(layer.name) :]
+                twin = module + tensor[len(layer.path) :]
                 yield _entry(pair.anatomy, layer, tensor, origin="synced", twin=twin, frozen=online[twin].frozen)
 
 
@@ -105,8 +107,10 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer) -> Iterator[
 
 def _head_entry(pair: Pair, treatment: Treatment, entry: PlanEntry) -> PlanEntry:
     setting: Extra = "copy" if treatment.heads else "reset"
-    if entry.tensor in _LOG_STD_VECTORS:
+    if entry.layer in _LOG_STD_LAYERS:
         setting = treatment.log_std
+        if isinstance(setting, float) and entry.tensor != entry.layer:
+            raise IncompatibleError("log_std is a layer here, which depends on the state: use 'copy' or 'reset'.")
     elif entry.tensor == LOG_ENT_COEF:
         setting = treatment.log_ent_coef
     if isinstance(setting, float):

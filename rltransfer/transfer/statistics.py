@@ -43,6 +43,8 @@ def copy_statistics(plan: StatisticsPlan, normaliser: Normaliser | None, agent: 
     if plan.observation == "copied" and normaliser.observation is not None:
         for statistics, running in _pairs(normaliser.observation, wrapper.obs_rms):
             _copy(statistics, running)
+        # The bounds are part of what the encoder saw.
+        wrapper.clip_obs, wrapper.epsilon = normaliser.clip_obs, normaliser.epsilon
     if plan.reward == "copied" and normaliser.reward is not None:
         _copy(normaliser.reward, wrapper.ret_rms)
 

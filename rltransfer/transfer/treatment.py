@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, assert_never
 
 from rltransfer.anatomy import Anatomy, Branch, choose_layers, refuse_unknown_layers
-from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import (
     Extra,
     Finetune,
@@ -39,7 +38,7 @@ def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
     """Returns the treatment that one part of a strategy gives to an agent of this anatomy.
 
     Raises:
-        IncompatibleError: The part names layers that the agent lacks, or is a control of nothing.
+        IncompatibleError: The part names layers that the agent lacks.
     """
     match part:
         case Scratch():
@@ -76,12 +75,7 @@ def _moving_everything(part: Full, anatomy: Anatomy) -> Treatment:
 
 def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
     (inner,) = part.of
-    treatment = treatment_of(inner, anatomy)
-    if treatment.origin != "copied":
-        raise IncompatibleError(f"'shuffled' needs a strategy that copies weights; {inner.kind!r} does not.")
-    if treatment.permuted:
-        raise IncompatibleError("'shuffled' of 'shuffled' is no control of anything.")
-    return dataclasses.replace(treatment, permuted=True)
+    return dataclasses.replace(treatment_of(inner, anatomy), permuted=True)
 
 
 def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, lr_scale: float = 1.0) -> Treatment:

@@ -383,3 +383,12 @@ def test_preparing_changes_no_weights_and_writes_nothing(source: Path, tmp_path:
             load_encoder(source).tensors["mlp_extractor.policy_net.0.weight"],
         )
     assert tree(tmp_path) == set()
+
+
+@pytest.mark.parametrize("normalize", [{"norm_obs": False}, {"norm_reward": False}, {}])
+def test_any_part_of_normalisation_may_be_off(normalize: dict[str, bool], tmp_path: Path) -> None:
+    record = train_run(run_config(hyperparams={"normalize": normalize}), tmp_path)
+    assert record.status == "done"
+    encoder = load_encoder(tmp_path)
+    assert encoder.normaliser is not None
+    assert encoder.normaliser.norm_obs is normalize.get("norm_obs", True)

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from agents import encoder_of, make_agent, normalised, weights
+from agents import Images, encoder_of, make_agent, normalised, weights
 
 from rltransfer import (
     Finetune,
@@ -20,6 +20,7 @@ from rltransfer import (
     plan_transfer,
 )
 from rltransfer.errors import IncompatibleError
+from rltransfer.extractors import SmallCNN
 from rltransfer.transfer import read_plan
 
 STRATEGIES = [
@@ -175,8 +176,6 @@ class Observed(gym.ObservationWrapper[Any, Any, Any]):
         (lambda: make_agent("ppo", policy_kwargs={"net_arch": [8, 8, 8]}), Frozen(), "the source has no such tensor"),
         (lambda: make_agent("ppo"), Frozen(layers=["features_extractor"]), "no encoder layer 'features_extractor'"),
         (lambda: make_agent("ppo"), NormaliserOnly(), "the source has none"),
-        (lambda: make_agent("ppo"), Shuffled(of=Scratch()), "needs a strategy that copies weights"),
-        (lambda: make_agent("ppo"), Shuffled(of=Shuffled(of=Full())), "no control of anything"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(target: Any, strategy: Any, words: str, encoder: Any) -> None:
@@ -214,3 +213,37 @@ def test_a_plan_for_another_agent_and_a_plan_without_weights_are_not_applied(enc
     path.write_text(json.dumps(plan.to_json()))
     with pytest.raises(IncompatibleError, match="has no weights"):
         apply_plan(read_plan(path), make_agent("ppo"))
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_groups_need_not_be_named_like_their_modules(algo: str, tmp_path: Path) -> None:
+    settings = {"features_extractor_class": SmallCNN, "normalize_images": False}
+    encoder = encoder_of(make_agent(algo, Images(), policy="CnnPolicy", policy_kwargs=settings, seed=7), tmp_path)
+    target = make_agent(algo, Images(), policy="CnnPolicy", policy_kwargs=settings)
+    transfer = apply_plan(plan_transfer(encoder, target, Frozen()), target)
+    target.learn(40, callback=transfer.callbacks)
+    assert all(check.passed for check in transfer.checks()), transfer.checks()
+
+
+def test_the_spread_of_a_gaussian_policy_is_copied_reset_or_set(tmp_path: Path) -> None:
+    source = make_agent("ppo", "Pendulum-v1", seed=7).learn(64)
+    encoder = encoder_of(source, tmp_path)
+    for log_std, expected in (("copy", source.policy.log_std.item()), ("reset", 0.0), (-1.0, -1.0)):
+        target = make_agent("ppo", "Pendulum-v1")
+        apply_plan(plan_transfer(encoder, target, Full(log_std=log_std)), target)
+        assert target.policy.log_std.item() == expected
+    encoder = encoder_of(make_agent("sac", seed=7), tmp_path)
+    plan = plan_transfer(encoder, make_agent("sac"), Full(log_std="reset"))
+    origins = {entry.tensor: entry.origin for entry in plan.entries}
+    assert origins["actor.log_std.weight"] == origins["actor.log_std.bias"] == "initialised"
+    with pytest.raises(IncompatibleError, match="depends on the state"):
+        plan_transfer(encoder, make_agent("sac"), Full(log_std=-1.0))
+
+
+def test_the_bounds_of_normalised_observations_travel_too(tmp_path: Path) -> None:
+    encoder = encoder_of(make_agent("ppo", normalised("CartPole-v1", clip_obs=5.0), seed=7).learn(32), tmp_path)
+    target = make_agent("ppo", normalised("CartPole-v1"))
+    apply_plan(plan_transfer(encoder, target, Finetune()), target)
+    wrapper = target.get_vec_normalize_env()
+    assert wrapper is not None
+    assert wrapper.clip_obs == 5.0
