@@ -76,10 +76,12 @@ class KillsItsProcess(BreaksAtStep):
         return super().step(action)
 
 
-gym.register("FirstObservation-v0", entry_point=FirstObservation)
-gym.register(
-    "ShortPendulum-v0", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=20
-)
+# pytest imports this file once more under another name, to look for doctests.
+if "FirstObservation-v0" not in gym.registry:
+    gym.register("FirstObservation-v0", entry_point=FirstObservation)
+    gym.register(
+        "ShortPendulum-v0", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=20
+    )
 
 
 def run_config(
