@@ -128,7 +128,8 @@ class _Runner:
         try:
             while self._waiting or self._running:
                 self._start_ready()
-                for sentinel in wait(list(self._running)):
+                # Where every job left has just failed with its source run, wait() would never return.
+                for sentinel in wait(list(self._running)) if self._running else ():
                     self._settle(*self._running.pop(cast(int, sentinel)))
         finally:
             for process, _, _ in self._running.values():

@@ -205,6 +205,9 @@ def test_a_failed_source_run_fails_its_targets_with_the_reason(tmp_path: Path) -
     waited = f"FAILED: its source run failed: {tmp_path}/out/source/pretrain/seed_0"
     assert waited in lines["target/frozen/seed_0"]
     assert "done in" in lines["target/scratch/seed_0"]
+    # Again, with nothing left but the source run and the arm that waits for it: the last jobs fail, none is running.
+    _, said = run(path, tmp_path / "out")
+    assert [line.partition(" ")[0] for line in said] == ["1", "[2/3]", "[3/3]"]
 
 
 def test_a_study_of_which_no_run_finishes_says_so(tmp_path: Path) -> None:
