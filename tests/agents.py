@@ -6,7 +6,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3 import DQN, PPO, SAC
+from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -56,22 +57,31 @@ class NormedCnn(BaseFeaturesExtractor):
         return self.body(observations)
 
 
+_ON_POLICY = {"n_steps": 32, "batch_size": 16}
+_OFF_POLICY = {"learning_starts": 16, "buffer_size": 200, "batch_size": 8}
+_Q_LEARNING = {**_OFF_POLICY, "train_freq": 1, "tau": 0.005, "target_update_interval": 1}
 _SMALL: dict[str, tuple[type[BaseAlgorithm], dict[str, Any]]] = {
-    "ppo": (PPO, {"n_steps": 32, "batch_size": 16, "n_epochs": 2}),
-    "dqn": (
-        DQN,
-        {
-            "learning_starts": 16,
-            "buffer_size": 200,
-            "batch_size": 8,
-            "train_freq": 1,
-            "tau": 0.005,
-            "target_update_interval": 1,
-        },
-    ),
-    "sac": (SAC, {"learning_starts": 16, "buffer_size": 200, "batch_size": 8}),
+    "ppo": (PPO, {**_ON_POLICY, "n_epochs": 2}),
+    "a2c": (A2C, {"n_steps": 16}),
+    "trpo": (TRPO, _ON_POLICY),
+    "maskable_ppo": (MaskablePPO, {**_ON_POLICY, "n_epochs": 2}),
+    "ppo_lstm": (RecurrentPPO, {**_ON_POLICY, "n_epochs": 2}),
+    "dqn": (DQN, _Q_LEARNING),
+    "qrdqn": (QRDQN, _Q_LEARNING),
+    "sac": (SAC, _OFF_POLICY),
+    "tqc": (TQC, _OFF_POLICY),
+    "crossq": (CrossQ, _OFF_POLICY),
+    "td3": (TD3, {**_OFF_POLICY, "policy_delay": 1}),
+    "ddpg": (DDPG, _OFF_POLICY),
+    "ars": (ARS, {"n_delta": 2, "n_eval_episodes": 1}),
 }
-ENVS = {"ppo": "CartPole-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1"}
+_CONTINUOUS = ("sac", "tqc", "crossq", "td3", "ddpg")
+ENVS = {algo: "Pendulum-v1" if algo in _CONTINUOUS else "CartPole-v1" for algo in _SMALL}
+STEPS = {algo: 64 if "n_steps" in settings else 40 for algo, (_, settings) in _SMALL.items()}
+_POLICY_KWARGS: dict[str, dict[str, Any]] = {
+    "MlpPolicy": {"net_arch": [8, 8]},
+    "MlpLstmPolicy": {"net_arch": [8], "lstm_hidden_size": 8},
+}
 
 
 def make_agent(
@@ -79,7 +89,9 @@ def make_agent(
 ) -> BaseAlgorithm:
     """Returns a small agent of an algorithm on its usual environment."""
     kind, small = _SMALL[algo]
-    settings.setdefault("policy_kwargs", {"net_arch": [8, 8]} if policy == "MlpPolicy" else {})
+    if algo == "ppo_lstm" and policy == "MlpPolicy":
+        policy = "MlpLstmPolicy"
+    settings.setdefault("policy_kwargs", dict(_POLICY_KWARGS.get(policy, {})))
     return kind(policy, ENVS[algo] if env is None else env, seed=seed, device="cpu", **{**small, **settings})
 
 

@@ -9,14 +9,14 @@ import hashlib
 import operator
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rltransfer.anatomy import agent_tensors, anatomy_of_agent
+from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
 from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.statistics import hold_statistics, observation_statistics
@@ -95,6 +95,7 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         if entry.twin is None and (entry.trains or entry.frozen) and tensors[entry.tensor].is_floating_point():
             tensors[entry.tensor].requires_grad_(entry.trains)
     _pin_to_eval(agent, frozen)
+    _hide_frozen(agent, frozen)
     _scale_steps(plan, agent, tensors)
     _pin_targets(plan, agent, tensors)
     statistics: Mapping[str, np.ndarray] = {}
@@ -148,6 +149,20 @@ def _pin_to_eval(agent: "BaseAlgorithm", frozen: set[str]) -> None:
         if inside and all(own in frozen for own in inside):
             module.__dict__["train"] = types.MethodType(_stay_in_eval, module)
             module.eval()
+
+
+def _named_trainable(policy: torch.nn.Module, *args: Any, **kwargs: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    named = torch.nn.Module.named_parameters(policy, *args, **kwargs)
+    return ((name, parameter) for name, parameter in named if parameter.requires_grad)
+
+
+def _hide_frozen(agent: "BaseAlgorithm", frozen: set[str]) -> None:
+    """Lists only what trains as TRPO's parameters: its natural gradient fails on one that needs no gradient."""
+    listed = agent.policy.__dict__.get("named_parameters")
+    if getattr(listed, "__func__", None) is _named_trainable:
+        del agent.policy.__dict__["named_parameters"]
+    if frozen and algorithm_of(agent) == "trpo":
+        agent.policy.__dict__["named_parameters"] = types.MethodType(_named_trainable, agent.policy)
 
 
 class _ScaledStep:

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agents import Images, NormedCnn, encoder_of, make_agent
+from agents import STEPS, Images, NormedCnn, encoder_of, make_agent
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
@@ -42,10 +42,9 @@ STRATEGIES: dict[str, Any] = {
 FREEZE_ALL = {"frozen", "random_frozen", "shuffled-frozen"}
 # The last layer of each network of 2 hidden layers (MLP), of 1 (images), or of none (NatureCNN's policies).
 HEADS = re.compile(
-    r"(action_net|value_net|log_std|actor\.mu|actor\.log_std|log_ent_coef)(\.|$)"
-    r"|(q_net\.q_net|critic\.qf\d)\.(?P<last>\d)\."
+    r"(action_net|value_net|log_std|actor\.mu(?!\.\d)|actor\.log_std|log_ent_coef)(\.|$)"
+    r"|(q_net\.q_net|quantile_net\.quantile_net|critic\.qf\d|actor\.mu)\.(?P<last>\d)\."
 )
-STEPS = {"ppo": 64, "dqn": 40, "sac": 32}
 
 
 class SteeredImages(Images):
@@ -56,12 +55,11 @@ class SteeredImages(Images):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
+TRAINED = [algo for algo in STEPS if algo != "ars"]
 NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}
 NORMED: dict[str, Any] = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]}
 AGENTS: dict[str, tuple[str, Callable[[], Any], str, dict[str, Any] | None, int]] = {
-    "ppo-mlp": ("ppo", lambda: None, "MlpPolicy", None, 4),
-    "dqn-mlp": ("dqn", lambda: None, "MlpPolicy", None, 4),
-    "sac-mlp": ("sac", lambda: None, "MlpPolicy", None, 4),
+    **{f"{algo}-mlp": (algo, lambda: None, "MlpPolicy", None, 7 if algo == "crossq" else 4) for algo in TRAINED},
     "ppo-nature": ("ppo", Images, "CnnPolicy", NATURE, 2),
     "dqn-nature": ("dqn", Images, "CnnPolicy", NATURE, 2),
     "ppo-batchnorm": ("ppo", Images, "CnnPolicy", NORMED, 2),
@@ -78,7 +76,8 @@ def make(name: str, seed: int) -> BaseAlgorithm:
 
 
 def train(agent: BaseAlgorithm, name: str, **settings: Any) -> None:
-    agent.learn(STEPS[AGENTS[name][0]], **settings)
+    algo = AGENTS[name][0]
+    agent.learn(STEPS[algo], **({"use_masking": False} if algo == "maskable_ppo" else {}), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +143,11 @@ def expected_frozen(name: str, strategy: str, tensors: set[str]) -> set[str]:
         return set()
     if "batchnorm" in name:
         return {tensor for tensor in encoder if ".body." in tensor}
+    if "lstm" in name:
+        return {tensor for tensor in encoder if tensor.startswith("lstm_")}
+    if "crossq" in name:
+        # The first matrix with the BatchRenorm on both its sides.
+        return {tensor for tensor in encoder if re.search(r"\.[013]\.", tensor)}
     return {tensor for tensor in encoder if (".0." if "mlp" in name else ".cnn.0.") in tensor}
 
 

@@ -1,0 +1,29 @@
+"""Says which tensor of an agent, live or read from a zip, is which layer.
+
+An agent's tensors are named as in its policy's state dict. Each belongs to exactly one layer, a layer to one branch
+(``actor``, ``critic``, ``shared`` by both, ``target`` for target networks) and one role (``encoder``, ``head``, or
+``adapter`` in front of an encoder). Names that are aliases of other tensors (a shared features extractor has three)
+are resolved to the first of them.
+"""
+
+from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip
+from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, refuse_unknown_layers
+from rltransfer.anatomy.rules import ALGORITHMS, LOG_ENT_COEF, Branch, Kind, Role, Rule, place
+
+__all__ = [
+    "ALGORITHMS",
+    "LOG_ENT_COEF",
+    "Anatomy",
+    "Branch",
+    "Kind",
+    "Layer",
+    "Role",
+    "Rule",
+    "agent_tensors",
+    "algorithm_of",
+    "anatomy_of_agent",
+    "anatomy_of_zip",
+    "choose_layers",
+    "place",
+    "refuse_unknown_layers",
+]

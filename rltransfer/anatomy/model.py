@@ -1,0 +1,87 @@
+"""The ordered layers of an agent as data, and how a strategy's choice of layers is read."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rltransfer.anatomy.rules import Branch, Role
+from rltransfer.errors import IncompatibleError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer: a module with tensors of its own, or a features extractor that does not name its groups.
+
+    ``depth`` counts the encoder layers of one path from the observations on, from 0; a head's is one past them.
+    ``path`` names the path (``critic.qf0`` and ``critic.qf1`` are two). ``twin`` is the online layer of a target layer.
+    """
+
+    name: str
+    branch: Branch
+    role: Role
+    depth: int
+    path: str
+    tensors: tuple[str, ...]
+    twin: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Anatomy:
+    """The ordered layers of one agent, with the shape of each tensor.
+
+    ``parameters`` are the tensors that an optimizer may change, the others are buffers. ``aliases`` maps each further
+    name of a tensor to the name that is used here.
+    """
+
+    algo: str
+    activation: str
+    layers: tuple[Layer, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    parameters: frozenset[str]
+    aliases: Mapping[str, str]
+
+    @property
+    def online(self) -> tuple[Layer, ...]:
+        """The layers without target networks."""
+        return tuple(layer for layer in self.layers if layer.branch != "target")
+
+    def layer_of(self) -> dict[str, Layer]:
+        """Returns the layer of each tensor."""
+        return {tensor: layer for layer in self.layers for tensor in layer.tensors}
+
+
+def choose_layers(anatomy: Anatomy, choice: Any, branches: Iterable[Branch]) -> set[str]:
+    """Returns the names of the encoder layers of ``branches`` that a strategy's layer choice means.
+
+    Args:
+        anatomy: The agent's anatomy.
+        choice: ``all``, ``none``, the first N of each path, or names of layers or of modules that hold layers.
+        branches: The branches to choose from.
+
+    Raises:
+        IncompatibleError: A name is no encoder layer of this agent.
+    """
+    wanted = tuple(branches)
+    layers = [layer for layer in anatomy.layers if layer.role == "encoder" and layer.branch in wanted]
+    if choice == "all":
+        return {layer.name for layer in layers}
+    if choice == "none":
+        return set()
+    if isinstance(choice, int):
+        return {layer.name for layer in layers if layer.depth < choice}
+    return {layer.name for layer in layers for name in choice if within(layer.name, name)}
+
+
+def refuse_unknown_layers(anatomy: Anatomy, names: Sequence[str]) -> None:
+    """Raises IncompatibleError if one of ``names`` is neither an online encoder layer nor a module that holds one."""
+    known = [layer.name for layer in anatomy.online if layer.role == "encoder"]
+    for name in names:
+        if not any(within(layer, name) for layer in known):
+            raise IncompatibleError(
+                f"This agent has no encoder layer {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+            )
+
+
+def within(layer: str, module: str) -> bool:
+    """Says whether a dotted name is a module's or lies inside it."""
+    return layer == module or layer.startswith(module + ".")
