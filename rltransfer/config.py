@@ -24,7 +24,21 @@ from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import TaskFacts
 from rltransfer.strategies import Scratch, Strategy, dump_strategy, parse_strategy
 
-Algorithm = Literal["ppo", "dqn", "sac"]
+Algorithm = Literal[
+    "ppo",
+    "a2c",
+    "dqn",
+    "sac",
+    "td3",
+    "ddpg",
+    "tqc",
+    "qrdqn",
+    "trpo",
+    "crossq",
+    "ppo_lstm",
+    "maskable_ppo",
+    "ars",
+]
 Metric = Literal["auc", "success_auc", "final"]
 StrategySetting = Annotated[
     Strategy,

@@ -14,19 +14,28 @@ from rltransfer.records import RunRecord
 from rltransfer.strategies import parse_strategy, strategy_label
 from rltransfer.training import train_run
 
+_NET: dict[str, Any] = {"policy_kwargs": {"net_arch": [8, 8]}}
+_ON_POLICY: dict[str, Any] = {"n_steps": 16, "batch_size": 16, **_NET}
+_OFF_POLICY: dict[str, Any] = {"learning_starts": 16, "buffer_size": 500, "batch_size": 8, **_NET}
+_Q_LEARNING: dict[str, Any] = {**_OFF_POLICY, "train_freq": 2, "target_update_interval": 10}
 SMALL: dict[str, dict[str, Any]] = {
-    "ppo": {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "policy_kwargs": {"net_arch": [8, 8]}},
-    "dqn": {
-        "learning_starts": 16,
-        "buffer_size": 500,
-        "batch_size": 8,
-        "train_freq": 2,
-        "target_update_interval": 10,
-        "policy_kwargs": {"net_arch": [8, 8]},
-    },
-    "sac": {"learning_starts": 16, "buffer_size": 500, "batch_size": 8, "policy_kwargs": {"net_arch": [8, 8]}},
+    "ppo": {**_ON_POLICY, "n_epochs": 2},
+    "a2c": {"n_steps": 16, **_NET},
+    "trpo": _ON_POLICY,
+    "maskable_ppo": {**_ON_POLICY, "n_epochs": 2},
+    "ppo_lstm": {**_ON_POLICY, "n_epochs": 2, "policy_kwargs": {"net_arch": [8], "lstm_hidden_size": 8}},
+    "dqn": _Q_LEARNING,
+    "qrdqn": _Q_LEARNING,
+    "sac": _OFF_POLICY,
+    "tqc": _OFF_POLICY,
+    "crossq": _OFF_POLICY,
+    "td3": _OFF_POLICY,
+    "ddpg": _OFF_POLICY,
+    "ars": {"n_delta": 2},
 }
-ENVS = {"ppo": "CartPole-v1", "dqn": "CartPole-v1", "sac": "ShortPendulum-v0"}
+_CONTINUOUS = ("sac", "tqc", "crossq", "td3", "ddpg")
+ENVS = {algo: "ShortPendulum-v0" if algo in _CONTINUOUS else "CartPole-v1" for algo in SMALL}
+POLICIES = {algo: {"ppo_lstm": "MlpLstmPolicy", "ars": "LinearPolicy"}.get(algo, "MlpPolicy") for algo in SMALL}
 
 
 class FirstObservation(gym.Env[np.ndarray, Any]):
@@ -127,7 +136,7 @@ def run_config(
             "n_timesteps": n_timesteps,
             "strategy": parsed,
             "evaluation": Evaluation(eval_freq=eval_freq, episodes=episodes),
-            "hyperparams": Hyperparameters(policy="MlpPolicy", agent=SMALL[algo], **(hyperparams or {})),
+            "hyperparams": Hyperparameters(policy=POLICIES[algo], agent=SMALL[algo], **(hyperparams or {})),
             **facts,
         }
     )

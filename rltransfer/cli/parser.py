@@ -2,10 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from rltransfer import __version__
 from rltransfer.cli import verbs
 from rltransfer.cli.pairs import StorePairs
+from rltransfer.config import Algorithm
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
 _WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
@@ -121,7 +123,7 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_task_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("task and agent")
-    group.add_argument("--algo", default="ppo", help="ppo, dqn or sac (default: ppo)")
+    group.add_argument("--algo", default="ppo", help=f"{', '.join(get_args(Algorithm))} (default: ppo)")
     group.add_argument("--env", default="CartPole-v1", help="environment id (default: CartPole-v1)")
     group.add_argument(
         "--env-kwargs", nargs="+", action=StorePairs, metavar="KEY:VALUE", help="arguments of the environment"

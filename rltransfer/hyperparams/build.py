@@ -19,7 +19,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from rltransfer.errors import ConfigError, did_you_mean
 from rltransfer.hyperparams.resolve import Hyperparameters
 
-_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
+_SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf", "delta_std")
 _CLASSES = {"replay_buffer_class": object, "rollout_buffer_class": object}
 _POLICY_CLASSES = {
     "activation_fn": torch.nn.Module,

@@ -26,7 +26,7 @@ class Hyperparameters(BaseModel):
     Attributes:
         n_envs: How many environments are stepped at once.
         n_timesteps: The training budget in environment steps, where the entry has one.
-        policy: ``MlpPolicy``, ``CnnPolicy`` or ``MultiInputPolicy``.
+        policy: SB3's name of the policy, such as ``MlpPolicy``, ``CnnPolicy`` or ``MultiInputPolicy``.
         normalize: Whether VecNormalize wraps the environments, or its arguments.
         frame_stack: How many observations are stacked.
         env_wrapper: Wrappers around each environment, first the innermost: ``module.Class``, or that with arguments.
@@ -80,7 +80,7 @@ def resolve(
     checked = dict(_check(algo, entry.settings, entry.place))
     checked |= dict(_check(algo, overrides or {}, _Place(overrides_from)))
     if "policy" not in checked:
-        raise ConfigError(f"{entry.place.key('policy')} is missing: expected {' or '.join(settings.POLICIES)}.")
+        raise ConfigError(f"{entry.place.key('policy')} is missing: expected {' or '.join(settings.POLICIES[algo])}.")
     if ("noise_type" in checked) != ("noise_std" in checked):
         raise ConfigError(
             f"{entry.place.key('noise_type')}: noise_type and noise_std are given together or not at all."
@@ -167,7 +167,9 @@ def _check(algo: str, found: Mapping[str, Any], place: _Place) -> Iterator[tuple
     """Yields each setting with its value made plain."""
     arguments = {**settings.AGENT[algo], **settings.NOISE.get(algo, {})}
     for name, value in found.items():
-        if name in _RUN_CHECKS:
+        if name == "policy":
+            yield name, _policy(algo, value, place, name)
+        elif name in _RUN_CHECKS:
             yield name, _RUN_CHECKS[name](value, place, name)
         elif name == "policy_kwargs":
             yield name, _check_mapping(value, place, name, settings.POLICY[algo], f"the policies of {algo}")
@@ -201,10 +203,11 @@ def _normalize(value: Any, place: _Place, name: str) -> bool | dict[str, Any]:
     return _check_mapping(value, place, name, settings.NORMALIZE, "VecNormalize")
 
 
-def _policy(value: Any, place: _Place, name: str) -> str:
-    if value not in settings.POLICIES:
-        near = did_you_mean(str(value), settings.POLICIES)
-        raise ConfigError(f"{place.key(name)}: expected {' or '.join(settings.POLICIES)}, found {value!r}.{near}")
+def _policy(algo: str, value: Any, place: _Place, name: str) -> str:
+    known = settings.POLICIES[algo]
+    if value not in known:
+        near = did_you_mean(str(value), known)
+        raise ConfigError(f"{place.key(name)}: expected {' or '.join(known)}, found {value!r}.{near}")
     return str(value)
 
 
@@ -236,7 +239,6 @@ _RUN_CHECKS = {
     "n_envs": lambda *where: _accept(kinds.COUNT, *where),
     "n_timesteps": lambda *where: _accept(kinds.COUNT, *where),
     "frame_stack": lambda *where: _accept(kinds.optional(kinds.COUNT), *where),
-    "policy": _policy,
     "normalize": _normalize,
     "env_wrapper": _env_wrapper,
 }

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
+from rltransfer.anatomy import algorithm_of
 from rltransfer.records import Episodes
+from rltransfer.training.agents import action_masks, has_action_masks
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -21,16 +24,35 @@ class _Policy(Protocol):
 
 
 class UniformPolicy:
-    """Acts uniformly at random: the score that every other one is compared with."""
+    """Acts uniformly at random, on valid actions where the environments tell them: what others are compared with."""
 
     def __init__(self, env: VecEnv, seed: int) -> None:
+        self._env = env
+        self._masks = has_action_masks(env) and isinstance(env.action_space, spaces.Discrete)
         self._spaces = [copy.deepcopy(env.action_space) for _ in range(env.num_envs)]
         for index, space in enumerate(self._spaces):
             space.seed(seed + index)
 
     def predict(self, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
         """Returns one random action for each environment."""
-        return np.stack([np.asarray(space.sample()) for space in self._spaces]), None
+        masks = action_masks(self._env).astype(np.int8) if self._masks else [None] * len(self._spaces)
+        samples = [space.sample(mask) for space, mask in zip(self._spaces, masks, strict=True)]
+        return np.stack([np.asarray(sample) for sample in samples]), None
+
+
+class _Masked:
+    """Acts as a MaskablePPO agent does on environments that tell which actions are valid."""
+
+    def __init__(self, agent: Any, env: VecEnv) -> None:
+        self._agent = agent
+        self._env = env
+
+    def predict(self, observation: Any, *_: Any, deterministic: bool = False, **__: Any) -> tuple[np.ndarray, None]:
+        """Returns one valid action for each environment."""
+        actions, _state = self._agent.predict(
+            observation, deterministic=deterministic, action_masks=action_masks(self._env)
+        )
+        return actions, None
 
 
 class _EpsilonGreedy:
@@ -92,8 +114,11 @@ def evaluate_agent(agent: "BaseAlgorithm", env: VecEnv, *, episodes: int, seed: 
     training_env = agent.get_env()
     if training_env is not None and agent.get_vec_normalize_env() is not None:
         sync_envs_normalization(training_env, env)
-    samples_by_epsilon = not deterministic and hasattr(agent, "exploration_final_eps")
-    policy: Any = _EpsilonGreedy(agent, env, seed) if samples_by_epsilon else agent
+    policy: Any = agent
+    if not deterministic and hasattr(agent, "exploration_final_eps"):
+        policy = _EpsilonGreedy(agent, env, seed)
+    elif algorithm_of(agent) == "maskable_ppo" and has_action_masks(env):
+        policy = _Masked(agent, env)
     return evaluate(policy, env, episodes=episodes, seed=seed, deterministic=deterministic)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
@@ -22,16 +21,14 @@ from rltransfer import files, tasks
 from rltransfer.artifact import Encoder, load_encoder
 from rltransfer.artifact.sources import LAST_NORMALISER
 from rltransfer.config import RunConfig
-from rltransfer.errors import ConfigError
-from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
 from rltransfer.strategies import dump_strategy, needs_source, strategy_label
+from rltransfer.training.agents import build_agent, learn_arguments
 from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, Snapshot
 from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
 from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
 from rltransfer.transfer import Plan, Transfer, apply_plan, plan_transfer
 
-_AGENTS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
 _SCORING_EPISODES = 20
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")
 
@@ -91,7 +88,7 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[_Prepare
             config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
         )
         stack.callback(env.close)
-        agent = _build_agent(config, env)
+        agent = build_agent(config, env)
         plan = plan_transfer(encoder, agent, config.strategy) if _has_plan(config) else None
         yield _Prepared(agent, eval_env, encoder, plan)
 
@@ -103,19 +100,6 @@ def _has_plan(config: RunConfig) -> bool:
 def _encoder(config: RunConfig) -> Encoder | None:
     reads_source = config.strategy[0].kind != "scratch"
     return load_encoder(config.source, config.which) if config.source is not None and reads_source else None
-
-
-def _build_agent(config: RunConfig, env: VecEnv) -> BaseAlgorithm:
-    settings = build_agent_kwargs(config.hyperparams, env.action_space)
-    try:
-        return _AGENTS[config.algo](
-            config.hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings
-        )
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        # SB3 checks spaces, policies and devices with these.
-        raise ConfigError(
-            f"{config.algo} cannot be built for {config.task.env} on device {config.device!r}: {error}"
-        ) from error
 
 
 def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, Any]:
@@ -198,13 +182,23 @@ def _curve_callback(config: RunConfig, folder: Path, env: VecEnv, say: Callable[
 
 
 def _learn(config: RunConfig, agent: BaseAlgorithm, callbacks: list[BaseCallback]) -> None:
-    settings: dict[str, Any] = {"callback": callbacks, "progress_bar": config.progress}
+    settings: dict[str, Any] = {
+        "callback": callbacks,
+        "progress_bar": config.progress,
+        **learn_arguments(config.algo, _env_of(agent)),
+    }
     if config.log_interval != -1:
         settings["log_interval"] = config.log_interval if config.log_interval > 0 else None
     with warnings.catch_warnings():
         # tqdm calls its rich bar experimental each time that it is used.
         warnings.filterwarnings("ignore", message="rich is experimental")
         agent.learn(config.n_timesteps, **settings)
+
+
+def _env_of(agent: BaseAlgorithm) -> VecEnv:
+    env = agent.get_env()
+    assert env is not None
+    return env
 
 
 def _tensorboard_folder(config: RunConfig, folder: Path) -> Path:

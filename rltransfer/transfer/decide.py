@@ -32,10 +32,16 @@ def plan_transfer(encoder: Encoder | None, agent: "BaseAlgorithm", strategy: Any
     parsed = parse_strategy(strategy)
     if needs_source(parsed) and encoder is None:
         raise IncompatibleError(f"Strategy {strategy_label(parsed)!r} needs a source, and there is none.")
+    anatomy = anatomy_of_agent(agent)
+    if anatomy.algo == "ars":
+        raise IncompatibleError(
+            "ARS changes its weights without a gradient, all at once: an agent of ARS can be a source, not a target. "
+            "Choose another algorithm for the target."
+        )
     normaliser = agent.get_vec_normalize_env()
     pair = Pair(
         encoder=encoder if needs_source(parsed) or parsed[0].kind == "random_frozen" else None,
-        anatomy=anatomy_of_agent(agent),
+        anatomy=anatomy,
         observation_space=agent.observation_space,
         action_space=agent.action_space,
         normalises_observations=normaliser is not None and normaliser.norm_obs,

@@ -1,30 +1,30 @@
 import inspect
 import subprocess
 import sys
+from typing import get_args
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import DQN, PPO, SAC, HerReplayBuffer
+from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
-from stable_baselines3.dqn.policies import DQNPolicy
-from stable_baselines3.sac.policies import SACPolicy
 
 from rltransfer import yaml_file
+from rltransfer.anatomy import ALGORITHMS
+from rltransfer.config import Algorithm
 from rltransfer.errors import ConfigError, UnknownNameError
 from rltransfer.extractors import SmallCNN
 from rltransfer.hyperparams import Hyperparameters, resolve, settings
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.hyperparams.python_text import parse_expression
+from rltransfer.training.agents import agent_class
 
-AGENTS = {"ppo": PPO, "dqn": DQN, "sac": SAC}
-POLICIES = {"ppo": ActorCriticPolicy, "dqn": DQNPolicy, "sac": SACPolicy}
+AGENTS = tuple(settings.AGENT)
 FAMILIES = ("CartPole", "Acrobot", "MountainCar", "Pendulum", "LunarLander")
 
 
@@ -49,16 +49,26 @@ def ppo(conf):
 
 @pytest.mark.parametrize("algo", AGENTS)
 def test_the_table_of_constructor_arguments_is_sb3s(algo):
-    arguments = set(inspect.signature(AGENTS[algo].__init__).parameters) - {"self", "policy"}
+    arguments = set(inspect.signature(agent_class(algo).__init__).parameters) - {"self", "policy"}
     assert set(settings.AGENT[algo]) == arguments - set(settings.ELSEWHERE)
 
 
 @pytest.mark.parametrize("algo", AGENTS)
 def test_the_table_of_policy_arguments_is_sb3s(algo):
-    arguments = set(inspect.signature(POLICIES[algo].__init__).parameters)
+    kind = agent_class(algo)
+    arguments = set(inspect.signature(kind.policy_aliases[settings.POLICIES[algo][-1]].__init__).parameters)
     arguments -= {"self", "observation_space", "action_space", "lr_schedule"}
     # The algorithm's own argument sets this one.
     assert set(settings.POLICY[algo]) == arguments - {"use_sde"}
+
+
+def test_the_algorithms_are_the_same_everywhere():
+    assert set(AGENTS) == set(get_args(Algorithm)) == set(ALGORITHMS) == set(settings.POLICIES) == set(settings.POLICY)
+
+
+@pytest.mark.parametrize("algo", AGENTS)
+def test_the_table_of_policies_is_sb3s(algo):
+    assert set(settings.POLICIES[algo]) == set(agent_class(algo).policy_aliases)
 
 
 def test_the_table_of_vecnormalize_is_sb3s():
@@ -79,10 +89,10 @@ def test_every_default_entry_is_valid(algo):
     for entry in yaml_file.read(path):
         hyperparams = resolve(algo, entry)
         assert hyperparams.n_timesteps
-        build_agent_kwargs(hyperparams)
+        build_agent_kwargs(hyperparams, spaces.Box(-1, 1, (1,)))
 
 
-@pytest.mark.parametrize("algo", AGENTS)
+@pytest.mark.parametrize("algo", ["ppo", "dqn", "sac"])
 def test_a_family_shares_the_entry_of_its_original(algo):
     for family in FAMILIES:
         ours = resolve(algo, f"rltransfer_envs:rltransfer/{family}-v0")
@@ -304,7 +314,7 @@ def test_an_entry_that_is_no_mapping(conf):
 
 def test_an_unknown_algorithm():
     with pytest.raises(
-        UnknownNameError, match=r"Unknown algorithm 'pop'\. Did you mean 'ppo'\? Known: dqn, ppo, sac\."
+        UnknownNameError, match=r"Unknown algorithm 'pop'\. Did you mean 'ppo'\? Known: a2c, ars, .*, trpo\."
     ):
         resolve("pop", "CartPole-v1")
 
@@ -387,9 +397,9 @@ def test_classes_that_do_not_fit(extractor, message):
 @pytest.mark.parametrize(("algo", "env_id"), [("ppo", "CartPole-v1"), ("dqn", "CartPole-v1"), ("sac", "Pendulum-v1")])
 def test_sb3_takes_the_defaults(algo, env_id, tmp_path):
     hyperparams = resolve(algo, env_id, overrides={"n_steps": 16, "batch_size": 16} if algo == "ppo" else {})
-    agent = AGENTS[algo](hyperparams.policy, env_id, device="cpu", **build_agent_kwargs(hyperparams))
+    agent = agent_class(algo)(hyperparams.policy, env_id, device="cpu", **build_agent_kwargs(hyperparams))
     agent.save(tmp_path / "agent.zip")
-    AGENTS[algo].load(tmp_path / "agent.zip", device="cpu")
+    agent_class(algo).load(tmp_path / "agent.zip", device="cpu")
 
 
 def test_what_sb3_writes_into_its_arguments_stays_there():

@@ -1,0 +1,79 @@
+"""Builds agents of every algorithm, and knows what ``learn`` and ``predict`` need beyond SB3's common arguments."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from rltransfer.config import RunConfig
+from rltransfer.errors import ConfigError, MissingExtraError
+from rltransfer.hyperparams.build import build_agent_kwargs
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+_CLASSES = {
+    "ppo": "stable_baselines3.PPO",
+    "a2c": "stable_baselines3.A2C",
+    "dqn": "stable_baselines3.DQN",
+    "sac": "stable_baselines3.SAC",
+    "td3": "stable_baselines3.TD3",
+    "ddpg": "stable_baselines3.DDPG",
+    "tqc": "sb3_contrib.TQC",
+    "qrdqn": "sb3_contrib.QRDQN",
+    "trpo": "sb3_contrib.TRPO",
+    "crossq": "sb3_contrib.CrossQ",
+    "ppo_lstm": "sb3_contrib.RecurrentPPO",
+    "maskable_ppo": "sb3_contrib.MaskablePPO",
+    "ars": "sb3_contrib.ARS",
+}
+
+
+def agent_class(algo: str) -> "type[BaseAlgorithm]":
+    """Returns SB3's class of an algorithm.
+
+    Raises:
+        MissingExtraError: It is one of sb3-contrib's, which is not installed.
+    """
+    module, _, name = _CLASSES[algo].rpartition(".")
+    try:
+        found: type[BaseAlgorithm] = getattr(importlib.import_module(module), name)
+    except ImportError:
+        raise MissingExtraError(
+            f"{name} is in sb3-contrib, which is not installed: pip install 'rltransfer[contrib]'"
+        ) from None
+    return found
+
+
+def build_agent(config: RunConfig, env: VecEnv) -> "BaseAlgorithm":
+    """Returns a run's agent, as fresh as SB3 makes it.
+
+    Raises:
+        MissingExtraError: The algorithm needs sb3-contrib.
+        ConfigError: SB3 refuses the spaces, the settings or the device.
+    """
+    settings = build_agent_kwargs(config.hyperparams, env.action_space)
+    kind = agent_class(config.algo)
+    try:
+        return kind(config.hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        # SB3 checks spaces, policies and devices with these.
+        raise ConfigError(
+            f"{config.algo} cannot be built for {config.task.env} on device {config.device!r}: {error}"
+        ) from error
+
+
+def learn_arguments(algo: str, env: VecEnv) -> dict[str, Any]:
+    """Returns the arguments of ``learn`` that only one algorithm has."""
+    return {"use_masking": has_action_masks(env)} if algo == "maskable_ppo" else {}
+
+
+def has_action_masks(env: VecEnv) -> bool:
+    """Says whether environments tell which actions are valid, as sb3-contrib's MaskablePPO asks them."""
+    return bool(env.has_attr("action_masks"))
+
+
+def action_masks(env: VecEnv) -> np.ndarray:
+    """Returns which actions are valid now: [n_envs, n_actions], boolean."""
+    return np.stack(env.env_method("action_masks"))
