@@ -21,6 +21,7 @@ from pydantic import (
 from rltransfer import yaml_file
 from rltransfer.errors import ConfigError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
+from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import TaskFacts
 from rltransfer.strategies import Scratch, Strategy, dump_strategy, parse_strategy
 
@@ -39,6 +40,8 @@ Algorithm = Literal[
     "maskable_ppo",
     "ars",
 ]
+InputsSetting = Annotated[Inputs | None, BeforeValidator(lambda value: parse_mapping(Inputs, value, "inputs"))]
+ActionsSetting = Annotated[Actions | None, BeforeValidator(lambda value: parse_mapping(Actions, value, "actions"))]
 Metric = Literal["auc", "success_auc", "final"]
 StrategySetting = Annotated[
     Strategy,
@@ -113,6 +116,8 @@ class RunConfig(_Model):
     strategy: StrategySetting = (Scratch(),)
     source: str | None = None
     which: str = "best"
+    inputs: InputsSetting = None
+    actions: ActionsSetting = None
     task_name: str
     arm: str
     threshold: float | None = None
@@ -159,13 +164,18 @@ class StudySource(_Model):
 
 
 class StudyTask(_Model):
-    """A target task of a study with its budget; ``threshold`` is for time to threshold."""
+    """A target task of a study with its budget; ``threshold`` is for time to threshold.
+
+    ``inputs`` and ``actions`` say how the source's meet the target's, where they are not alike.
+    """
 
     env: str = Field(min_length=1)
     kwargs: dict[str, Any] = {}
     n_timesteps: PositiveInt | None = None
     threshold: float | None = None
     hyperparams: dict[str, Any] = {}
+    inputs: InputsSetting = None
+    actions: ActionsSetting = None
 
 
 def _as_seeds(value: Any) -> Any:

@@ -45,6 +45,9 @@ class _MovesLayers(_Part):
     layers: LayerChoice = "all"
     actor: LayerChoice | None = Field(default=None, description="layers of the actor, instead of `layers`")
     critic: LayerChoice | None = Field(default=None, description="layers of the critic, instead of `layers`")
+    source_branch: Literal["own", "actor", "critic"] = Field(
+        default="own", description="the source's branch that both branches' hidden layers come from, or each its own"
+    )
 
 
 class Scratch(_Part):

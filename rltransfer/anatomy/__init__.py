@@ -8,7 +8,7 @@ are resolved to the first of them.
 
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip
 from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, refuse_unknown_layers
-from rltransfer.anatomy.rules import ALGORITHMS, LOG_ENT_COEF, Branch, Kind, Role, Rule, place
+from rltransfer.anatomy.rules import ALGORITHMS, LOG_ENT_COEF, Branch, Kind, Role, Rule, is_same_network, place
 
 __all__ = [
     "ALGORITHMS",
@@ -24,6 +24,7 @@ __all__ = [
     "anatomy_of_agent",
     "anatomy_of_zip",
     "choose_layers",
+    "is_same_network",
     "place",
     "refuse_unknown_layers",
 ]

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rltransfer.anatomy.rules import Branch, Role
+from rltransfer.anatomy.rules import Branch, Role, Rule, place
 from rltransfer.errors import IncompatibleError, did_you_mean
 
 
@@ -45,6 +45,32 @@ class Anatomy:
         """The layers without target networks."""
         return tuple(layer for layer in self.layers if layer.branch != "target")
 
+    def rule_of(self, layer: Layer) -> Rule:
+        """Returns the rule that places a layer."""
+        return place(self.algo, layer.tensors[0])[0]
+
+    def encoders(self) -> tuple[Layer, ...]:
+        """Returns the online encoder layers."""
+        return tuple(layer for layer in self.online if layer.role == "encoder")
+
+    def reads_features(self, layer: Layer) -> bool:
+        """Says whether a layer reads what the features extractor gives: the observation itself, where that is empty."""
+        kind = self.rule_of(layer).kind
+        if kind == "extractor" or next(other for other in self.layers if other.path == layer.path) != layer:
+            return False
+        if kind == "recurrent":
+            return True
+        before = [
+            other
+            for other in self.online
+            if other.path != layer.path and self.rule_of(other).kind in ("recurrent", "stack")
+        ]
+        if kind == "head":
+            # log_std and log_ent_coef are numbers of their own; other heads follow the layers of their branch.
+            has_matrix = any(len(self.shapes[tensor]) == 2 for tensor in layer.tensors)
+            return has_matrix and not any(other.branch in (layer.branch, "shared") for other in before)
+        return not any(self.rule_of(other).kind == "recurrent" or _is_shared_net(other) for other in before)
+
     def layer_of(self) -> dict[str, Layer]:
         """Returns the layer of each tensor."""
         return {tensor: layer for layer in self.layers for tensor in layer.tensors}
@@ -80,6 +106,10 @@ def refuse_unknown_layers(anatomy: Anatomy, names: Sequence[str]) -> None:
             raise IncompatibleError(
                 f"This agent has no encoder layer {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
             )
+
+
+def _is_shared_net(layer: Layer) -> bool:
+    return layer.path == "mlp_extractor.shared_net"
 
 
 def within(layer: str, module: str) -> bool:

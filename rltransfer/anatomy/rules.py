@@ -118,3 +118,8 @@ def place(algo: str, name: str) -> tuple[Rule, str]:
         f"The {algo} policy has a tensor {name!r} that is no part of SB3's own policies, so it cannot be placed. "
         f"Put custom layers into a features extractor (policy_kwargs: features_extractor_class)."
     )
+
+
+def is_same_network(algo: str, other: str) -> bool:
+    """Says whether two algorithms build networks of the same names, heads included."""
+    return RULES[algo] is RULES[other]

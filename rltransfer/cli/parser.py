@@ -119,6 +119,21 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KEY:VALUE",
         help="settings of the strategy, such as lr_scale:0.3, layers:2, or of:frozen for shuffled",
     )
+    group.add_argument(
+        "--inputs",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="which input of the source each of the target's is: map:[0,None,1], or source:x,v target:x,wind,v; "
+        "new:zero or random; channels:repeat or mean; adapter:4 (learned layer to the source's 4 inputs)",
+    )
+    group.add_argument(
+        "--actions",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="which action of the source each of the target's is: map:[1,0], or source:left,right target:right,left",
+    )
 
 
 def _add_task_flags(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
 from rltransfer.hyperparams import resolve
+from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.strategies import Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
 from rltransfer.study import run_study
 from rltransfer.study import status as states
@@ -38,7 +39,7 @@ def transfer(arguments: argparse.Namespace) -> None:
         source=arguments.source,
         which=arguments.which,
     )
-    _train(arguments, config)
+    _train(arguments, config.model_copy(update=_maps(arguments)))
 
 
 def plan(arguments: argparse.Namespace) -> None:
@@ -52,6 +53,7 @@ def plan(arguments: argparse.Namespace) -> None:
         strategy=strategy,
         source=arguments.source,
         which=arguments.which,
+        **_maps(arguments),
         n_timesteps=1,
         seed=arguments.seed,
         device=arguments.device,
@@ -215,6 +217,13 @@ def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if getattr(arguments, "eval_env_kwargs", None) is not None:
         tasks.check_task(Task(env=arguments.env, kwargs=arguments.eval_env_kwargs))
     return {"algo": arguments.algo, "task": task, "task_name": task.file_name, "hyperparams": hyperparams}
+
+
+def _maps(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "inputs": parse_mapping(Inputs, arguments.inputs, "--inputs"),
+        "actions": parse_mapping(Actions, arguments.actions, "--actions"),
+    }
 
 
 def _strategy(arguments: argparse.Namespace) -> Strategy:

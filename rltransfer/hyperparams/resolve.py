@@ -43,6 +43,15 @@ class Hyperparameters(BaseModel):
     env_wrapper: tuple[str | dict[str, dict[str, Any]], ...] = ()
     agent: dict[str, Any] = {}
 
+    def with_extractor(self, name: str, **arguments: Any) -> "Hyperparameters":
+        """Returns these settings with a features extractor (``module.Class``) of the policy and its arguments."""
+        policy = {
+            **self.agent.get("policy_kwargs", {}),
+            "features_extractor_class": name,
+            "features_extractor_kwargs": arguments,
+        }
+        return self.model_copy(update={"agent": {**self.agent, "policy_kwargs": policy}})
+
     def flat(self) -> dict[str, Any]:
         """Returns the settings as one mapping in RL Zoo's format, which ``conf_file`` reads again."""
         own = self.model_dump(mode="json", exclude={"agent"}, exclude_defaults=True)

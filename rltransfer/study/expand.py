@@ -68,6 +68,8 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         strategy=strategy,
         source=path if reads_source else None,
         which=study.source.which,
+        inputs=study.tasks[name].inputs,
+        actions=study.tasks[name].actions,
         **_common(study, study.tasks[name], name, seed),
     )
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and reads_source else None)

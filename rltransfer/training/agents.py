@@ -30,6 +30,9 @@ _CLASSES = {
 }
 
 
+_ADAPTER = "rltransfer.extractors.LinearAdapter"
+
+
 def agent_class(algo: str) -> "type[BaseAlgorithm]":
     """Returns SB3's class of an algorithm.
 
@@ -53,10 +56,13 @@ def build_agent(config: RunConfig, env: VecEnv) -> "BaseAlgorithm":
         MissingExtraError: The algorithm needs sb3-contrib.
         ConfigError: SB3 refuses the spaces, the settings or the device.
     """
-    settings = build_agent_kwargs(config.hyperparams, env.action_space)
+    hyperparams = config.hyperparams
+    if config.inputs is not None and config.inputs.adapter is not None:
+        hyperparams = hyperparams.with_extractor(_ADAPTER, features_dim=config.inputs.adapter)
+    settings = build_agent_kwargs(hyperparams, env.action_space)
     kind = agent_class(config.algo)
     try:
-        return kind(config.hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings)
+        return kind(hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         # SB3 checks spaces, policies and devices with these.
         raise ConfigError(

@@ -89,7 +89,9 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[_Prepare
         )
         stack.callback(env.close)
         agent = build_agent(config, env)
-        plan = plan_transfer(encoder, agent, config.strategy) if _has_plan(config) else None
+        plan = None
+        if _has_plan(config):
+            plan = plan_transfer(encoder, agent, config.strategy, inputs=config.inputs, actions=config.actions)
         yield _Prepared(agent, eval_env, encoder, plan)
 
 

@@ -1,14 +1,18 @@
 """Decides, without changing anything, what happens to every tensor of a target agent."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, anatomy_of_agent
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
+from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.strategies import Extra, NormaliserOnly, Part, Shuffled, needs_source, parse_strategy, strategy_label
-from rltransfer.transfer.fit import Pair, copied_columns, is_normalised, refuse_misfit, refuse_without_statistics
-from rltransfer.transfer.plan import Origin, Plan, PlanEntry, StatisticsPlan
+from rltransfer.transfer.align import Pair
+from rltransfer.transfer.counterparts import counterparts
+from rltransfer.transfer.fit import is_normalised, refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.plan import Origin, Plan, PlanEntry, StatisticsMap, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -17,17 +21,22 @@ if TYPE_CHECKING:
 _LOG_STD_LAYERS = ("log_std", "actor.log_std")
 
 
-def plan_transfer(encoder: Encoder | None, agent: "BaseAlgorithm", strategy: Any) -> Plan:
+def plan_transfer(
+    encoder: Encoder | None, agent: "BaseAlgorithm", strategy: Any, *, inputs: Any = None, actions: Any = None
+) -> Plan:
     """Returns what a transfer will do to each tensor of an agent; changes nothing.
 
     Args:
         encoder: The source, or None for ``scratch`` and ``random_frozen``.
         agent: The target agent, freshly built with its environment.
         strategy: A strategy, one of its parts, its kind, or its settings as a mapping.
+        inputs: How the source's inputs meet the target's: ``Inputs``, its settings, or the source's index for each
+            entry of the target's observation. None: they are alike, or the target only adds some behind them.
+        actions: Likewise, how the actions meet: ``Actions``, its settings, or indexes. None: they are alike.
 
     Raises:
         IncompatibleError: Source and target do not fit, or the strategy cannot be applied to them.
-        ConfigError: The strategy is not valid.
+        ConfigError: The strategy or a map is not valid.
     """
     parsed = parse_strategy(strategy)
     if needs_source(parsed) and encoder is None:
@@ -46,18 +55,25 @@ def plan_transfer(encoder: Encoder | None, agent: "BaseAlgorithm", strategy: Any
         action_space=agent.action_space,
         normalises_observations=normaliser is not None and normaliser.norm_obs,
         normalises_rewards=normaliser is not None and normaliser.norm_reward,
+        inputs=parse_mapping(Inputs, inputs, "inputs"),
+        actions=parse_mapping(Actions, actions, "actions"),
     )
     (part,) = parsed
     treatment = treatment_of(part, pair.anatomy)
+    sources: dict[str, str] = {}
     if pair.encoder is not None:
-        refuse_misfit(pair, pair.encoder, treatment)
+        sources = counterparts(pair.encoder.anatomy, anatomy, branch=treatment.source_branch, keys=pair.keys)
+        new = {layer.name for layer in anatomy.encoders() if pair.is_new(layer)}
+        if treatment.origin != "initialised":
+            treatment = dataclasses.replace(treatment, chosen=treatment.chosen - new)
+        refuse_misfit(pair, pair.encoder, treatment, sources)
     if isinstance(part, NormaliserOnly):
         refuse_without_statistics(pair.encoder)
     return Plan(
         strategy=parsed,
         algo=pair.anatomy.algo,
         seed=_shuffling_seed(part, agent),
-        entries=tuple(_entries(pair, treatment)),
+        entries=tuple(_entries(pair, treatment, sources)),
         statistics=_statistics(pair, treatment),
         notes=tuple(_notes(pair, treatment)),
         encoder=pair.encoder,
@@ -69,10 +85,10 @@ def _shuffling_seed(part: Part, agent: "BaseAlgorithm") -> int:
     return stated if stated is not None else int(agent.seed or 0)
 
 
-def _entries(pair: Pair, treatment: Treatment) -> Iterator[PlanEntry]:
+def _entries(pair: Pair, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
     online: dict[str, PlanEntry] = {}
     for layer in pair.anatomy.online:
-        for entry in _online_entries(pair, treatment, layer):
+        for entry in _online_entries(pair, treatment, layer, sources):
             online[entry.tensor] = entry
             yield entry
     for layer in pair.anatomy.layers:
@@ -84,13 +100,14 @@ def _entries(pair: Pair, treatment: Treatment) -> Iterator[PlanEntry]:
                 yield _entry(pair.anatomy, layer, tensor, origin="synced", twin=twin, frozen=online[twin].frozen)
 
 
-def _online_entries(pair: Pair, treatment: Treatment, layer: Layer) -> Iterator[PlanEntry]:
-    columns = {tensor: copied_columns(pair, layer, tensor) for tensor in layer.tensors}
-    is_sliced = any(count is not None for count in columns.values())
+def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
     is_chosen = layer.name in treatment.chosen
+    moves = is_chosen and treatment.origin == "copied"
+    maps = {tensor: _map_of(pair, layer, tensor, sources[tensor]) for tensor in layer.tensors if moves}
+    is_partly_new = any({"fresh", "random"} & {*(found.get("columns") or ())} for found in maps.values())
     for tensor in layer.tensors:
         is_parameter = tensor in pair.anatomy.parameters
-        frozen = is_chosen and treatment.frozen and not is_sliced
+        frozen = is_chosen and treatment.frozen and not is_partly_new
         entry = _entry(
             pair.anatomy,
             layer,
@@ -100,19 +117,44 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer) -> Iterator[
             lr_scale=treatment.lr_scale if is_chosen and is_parameter else 1.0,
         )
         if layer.role == "head":
-            yield _head_entry(pair, treatment, entry)
-        elif is_chosen and treatment.origin == "copied":
-            origin: Origin = "sliced" if columns[tensor] is not None else "copied"
+            yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))
+        elif moves:
             permuted = treatment.permuted and is_parameter
-            yield entry.model_copy(update={"origin": origin, "columns": columns[tensor], "permuted": permuted})
+            yield entry.model_copy(update={**_origin(tensor, sources[tensor], maps[tensor]), "permuted": permuted})
         elif is_chosen and is_parameter:
-            yield entry.model_copy(update={"origin": treatment.origin})
+            yield entry.model_copy(update={"origin": treatment.origin, "source": _other_name(tensor, sources)})
         else:
             yield entry
 
 
-def _head_entry(pair: Pair, treatment: Treatment, entry: PlanEntry) -> PlanEntry:
-    setting: Extra = "copy" if treatment.heads else "reset"
+def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any]:
+    """Returns the rows, columns and gain by which a tensor comes from the source's; nothing where it is a copy."""
+    assert pair.encoder is not None
+    found: dict[str, Any] = {}
+    columns = pair.columns(layer, tensor, source)
+    if columns is None:
+        columns = pair.channels(layer, tensor, source)
+        if columns is not None and pair.inputs is not None and pair.inputs.channels is not None:
+            found["gain"] = pair.encoder.anatomy.shapes[source][1] / pair.anatomy.shapes[tensor][1]
+    rows = pair.rows(layer, tensor, source)
+    if rows is not None and tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2:
+        # With gSDE, log_std has a column for each action.
+        columns, rows = tuple("fresh" if row is None else row for row in rows), None
+    return found | {name: value for name, value in (("columns", columns), ("rows", rows)) if value is not None}
+
+
+def _origin(tensor: str, source: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    origin: Origin = "mapped" if found else "copied"
+    return {"origin": origin, "source": None if source == tensor else source, **found}
+
+
+def _other_name(tensor: str, sources: Mapping[str, str]) -> str | None:
+    source = sources.get(tensor)
+    return None if source == tensor else source
+
+
+def _head_entry(pair: Pair, treatment: Treatment, layer: Layer, entry: PlanEntry, source: str | None) -> PlanEntry:
+    setting: Extra = "copy" if treatment.moves_head(layer) else "reset"
     if entry.layer in _LOG_STD_LAYERS:
         setting = treatment.log_std
         if isinstance(setting, float) and entry.tensor != entry.layer:
@@ -121,10 +163,12 @@ def _head_entry(pair: Pair, treatment: Treatment, entry: PlanEntry) -> PlanEntry
         setting = treatment.log_ent_coef
     if isinstance(setting, float):
         return entry.model_copy(update={"origin": "set", "value": setting})
-    available = pair.encoder is not None and pair.encoder.anatomy.shapes.get(entry.tensor) == entry.shape
-    if setting == "copy" and available:
-        return entry.model_copy(update={"origin": "copied", "permuted": treatment.permuted})
-    return entry
+    if setting == "reset" or source is None or pair.encoder is None:
+        return entry
+    found = _map_of(pair, layer, entry.tensor, source)
+    if not found and pair.encoder.anatomy.shapes[source] != entry.shape:
+        return entry
+    return entry.model_copy(update={**_origin(entry.tensor, source, found), "permuted": treatment.permuted})
 
 
 def _entry(anatomy: Anatomy, layer: Layer, tensor: str, **settings: Any) -> PlanEntry:
@@ -141,29 +185,57 @@ def _entry(anatomy: Anatomy, layer: Layer, tensor: str, **settings: Any) -> Plan
 
 def _statistics(pair: Pair, treatment: Treatment) -> StatisticsPlan:
     normaliser = pair.encoder.normaliser if pair.encoder and treatment.copies_statistics else None
-    has_observation = normaliser is not None and normaliser.norm_obs
+    # Behind an adapter the encoder reads what the adapter gives, and not what the environment does.
+    has_observation = normaliser is not None and normaliser.norm_obs and not pair.is_adapted
     has_reward = normaliser is not None and normaliser.norm_reward and treatment.heads
+    start: StatisticsStart = "none"
+    parts: dict[str, StatisticsMap] = {}
+    if pair.normalises_observations:
+        start = "fresh"
+        if normaliser is not None and has_observation:
+            by_key = normaliser.observation if isinstance(normaliser.observation, dict) else {"": None}
+            parts = {
+                part.key: StatisticsMap(source=part.source, entries=part.entries)
+                for part in pair.parts
+                if part.source in by_key
+            }
+            start = (
+                "mapped" if any(part.entries is not None or part.source is None for part in pair.parts) else "copied"
+            )
     return StatisticsPlan(
-        observation=("copied" if has_observation else "fresh") if pair.normalises_observations else "none",
+        observation=start,
+        parts=parts,
         hold_observation=pair.normalises_observations and has_observation and treatment.frozen,
         reward=("copied" if has_reward else "fresh") if pair.normalises_rewards else "none",
     )
 
 
 def _notes(pair: Pair, treatment: Treatment) -> Iterator[str]:
-    encoder = pair.encoder
     if treatment.heads:
         yield "the heads move too: right only where actions and reward mean the same in source and target"
-    if encoder is None:
-        return
+    if pair.encoder is not None:
+        yield from _source_notes(pair, pair.encoder)
+        yield from _extra_notes(pair, pair.encoder, treatment)
+
+
+def _source_notes(pair: Pair, encoder: Encoder) -> Iterator[str]:
     theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
     if theirs != ours and "unknown" not in (theirs, ours):
         yield f"the activation differs: {theirs} in the source, {ours} here"
+    if encoder.algo != pair.anatomy.algo:
+        yield f"the source is an agent of {encoder.algo}: each layer takes the one at its place there"
     if pair.normalises_observations and not is_normalised(encoder):
         yield "the agent normalises its observations and the source did not (or its statistics were not found)"
     if encoder.observation_space is None:
         yield "the source does not tell its observation space: that it fits is known from the shapes alone"
-    if pair.action_sizes is not None:
+    elif pair.is_adapted:
+        yield "a learned adapter stands in front of the encoder: it is saved in the agent, and needs nothing else"
+    else:
+        yield from _input_notes(pair)
+
+
+def _extra_notes(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:
+    if pair.action_sizes is not None and pair.actions is None:
         yield "the actions differ: first layers of Q(s, a) keep their observation columns only, and are not frozen"
     if (
         treatment.log_ent_coef == "copy"
@@ -173,3 +245,15 @@ def _notes(pair: Pair, treatment: Treatment) -> Iterator[str]:
         yield "the source has no learned entropy coefficient: the agent's own is kept"
     if any(layer.branch == "shared" and layer.path.startswith("actor.") for layer in pair.anatomy.layers):
         yield "SAC trains a shared features extractor by the actor's loss only"
+
+
+def _input_notes(pair: Pair) -> Iterator[str]:
+    for part in pair.parts:
+        where = f" of {part.key}" if part.key else ""
+        if part.source is None:
+            yield f"the source has no observation {part.key!r}: what reads it starts as the agent has it"
+        elif part.entries is not None:
+            new = part.entries.count(None)
+            yield f"inputs{where}: {len(part.entries) - new} from the source, {new} new" + (
+                f", which start at {'zero' if pair.inputs is None else pair.inputs.new}" if new else ""
+            )

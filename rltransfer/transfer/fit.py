@@ -1,78 +1,78 @@
 """Refuses a source and a target that do not fit, and says what differs."""
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gymnasium import spaces
 
-from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer
+from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
+from rltransfer.transfer.align import Pair
 from rltransfer.transfer.treatment import Treatment
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """A source and a target agent, as far as a decision needs them."""
+def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> None:
+    """Raises IncompatibleError if what a treatment moves does not fit: heads, spaces, normalisation, shapes.
 
-    encoder: Encoder | None
-    anatomy: Anatomy
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    normalises_observations: bool
-    normalises_rewards: bool
-
-    @property
-    def action_sizes(self) -> tuple[int, int] | None:
-        """The lengths of the source's and the target's action vectors, if both are known Boxes that differ."""
-        source = self.encoder.action_space if self.encoder else None
-        if not isinstance(source, spaces.Box) or not isinstance(self.action_space, spaces.Box):
-            return None
-        sizes = (spaces.flatdim(source), spaces.flatdim(self.action_space))
-        return sizes if sizes[0] != sizes[1] else None
-
-
-def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment) -> None:
-    """Raises IncompatibleError if what a treatment moves does not fit: algorithm, spaces, normalisation, shapes."""
-    if encoder.algo != pair.anatomy.algo:
+    Args:
+        pair: Source and target.
+        encoder: The pair's source.
+        treatment: What should move.
+        sources: The source's tensor for each of the target's that has one.
+    """
+    if treatment.heads and not is_same_network(encoder.anatomy.algo, pair.anatomy.algo):
         raise IncompatibleError(
-            f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}. "
-            f"Weights move between agents of one algorithm: use --algo {encoder.algo}."
+            f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}: their heads mean "
+            "different things. Use 'finetune' or 'frozen', which move the encoder alone and start with new heads."
         )
-    _refuse_other_observations(encoder.observation_space, pair.observation_space)
+    _refuse_other_observations(pair, encoder)
     if treatment.heads:
-        _refuse_other_actions(encoder.action_space, pair.action_space)
-    if is_normalised(encoder) and not pair.normalises_observations:
+        _refuse_other_actions(pair, encoder.action_space)
+    if is_normalised(encoder) and not pair.normalises_observations and not pair.is_adapted:
         raise IncompatibleError(
             "The source was trained on normalised observations (VecNormalize), and the agent has no VecNormalize that "
             "normalises observations: its encoder would see inputs of another scale. Wrap the target's environments "
             "in VecNormalize, on the command line with --hyperparams normalize:True."
         )
     if treatment.origin in ("copied", "rescaled"):
-        _refuse_other_shapes(pair, encoder, treatment)
+        _refuse_empty_encoder(encoder)
+        _refuse_other_shapes(pair, encoder, treatment, sources)
 
 
-def _refuse_other_observations(source: spaces.Space[Any] | None, target: spaces.Space[Any]) -> None:
-    if source is None:
-        return
-    alike = type(source) is type(target) and source.shape == target.shape and source.dtype == target.dtype
-    if isinstance(source, spaces.Dict) or isinstance(target, spaces.Dict):
-        alike = source == target
-    if not alike:
+def _refuse_other_observations(pair: Pair, encoder: Encoder) -> None:
+    """Works the alignment out, which raises where it cannot; checks that an adapter gives what the source reads."""
+    asked = pair.inputs.adapter if pair.inputs else None
+    if asked is not None and not pair.is_adapted:
         raise IncompatibleError(
-            f"The observation spaces do not fit: the source was trained on {describe(source)}, "
-            f"the target has {describe(target)}. Choose a target task with the source's observations."
+            "inputs ask for an adapter, and the agent has none: build it with policy_kwargs features_extractor_class "
+            f"rltransfer.extractors.LinearAdapter and features_extractor_kwargs features_dim {asked}."
+        )
+    if not pair.is_adapted:
+        _ = pair.features
+        return
+    adapter = next(layer for layer in pair.anatomy.layers if layer.role == "adapter")
+    gives = pair.anatomy.shapes[f"{adapter.path}.adapter.weight"][0]
+    reads = None if encoder.observation_space is None else spaces.flatdim(encoder.observation_space)
+    if reads is not None and gives != reads:
+        raise IncompatibleError(
+            f"The adapter gives {gives} inputs, and the source reads {reads}: {describe(encoder.observation_space)}. "
+            f"Give inputs with adapter {reads}."
         )
 
 
-def _refuse_other_actions(source: spaces.Space[Any] | None, target: spaces.Space[Any]) -> None:
+def _refuse_other_actions(pair: Pair, source: spaces.Space[Any] | None) -> None:
+    target = pair.action_space
     if source is None or (type(source) is type(target) and _action_facts(source) == _action_facts(target)):
         return
+    if pair.actions is not None and type(source) is type(target):
+        return
+    mapped = ", or say which action of the source each one of the target is with actions (--actions map:[0,1,None])"
     raise IncompatibleError(
         f"'full' moves the heads, and the action spaces do not fit: the source has {describe(source)}, "
-        f"the target {describe(target)}. Use 'finetune' or 'frozen', which start with new heads."
+        f"the target {describe(target)}. Use 'finetune' or 'frozen', which start with new heads"
+        f"{mapped if type(source) is type(target) else ''}."
     )
 
 
@@ -94,53 +94,99 @@ def is_normalised(encoder: Encoder) -> bool:
     return encoder.normaliser is not None and encoder.normaliser.norm_obs
 
 
-def _refuse_other_shapes(pair: Pair, encoder: Encoder, treatment: Treatment) -> None:
-    problems = list(_shape_problems(pair, encoder, treatment))
-    if problems:
-        shown = "\n  ".join(problems[:6]) + (f"\n  and {len(problems) - 6} more" if len(problems) > 6 else "")
+def _refuse_empty_encoder(encoder: Encoder) -> None:
+    if not encoder.anatomy.encoders():
         raise IncompatibleError(
-            f"The source's layers do not fit the target agent:\n  {shown}\n"
-            "Build the target agent with the source's architecture (policy_kwargs: net_arch, features_extractor_class) "
-            "or choose the layers that fit (strategy setting layers)."
+            f"The source is a linear agent of {encoder.algo}: it has no feature layers, so its encoder is empty and "
+            "there is nothing to move. Choose a source with hidden layers."
         )
 
 
-def _shape_problems(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:
+def _refuse_other_shapes(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> None:
+    problems = [*_activation_problems(pair, encoder, treatment), *_shape_problems(pair, encoder, treatment, sources)]
+    if problems:
+        shown = "\n  ".join(problems[:6]) + (f"\n  and {len(problems) - 6} more" if len(problems) > 6 else "")
+        agents = f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}. "
+        raise IncompatibleError(
+            f"{'' if encoder.algo == pair.anatomy.algo else agents}"
+            f"The source's layers do not fit the target agent:\n  {shown}\n"
+            "Build the target agent with the source's architecture (policy_kwargs: net_arch, activation_fn, "
+            "features_extractor_class) or choose the layers that fit (strategy setting layers)."
+        )
+
+
+def _activation_problems(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:
+    """Yields the hidden layers whose activation differs, where the algorithms do; else the plan has a note of it."""
+    theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
+    if encoder.algo == pair.anatomy.algo or theirs == ours or "unknown" in (theirs, ours):
+        return
+    for layer in pair.anatomy.encoders():
+        if layer.name in treatment.chosen and pair.anatomy.rule_of(layer).kind in ("stack", "q_stack"):
+            yield f"{layer.name}: activation {theirs} in the source, {ours} in the target"
+
+
+def _shape_problems(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[str]:
     source_layers = encoder.anatomy.layer_of()
     moved = [layer for layer in pair.anatomy.online if layer.name in treatment.chosen]
-    moved += [layer for layer in pair.anatomy.online if layer.role == "head" and treatment.heads]
+    moved += [layer for layer in pair.anatomy.online if layer.role == "head" and treatment.moves_head(layer)]
     for layer in moved:
         for tensor in layer.tensors:
             shape = pair.anatomy.shapes[tensor]
-            if tensor == LOG_ENT_COEF and tensor not in encoder.anatomy.shapes:
+            source = sources.get(tensor)
+            if tensor == LOG_ENT_COEF and source is None:
                 continue
-            if tensor not in encoder.anatomy.shapes:
+            if source is None:
                 yield f"{tensor}: the source has no such tensor, the target has {list(shape)}"
-            elif source_layers[tensor].role != layer.role:
-                yield f"{tensor}: {source_layers[tensor].role} in the source, {layer.role} in the target"
-            elif encoder.anatomy.shapes[tensor] != shape and copied_columns(pair, layer, tensor) is None:
-                yield f"{tensor}: source {list(encoder.anatomy.shapes[tensor])}, target {list(shape)}"
-    yield from _left_over(pair, encoder, treatment)
+            elif source_layers[source].role != layer.role:
+                yield f"{tensor}: {source_layers[source].role} in the source, {layer.role} in the target"
+            elif _reads_other_things(pair, encoder, layer, source_layers[source]):
+                yield f"{tensor}: reads what the source's {source} does not (an LSTM stands before one of them)"
+            elif not _arrives(pair, layer, tensor, source):
+                name = "" if source == tensor else f" {source}"
+                yield f"{tensor}: source{name} {list(encoder.anatomy.shapes[source])}, target {list(shape)}"
+    yield from _left_over(pair, encoder, treatment, sources)
 
 
-def _left_over(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:
+def _reads_other_things(pair: Pair, encoder: Encoder, layer: Layer, source: Layer) -> bool:
+    if layer.role != "encoder" or pair.anatomy.rule_of(layer).kind == "extractor":
+        return False
+    return pair.anatomy.reads_features(layer) != encoder.anatomy.reads_features(source)
+
+
+def _arrives(pair: Pair, layer: Layer, tensor: str, source: str) -> bool:
+    """Says whether a source's tensor fits, as it is or by the maps of inputs and actions."""
+    assert pair.encoder is not None
+    ours, theirs = list(pair.anatomy.shapes[tensor]), list(pair.encoder.anatomy.shapes[source])
+    side = min(1, len(ours) - 1)
+    if pair.columns(layer, tensor, source) or pair.channels(layer, tensor, source):
+        ours[side] = theirs[side] = 0
+    if pair.rows(layer, tensor, source):
+        side = len(ours) - 1 if tensor.endswith("log_std") else 0
+        ours[side] = theirs[side] = 0
+    return ours == theirs
+
+
+def _left_over(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[str]:
     """Yields the encoder tensors that only the source has, on paths of which all layers should move."""
-    encoders = [layer for layer in pair.anatomy.online if layer.role == "encoder"]
-    partial = {layer.path for layer in encoders if layer.name not in treatment.chosen}
+    encoders = pair.anatomy.encoders()
+    partial = {layer.path for layer in encoders if layer.name not in treatment.chosen and not pair.is_new(layer)}
     whole = {layer.path for layer in encoders} - partial
-    for tensor, layer in encoder.anatomy.layer_of().items():
-        if layer.role == "encoder" and layer.path in whole and tensor not in pair.anatomy.shapes:
+    used = set(sources.values())
+    theirs = encoder.anatomy.layer_of()
+    meeting = {theirs[source].path for tensor, source in sources.items() if _path_of(pair.anatomy, tensor) in whole}
+    if encoder.algo == pair.anatomy.algo:
+        meeting |= whole
+    for tensor, layer in theirs.items():
+        if layer.role == "encoder" and layer.path in meeting and tensor not in used and not _is_unused_key(pair, layer):
             yield f"{tensor}: the source has {list(encoder.anatomy.shapes[tensor])}, the target has no such tensor"
 
 
-def copied_columns(pair: Pair, layer: Layer, tensor: str) -> int | None:
-    """Returns how many leading columns of a first layer of Q(s, a) read the observation, where the actions differ.
+def _path_of(anatomy: Anatomy, tensor: str) -> str:
+    return anatomy.layer_of()[tensor].path
 
-    SB3 concatenates features and action in this order (FACTS A13); None where the tensor is no such layer.
-    """
-    sizes = pair.action_sizes
-    if sizes is None or pair.encoder is None or not layer.path.startswith("critic.qf"):
-        return None
-    source, target = pair.encoder.anatomy.shapes.get(tensor, ()), pair.anatomy.shapes[tensor]
-    fits = len(source) == len(target) == 2 and source[0] == target[0] and source[1] - sizes[0] == target[1] - sizes[1]
-    return target[1] - sizes[1] if fits and source != target else None
+
+def _is_unused_key(pair: Pair, layer: Layer) -> bool:
+    """Says whether a layer of the source reads a key that no key of the target stands for."""
+    rest = layer.name[len(layer.path) + 1 :]
+    used = {part.source for part in pair.parts}
+    return rest.startswith("extractors.") and rest.split(".")[1] not in used

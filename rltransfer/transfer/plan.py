@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rltransfer.anatomy import Branch, Role
 from rltransfer.artifact import Encoder
 from rltransfer.errors import SourceError
+from rltransfer.mapping import IndexMap
 from rltransfer.strategies import Strategy, dump_strategy, parse_strategy, strategy_label
 
-Origin = Literal["initialised", "copied", "sliced", "rescaled", "set", "synced"]
-StatisticsStart = Literal["none", "fresh", "copied"]
+Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced"]
+StatisticsStart = Literal["none", "fresh", "copied", "mapped"]
+Column = int | Literal["zero", "random", "fresh", "mean"]
+MOVED = ("copied", "mapped")
+"""The origins of tensors that hold numbers of the source."""
 
 
 class PlanEntry(BaseModel):
@@ -22,8 +26,14 @@ class PlanEntry(BaseModel):
     Attributes:
         tensor: Its name in the target agent.
         origin: Where its values come from: ``initialised`` (as the agent has them), ``copied`` from the source,
-            ``sliced`` (the leading ``columns`` copied, the others as the agent has them), ``rescaled`` (fresh, at the
-            source's norm), ``set`` to ``value``, ``synced`` with its ``twin``.
+            ``mapped`` (from the source's rows and columns that are named), ``rescaled`` (fresh, at the source's norm),
+            ``set`` to ``value``, ``synced`` with its ``twin``.
+        source: The source's tensor, where it has another name there.
+        rows: Of a mapped tensor: the source's row for each row, None for one that is as the agent has it; None if all
+            are alike.
+        columns: Likewise for the second side (of a vector, its entries): the source's column; ``zero``; ``random`` (a
+            tenth of what the agent has), ``fresh`` (what the agent has), or the ``mean`` of the source's columns.
+        gain: What the source's numbers are multiplied by.
         permuted: Whether the entries that come from the source are permuted on the way.
         trains: Whether an optimizer may change it; False for buffers and target networks too.
         frozen: Whether it is held bit-identical.
@@ -38,13 +48,21 @@ class PlanEntry(BaseModel):
     role: Role
     shape: tuple[int, ...]
     origin: Origin
-    columns: int | None = None
+    source: str | None = None
+    rows: tuple[int | None, ...] | None = None
+    columns: tuple[Column, ...] | None = None
+    gain: float = 1.0
     value: float | None = None
     twin: str | None = None
     permuted: bool = False
     trains: bool
     frozen: bool
     lr_scale: float = 1.0
+
+    @property
+    def source_tensor(self) -> str:
+        """The name of the source's tensor."""
+        return self.source or self.tensor
 
     @property
     def size(self) -> int:
@@ -55,12 +73,26 @@ class PlanEntry(BaseModel):
         return size
 
 
+class StatisticsMap(BaseModel):
+    """Where the statistics of one part of the observation come from: the source's key, and its entries for each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str | None
+    entries: IndexMap | None
+
+
 class StatisticsPlan(BaseModel):
-    """What happens to the VecNormalize statistics of the target agent's environments."""
+    """What happens to the VecNormalize statistics of the target agent's environments.
+
+    ``parts`` are those of the observation, by key (empty where it is no dictionary); new entries start at mean 0 and
+    variance 1.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     observation: StatisticsStart = "none"
+    parts: dict[str, StatisticsMap] = {}
     hold_observation: bool = False
     reward: StatisticsStart = "none"
 
@@ -101,7 +133,7 @@ class Plan:
         online = [entry for entry in self.entries if entry.branch != "target"]
         return {
             "values": sum(entry.size for entry in online),
-            "moved": sum(entry.size for entry in online if entry.origin in ("copied", "sliced")),
+            "moved": sum(entry.size for entry in online if entry.origin in MOVED),
             "frozen": sum(entry.size for entry in online if entry.frozen),
             "trained": sum(entry.size for entry in online if entry.trains),
         }
@@ -156,15 +188,38 @@ def _describe_origin(entry: PlanEntry) -> str:
     match entry.origin:
         case "synced":
             return f"synced with {entry.twin}"
-        case "sliced":
-            shuffled = ", shuffled" if entry.permuted else ""
-            return f"sliced: {entry.columns} of {entry.shape[1]} columns copied{shuffled}, others initialised"
+        case "mapped":
+            return _describe_map(entry)
         case "set":
             return f"set to {entry.value:g}"
-        case "copied" if entry.permuted:
-            return "copied, shuffled"
+        case "copied":
+            return f"copied{', shuffled' if entry.permuted else ''}{_from(entry)}"
         case _:
             return entry.origin
+
+
+def _describe_map(entry: PlanEntry) -> str:
+    words = []
+    if entry.rows is not None:
+        words.append(
+            f"{sum(row is not None for row in entry.rows)} of {len(entry.rows)} rows copied, others initialised"
+        )
+    if entry.columns is not None:
+        kinds = {
+            kind: entry.columns.count(kind) for kind in ("zero", "random", "fresh", "mean") if kind in entry.columns
+        }
+        side = "entries" if len(entry.shape) == 1 else "columns"
+        taken = sum(isinstance(column, int) for column in entry.columns)
+        words.append(
+            ", ".join([f"{taken} of {len(entry.columns)} {side} copied", *(f"{n} {kind}" for kind, n in kinds.items())])
+        )
+    if entry.gain != 1.0:
+        words.append(f"times {entry.gain:g}")
+    return f"mapped: {'; '.join(words)}{', shuffled' if entry.permuted else ''}{_from(entry)}"
+
+
+def _from(entry: PlanEntry) -> str:
+    return f", from {entry.source}" if entry.source not in (None, entry.tensor) else ""
 
 
 def _describe_training(entry: PlanEntry) -> str:
@@ -183,8 +238,8 @@ def _describe_start(start: StatisticsStart, hold: bool) -> str:
             return "none"
         case "fresh":
             return "fresh, held" if hold else "fresh, updated"
-        case "copied":
-            return "copied from the source, held" if hold else "copied from the source, continued"
+        case "copied" | "mapped":
+            return f"{start} from the source, {'held' if hold else 'continued'}"
 
 
 def _share(part: int, whole: int) -> str:

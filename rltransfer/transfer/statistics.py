@@ -1,14 +1,14 @@
 """Moves and holds VecNormalize statistics, which are part of what an encoder expects as input."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from rltransfer.errors import IncompatibleError
+from rltransfer.mapping import IndexMap
 from rltransfer.normaliser import Normaliser, Statistics
-from rltransfer.transfer.plan import StatisticsPlan
+from rltransfer.transfer.plan import StatisticsMap, StatisticsPlan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -40,9 +40,10 @@ def copy_statistics(plan: StatisticsPlan, normaliser: Normaliser | None, agent: 
     wrapper = agent.get_vec_normalize_env()
     if wrapper is None or normaliser is None:
         return
-    if plan.observation == "copied" and normaliser.observation is not None:
-        for statistics, running in _pairs(normaliser.observation, wrapper.obs_rms):
-            _copy(statistics, running)
+    if plan.observation in ("copied", "mapped") and normaliser.observation is not None:
+        for key, part in plan.parts.items():
+            running = wrapper.obs_rms[key] if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
+            _copy_part(part, normaliser.observation, running)
         # The bounds are part of what the encoder saw.
         wrapper.clip_obs, wrapper.epsilon = normaliser.clip_obs, normaliser.epsilon
     if plan.reward == "copied" and normaliser.reward is not None:
@@ -70,11 +71,27 @@ def observation_statistics(wrapper: "VecNormalize") -> dict[str, np.ndarray]:
     }
 
 
-def _pairs(source: Statistics | dict[str, Statistics], running: Any) -> Iterator[tuple[Statistics, RunningMeanStd]]:
-    if isinstance(source, dict):
-        yield from ((statistics, running[key]) for key, statistics in source.items())
-    else:
-        yield source, running
+def _copy_part(part: StatisticsMap, source: Statistics | dict[str, Statistics], running: RunningMeanStd) -> None:
+    if part.source is None:
+        return
+    statistics = source[part.source] if isinstance(source, dict) else source
+    if part.entries is not None:
+        statistics = _mapped(statistics, part.entries, running.mean.shape)
+    _copy(statistics, running)
+
+
+def _mapped(statistics: Statistics, entries: IndexMap, shape: tuple[int, ...]) -> Statistics:
+    """Returns the statistics of the entries that are named; new ones have mean 0 and variance 1."""
+    of_images = len(shape) == 3
+    mean, var = (
+        values if of_images else values.reshape(-1)
+        for values in (np.asarray(statistics.mean), np.asarray(statistics.var))
+    )
+    new_mean, new_var = (start(shape if of_images else len(entries), dtype=np.float64) for start in (np.zeros, np.ones))
+    for place, entry in enumerate(entries):
+        if entry is not None:
+            new_mean[place], new_var[place] = mean[entry], var[entry]
+    return Statistics(new_mean.reshape(shape), new_var.reshape(shape), statistics.count)
 
 
 def _copy(statistics: Statistics, running: RunningMeanStd) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, assert_never
 
-from rltransfer.anatomy import Anatomy, Branch, choose_layers, refuse_unknown_layers
+from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
 from rltransfer.strategies import (
     Extra,
     Finetune,
@@ -16,6 +16,7 @@ from rltransfer.strategies import (
     Scratch,
     Shuffled,
 )
+from rltransfer.transfer.counterparts import SourceBranch
 from rltransfer.transfer.plan import Origin
 
 
@@ -32,6 +33,11 @@ class Treatment:
     log_std: Extra = "reset"
     log_ent_coef: Extra = "reset"
     copies_statistics: bool = False
+    source_branch: SourceBranch = "own"
+
+    def moves_head(self, layer: Layer) -> bool:
+        """Says whether a head layer moves."""
+        return self.heads and layer.role == "head"
 
 
 def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
@@ -54,7 +60,12 @@ def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
         case RandomFrozen():
             treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, copies_statistics=True)
         case Rescaled():
-            treatment = Treatment(chosen=_chosen(part, anatomy), origin="rescaled", copies_statistics=True)
+            treatment = Treatment(
+                chosen=_chosen(part, anatomy),
+                origin="rescaled",
+                copies_statistics=True,
+                source_branch=part.source_branch,
+            )
         case Shuffled():
             treatment = _shuffling(part, anatomy)
         case _:
@@ -87,6 +98,7 @@ def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, 
         log_std=part.log_std,
         log_ent_coef=part.log_ent_coef,
         copies_statistics=True,
+        source_branch=part.source_branch,
     )
 
 
