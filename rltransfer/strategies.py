@@ -27,6 +27,11 @@ def _single_name_as_list(value: Any) -> Any:
     return value
 
 
+def _critic_mode_as_layers(value: Any) -> Any:
+    """Accepts ``copy`` and ``reset``, the words for a critic's start, where layers of the critic are chosen."""
+    return {"copy": "all", "reset": "none"}.get(value, value) if isinstance(value, str) else value
+
+
 LayerChoice = Annotated[
     Literal["all", "none"] | NonNegativeInt | tuple[str, ...],
     BeforeValidator(_single_name_as_list),
@@ -44,9 +49,19 @@ class _MovesLayers(_Part):
 
     layers: LayerChoice = "all"
     actor: LayerChoice | None = Field(default=None, description="layers of the actor, instead of `layers`")
-    critic: LayerChoice | None = Field(default=None, description="layers of the critic, instead of `layers`")
+    critic: Annotated[LayerChoice | None, BeforeValidator(_critic_mode_as_layers)] = Field(
+        default=None, description="layers of the critic, instead of `layers`; `copy` is all of them, `reset` none"
+    )
     source_branch: Literal["own", "actor", "critic"] = Field(
         default="own", description="the source's branch that both branches' hidden layers come from, or each its own"
+    )
+
+
+class _WarmsUp(_Part):
+    """A part whose actor may wait for its critic: an untrained critic ruins a good actor in its first updates."""
+
+    critic_warmup_steps: NonNegativeInt = Field(
+        default=0, description="env_steps during which the actor is held while the critic learns"
     )
 
 
@@ -56,15 +71,21 @@ class Scratch(_Part):
     kind: Literal["scratch"] = "scratch"
 
 
-class Full(_Part):
-    """All weights, heads too: fits when the meaning of actions and reward is kept, ruins the target when it is not."""
+class Full(_WarmsUp):
+    """All weights, heads too: fits when the meaning of actions and reward is kept, ruins the target when it is not.
+
+    With ``exploration: continue`` an off-policy agent acts by what it knows from the first step on: no random actions
+    (updates still wait for ``learning_starts``), and DQN's epsilon starts at its final value.
+    """
 
     kind: Literal["full"] = "full"
+    critic: Literal["copy", "reset"] = "copy"
+    exploration: Literal["continue", "restart"] = "continue"
     log_std: Extra = "copy"
     log_ent_coef: Extra = "copy"
 
 
-class Finetune(_MovesLayers):
+class Finetune(_MovesLayers, _WarmsUp):
     """The encoder under new heads, everything trained; the encoder at ``lr_scale`` times the learning rate."""
 
     kind: Literal["finetune"] = "finetune"
@@ -73,7 +94,7 @@ class Finetune(_MovesLayers):
     log_ent_coef: Extra = "reset"
 
 
-class Frozen(_MovesLayers):
+class Frozen(_MovesLayers, _WarmsUp):
     """The encoder under new heads, the encoder held bit-identical (feature extraction)."""
 
     kind: Literal["frozen"] = "frozen"

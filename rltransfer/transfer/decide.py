@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, anatomy_of_agent
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
@@ -60,6 +62,7 @@ def plan_transfer(
     )
     (part,) = parsed
     treatment = treatment_of(part, pair.anatomy)
+    _refuse_rates_of_trpo(pair, treatment)
     sources: dict[str, str] = {}
     if pair.encoder is not None:
         sources = counterparts(pair.encoder.anatomy, anatomy, branch=treatment.source_branch, keys=pair.keys)
@@ -75,9 +78,31 @@ def plan_transfer(
         seed=_shuffling_seed(part, agent),
         entries=tuple(_entries(pair, treatment, sources)),
         statistics=_statistics(pair, treatment),
+        critic_warmup_steps=treatment.critic_warmup_steps,
+        quiet_steps=_quiet_steps(treatment, agent),
         notes=tuple(_notes(pair, treatment)),
         encoder=pair.encoder,
     )
+
+
+def _refuse_rates_of_trpo(pair: Pair, treatment: Treatment) -> None:
+    chosen = {layer.branch for layer in pair.anatomy.encoders() if layer.name in treatment.chosen}
+    if pair.anatomy.algo == "trpo" and treatment.lr_scale != 1.0 and chosen - {"critic"}:
+        raise IncompatibleError(
+            "TRPO changes its actor by a search along the natural gradient, where lr_scale has no effect: use it for "
+            "the critic alone (actor: none), or use frozen, finetune at the full rate, or another algorithm."
+        )
+
+
+def _quiet_steps(treatment: Treatment, agent: Any) -> int | None:
+    """Returns how many steps an off-policy agent would have acted at random, where it should act by what it knows.
+
+    HER samples from whole episodes and cannot do without these steps.
+    """
+    starts = getattr(agent, "learning_starts", None)
+    if not treatment.continues or starts is None or getattr(agent, "replay_buffer_class", None) is HerReplayBuffer:
+        return None
+    return int(starts)
 
 
 def _shuffling_seed(part: Part, agent: "BaseAlgorithm") -> int:
@@ -187,7 +212,7 @@ def _statistics(pair: Pair, treatment: Treatment) -> StatisticsPlan:
     normaliser = pair.encoder.normaliser if pair.encoder and treatment.copies_statistics else None
     # Behind an adapter the encoder reads what the adapter gives, and not what the environment does.
     has_observation = normaliser is not None and normaliser.norm_obs and not pair.is_adapted
-    has_reward = normaliser is not None and normaliser.norm_reward and treatment.heads
+    has_reward = normaliser is not None and normaliser.norm_reward and treatment.heads and not treatment.resets_critic
     start: StatisticsStart = "none"
     parts: dict[str, StatisticsMap] = {}
     if pair.normalises_observations:
@@ -211,6 +236,8 @@ def _statistics(pair: Pair, treatment: Treatment) -> StatisticsPlan:
 
 
 def _notes(pair: Pair, treatment: Treatment) -> Iterator[str]:
+    if treatment.resets_critic:
+        yield "the critic starts afresh, the actor and its heads move"
     if treatment.heads:
         yield "the heads move too: right only where actions and reward mean the same in source and target"
     if pair.encoder is not None:

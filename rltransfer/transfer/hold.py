@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
-from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.plan import Plan, PlanEntry
 from rltransfer.transfer.statistics import hold_statistics, observation_statistics
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Transfer:
     _applied: tuple[Check, ...]
     _frozen: Mapping[str, str]
     _statistics: Mapping[str, np.ndarray]
+    _warm_ups: "list[_HoldActor]"
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks as they stand now: call it after training."""
@@ -50,6 +52,7 @@ class Transfer:
             self._check_targets(),
             _check_optimizers(self.plan, self.agent),
             *self._check_statistics(),
+            *(warm_up.check() for warm_up in self._warm_ups),
         )
 
     def _check_frozen(self) -> Check:
@@ -96,15 +99,17 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
             tensors[entry.tensor].requires_grad_(entry.trains)
     _pin_to_eval(agent, frozen)
     _hide_frozen(agent, frozen)
-    _scale_steps(plan, agent, tensors)
+    _plan_steps(plan, agent, tensors)
+    _go_on_exploring(plan, agent)
     _pin_targets(plan, agent, tensors)
     statistics: Mapping[str, np.ndarray] = {}
     if plan.statistics.hold_observation:
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
+    warm_ups = _warm_up(plan, agent, tensors)
     callback = _WarnOfFailedChecks()
-    transfer = Transfer(plan, agent, [callback], applied, _fingerprints(agent, frozen), statistics)
+    transfer = Transfer(plan, agent, [*warm_ups, callback], applied, _fingerprints(agent, frozen), statistics, warm_ups)
     callback.transfer = transfer
     return transfer
 
@@ -165,46 +170,153 @@ def _hide_frozen(agent: "BaseAlgorithm", frozen: set[str]) -> None:
         agent.policy.__dict__["named_parameters"] = types.MethodType(_named_trainable, agent.policy)
 
 
-class _ScaledStep:
-    """Splits an optimizer's groups by learning-rate scale for the length of one step.
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """Tensors that no update may change before the agent has done ``until`` env_steps; ``start`` holds the buffers."""
+
+    parameters: frozenset[torch.Tensor]
+    buffers: list[torch.Tensor]
+    start: list[torch.Tensor]
+    until: int
+
+
+class _PlannedStep:
+    """Splits an optimizer's groups by learning-rate scale, and leaves out what is held, for the length of one step.
 
     SB3 sets every group to one rate before each update, and a zip with extra groups does not load in stock SB3
     (FACTS A2, A4): outside a step the optimizer looks as SB3 made it.
     """
 
-    def __init__(self, scales: Mapping[torch.Tensor, float]) -> None:
+    def __init__(self, agent: "BaseAlgorithm", scales: Mapping[torch.Tensor, float], held: list[_Held]) -> None:
+        self._agent = agent
         self._scales = scales
+        self._held = held
         self._groups: list[dict[str, Any]] | None = None
 
     def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Replaces the groups by ones that are split; undoes first what a step that raised left behind."""
-        self.after(optimizer)
+        """Replaces the groups by planned ones; undoes first what a step that raised left behind."""
+        self._put_back(optimizer)
         self._groups = optimizer.param_groups
+        left_out = {parameter for held in self._holding() for parameter in held.parameters}
         split: list[dict[str, Any]] = []
         for group in self._groups:
             by_scale: dict[float, list[torch.Tensor]] = {}
             for parameter in group["params"]:
-                by_scale.setdefault(self._scales.get(parameter, 1.0), []).append(parameter)
+                if parameter not in left_out:
+                    by_scale.setdefault(self._scales.get(parameter, 1.0), []).append(parameter)
             split += [{**group, "params": params, "lr": group["lr"] * scale} for scale, params in by_scale.items()]
         optimizer.param_groups = split
 
     def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Puts SB3's own groups back."""
+        """Puts SB3's own groups back, and the buffers of what is held: running statistics move in a forward pass."""
+        self._put_back(optimizer)
+        with torch.no_grad():
+            for held in self._holding():
+                if held.buffers:
+                    torch._foreach_copy_(held.buffers, held.start)
+
+    def _put_back(self, optimizer: torch.optim.Optimizer) -> None:
         if self._groups is not None:
             optimizer.param_groups = self._groups
             self._groups = None
 
+    def _holding(self) -> list[_Held]:
+        return [held for held in self._held if self._agent.num_timesteps < held.until]
 
-def _scale_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> None:
+
+def _plan_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> None:
     scales = {tensors[entry.tensor]: entry.lr_scale for entry in plan.entries if entry.trains and entry.lr_scale != 1.0}
+    online = [entry for entry in plan.entries if entry.twin is None and not entry.frozen]
+    held = [
+        _held([entry for entry in online if entry.branch in ("actor", "shared")], tensors, plan.critic_warmup_steps),
+        _held(online, tensors, plan.quiet_steps or 0),
+    ]
+    held = [one for one in held if one.until > agent.num_timesteps]
+    holds = {parameter for one in held for parameter in one.parameters}
     for optimizer in agent_optimizers(agent).values():
-        _remove_hooks(optimizer._optimizer_step_pre_hooks, _ScaledStep)
-        _remove_hooks(optimizer._optimizer_step_post_hooks, _ScaledStep)
+        _remove_hooks(optimizer._optimizer_step_pre_hooks, _PlannedStep)
+        _remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
         own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-        if own & scales.keys():
-            step = _ScaledStep(scales)
+        if own & (scales.keys() | holds):
+            step = _PlannedStep(agent, scales, held)
             optimizer.register_step_pre_hook(step.before)
             optimizer.register_step_post_hook(step.after)
+
+
+def _held(entries: list[PlanEntry], tensors: Mapping[str, torch.Tensor], until: int) -> _Held:
+    buffers = [tensors[entry.tensor].data for entry in entries if not entry.trains]
+    return _Held(
+        parameters=frozenset(tensors[entry.tensor] for entry in entries if entry.trains),
+        buffers=buffers,
+        start=[buffer.clone() for buffer in buffers],
+        until=until,
+    )
+
+
+class _HoldActor(BaseCallback):
+    """Watches that the actor stays as it is during the critic's warm-up; puts TRPO's back, which no optimizer moves."""
+
+    def __init__(self, tensors: list[torch.Tensor], until: int, *, restores: bool) -> None:
+        super().__init__()
+        # The parameters, and not their memory: TRPO gives them another one.
+        self._tensors = tensors
+        self._start = [tensor.detach().clone() for tensor in tensors]
+        self._until = until
+        self._restores = restores
+        self._stayed: bool | None = None
+
+    def check(self) -> Check:
+        """Returns the self-check."""
+        stayed = self._is_unchanged() if self._stayed is None else self._stayed
+        return Check(
+            name="actor held while the critic warmed up", passed=stayed, detail=f"for {self._until:,} env_steps"
+        )
+
+    def _on_rollout_start(self) -> None:
+        if self._restores and self.num_timesteps < self._until:
+            self._restore()
+
+    def _on_step(self) -> bool:
+        if self._stayed is None and self.num_timesteps >= self._until:
+            self._stayed = self._is_unchanged()
+        return True
+
+    def _on_training_end(self) -> None:
+        if self._stayed is None:
+            if self._restores:
+                self._restore()
+            self._stayed = self._is_unchanged()
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        torch._foreach_copy_(self._tensors, self._start)
+
+    def _is_unchanged(self) -> bool:
+        return all(torch.equal(now, then) for now, then in zip(self._tensors, self._start, strict=True))
+
+
+def _warm_up(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> list[_HoldActor]:
+    if agent.num_timesteps >= plan.critic_warmup_steps:
+        return []
+    actor = [
+        tensors[entry.tensor] for entry in plan.entries if entry.branch in ("actor", "shared") and not entry.frozen
+    ]
+    return [_HoldActor(actor, plan.critic_warmup_steps, restores=plan.algo == "trpo")]
+
+
+def _go_on_exploring(plan: Plan, agent: Any) -> None:
+    """Lets an off-policy agent act by what it knows from the first step on (FACTS A9).
+
+    All that changes are settings of SB3: stock SB3 loads them, and a DQN that it loads does not restart its epsilon.
+    """
+    if plan.quiet_steps is None:
+        return
+    agent.learning_starts = 0
+    if hasattr(agent, "exploration_final_eps"):
+        agent.exploration_initial_eps = agent.exploration_rate = agent.exploration_final_eps
+        agent.exploration_schedule = LinearSchedule(
+            agent.exploration_final_eps, agent.exploration_final_eps, agent.exploration_fraction
+        )
 
 
 class _TargetPin:

@@ -103,6 +103,10 @@ class Plan:
 
     ``encoder`` holds the source's weights; it is None for strategies without a source and for a plan read from a file,
     which can be held but not applied.
+
+    ``critic_warmup_steps`` are the env_steps during which the actor is held while the critic learns.
+    ``quiet_steps`` are those at the start of an off-policy agent that acts by what it knows: they take the place of
+    random actions, and no update counts in them. None: the agent explores as SB3 starts it.
     """
 
     strategy: Strategy
@@ -110,6 +114,8 @@ class Plan:
     seed: int
     entries: tuple[PlanEntry, ...]
     statistics: StatisticsPlan
+    critic_warmup_steps: int = 0
+    quiet_steps: int | None = None
     notes: tuple[str, ...] = ()
     encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -123,6 +129,8 @@ class Plan:
             "source": None if self.encoder is None else self.encoder.source.model_dump(mode="json"),
             "statistics": self.statistics.model_dump(mode="json"),
             "optimizer_moments": "fresh",
+            "critic_warmup_steps": self.critic_warmup_steps,
+            "quiet_steps": self.quiet_steps,
             "totals": self.totals(),
             "notes": list(self.notes),
             "entries": [entry.model_dump(mode="json") for entry in self.entries],
@@ -138,6 +146,14 @@ class Plan:
             "trained": sum(entry.size for entry in online if entry.trains),
         }
 
+    def _timed(self) -> list[str]:
+        lines = []
+        if self.critic_warmup_steps:
+            lines.append(f"critic warm-up: the actor is held for {self.critic_warmup_steps:,} env_steps")
+        if self.quiet_steps is not None:
+            lines.append(f"exploration: goes on, no random actions; updates count from step {self.quiet_steps:,} on")
+        return lines
+
     def __str__(self) -> str:
         """Returns the plan as a table: a line for each tensor, what is not weights, and the totals."""
         rows: list[tuple[str, ...]] = [("tensor", "shape", "branch", "role", "weights", "training")]
@@ -151,6 +167,7 @@ class Plan:
             f"observation statistics: {_describe_start(self.statistics.observation, self.statistics.hold_observation)}",
             f"reward statistics: {_describe_start(self.statistics.reward, hold=False)}",
             "optimizer moments: fresh",
+            *self._timed(),
             f"online networks: {totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
             f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
         ]
@@ -171,6 +188,8 @@ def read_plan(path: Path | str) -> Plan:
             seed=content["seed"],
             entries=tuple(PlanEntry.model_validate(entry) for entry in content["entries"]),
             statistics=StatisticsPlan.model_validate(content["statistics"]),
+            critic_warmup_steps=content["critic_warmup_steps"],
+            quiet_steps=content["quiet_steps"],
             notes=tuple(content["notes"]),
         )
     except OSError as error:

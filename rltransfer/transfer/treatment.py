@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, assert_never
 
 from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
+from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import (
     Extra,
     Finetune,
@@ -34,10 +35,13 @@ class Treatment:
     log_ent_coef: Extra = "reset"
     copies_statistics: bool = False
     source_branch: SourceBranch = "own"
+    resets_critic: bool = False
+    critic_warmup_steps: int = 0
+    continues: bool = False
 
     def moves_head(self, layer: Layer) -> bool:
         """Says whether a head layer moves."""
-        return self.heads and layer.role == "head"
+        return self.heads and layer.role == "head" and not (self.resets_critic and layer.branch == "critic")
 
 
 def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
@@ -74,14 +78,33 @@ def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
 
 
 def _moving_everything(part: Full, anatomy: Anatomy) -> Treatment:
+    resets = part.critic == "reset"
+    if resets and not has_actor(anatomy):
+        raise IncompatibleError(f"critic 'reset' would leave nothing: an agent of {anatomy.algo} has no actor.")
     return Treatment(
-        chosen=frozenset(layer.name for layer in anatomy.online if layer.role == "encoder"),
+        chosen=frozenset(layer.name for layer in anatomy.encoders() if not (resets and layer.branch == "critic")),
         origin="copied",
         heads=True,
         log_std=part.log_std,
         log_ent_coef=part.log_ent_coef,
         copies_statistics=True,
+        resets_critic=resets,
+        critic_warmup_steps=_warmup_steps(part, anatomy),
+        continues=part.exploration == "continue",
     )
+
+
+def has_actor(anatomy: Anatomy) -> bool:
+    """Says whether an agent has an actor beside its critic; one that only learns Q(s, a) of each action has none."""
+    return any(layer.branch == "actor" for layer in anatomy.online)
+
+
+def _warmup_steps(part: Full | Finetune | Frozen, anatomy: Anatomy) -> int:
+    if part.critic_warmup_steps and not has_actor(anatomy):
+        raise IncompatibleError(
+            f"critic_warmup_steps holds the actor while the critic learns, and an agent of {anatomy.algo} has no actor."
+        )
+    return part.critic_warmup_steps
 
 
 def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
@@ -99,6 +122,7 @@ def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, 
         log_ent_coef=part.log_ent_coef,
         copies_statistics=True,
         source_branch=part.source_branch,
+        critic_warmup_steps=_warmup_steps(part, anatomy),
     )
 
 
