@@ -30,6 +30,10 @@ TWINS = [
     ("rltransfer/Pendulum-v0", {}, "Pendulum-v1"),
     ("rltransfer/LunarLander-v0", {}, "LunarLander-v3"),
     ("rltransfer/LunarLander-v0", {"continuous": True}, "LunarLanderContinuous-v3"),
+    ("rltransfer/HalfCheetah-v0", {}, "HalfCheetah-v5"),
+    ("rltransfer/Hopper-v0", {}, "Hopper-v5"),
+    ("rltransfer/Walker2d-v0", {}, "Walker2d-v5"),
+    ("rltransfer/Ant-v0", {}, "Ant-v5"),
     ("rltransfer/MiniGrid-Empty-v0", {}, "MiniGrid-Empty-8x8-v0"),
     ("rltransfer/MiniGrid-Empty-v0", {"size": 5, "random_start": True}, "MiniGrid-Empty-Random-5x5-v0"),
     ("rltransfer/MiniGrid-FourRooms-v0", {}, "MiniGrid-FourRooms-v0"),
@@ -50,8 +54,24 @@ RESHAPED = [
     ("rltransfer/MiniGrid-DoorKey-v0", {"size": 5, "view": "rgb"}, "MiniGrid-DoorKey-5x5-v0"),
 ]
 VARIANTS = [*TWINS, *RESHAPED]
-# Box2D's world cannot be copied: a copy of the original starts anew as well.
-COPIED = [(env_id, kwargs) for env_id, kwargs, _ in VARIANTS if "LunarLander" not in env_id]
+# The worlds of Box2D and MuJoCo are not copied: a copy of the original starts anew as well.
+COPIED = [
+    (env_id, kwargs) for env_id, kwargs, _ in VARIANTS if rltransfer_envs.extra(env_id) not in ("box2d", "mujoco")
+]
+ANEW = [
+    (
+        "rltransfer/LunarLander-v0",
+        {"continuous": True, "gravity": -3.0, "enable_wind": True, "wind_power": 4.0},
+    ),
+    (
+        "rltransfer/Hopper-v0",
+        {"gravity": 3.0, "mass": 2.0, "friction": 0.5, "direction": -1, "target_speed": 1.0, "healthy_reward": 0.5},
+    ),
+]
+# MuJoCo draws with OpenGL alone, which a machine without a screen need not have.
+UNDRAWN = {
+    env_id for ours, _, original in TWINS for env_id in (ours, original) if rltransfer_envs.extra(ours) == "mujoco"
+}
 
 
 def make(env_id: str, **kwargs: Any) -> gym.Env:
@@ -106,9 +126,10 @@ def test_rgb_view_equals_minigrids_own() -> None:
 
 
 def checker_warnings(env: gym.Env) -> set[str]:
+    assert env.spec is not None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        gymnasium_check_env(env.unwrapped)
+        gymnasium_check_env(env.unwrapped, skip_render_check=env.spec.id in UNDRAWN)
         sb3_check_env(env)
     return {str(warning.message) for warning in caught}
 
@@ -123,9 +144,11 @@ def test_both_checkers_pass_without_a_warning_that_the_original_does_not_raise(
     assert checker_warnings(ours) <= checker_warnings(theirs)
 
 
-@pytest.mark.parametrize("family", rltransfer_envs.FAMILIES, ids=lambda family: family.env_id)
-def test_frames_are_drawn(family: rltransfer_envs.Family) -> None:
-    env = make(family.env_id, render_mode="rgb_array")
+@pytest.mark.parametrize(
+    "env_id", [family.env_id for family in rltransfer_envs.FAMILIES if family.env_id not in UNDRAWN]
+)
+def test_frames_are_drawn(env_id: str) -> None:
+    env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
     frame = env.render()
     env.close()
@@ -152,8 +175,9 @@ def test_copies_go_on_from_the_middle_of_an_episode(env_id: str, kwargs: dict[st
             assert env.reset()[0].tolist() == twin.reset()[0].tolist()
 
 
-def test_lunar_lander_is_copied_with_its_arguments() -> None:
-    env = make("rltransfer/LunarLander-v0", continuous=True, gravity=-3.0, enable_wind=True, wind_power=4.0)
+@pytest.mark.parametrize(("env_id", "kwargs"), ANEW, ids=str)
+def test_what_starts_anew_is_copied_with_its_arguments(env_id: str, kwargs: dict[str, Any]) -> None:
+    env = make(env_id, **kwargs)
     for twin in (copy.deepcopy(env), cloudpickle.loads(cloudpickle.dumps(env))):
         assert rollout(twin, 3, 50) == rollout(env, 3, 50)
 
@@ -181,7 +205,7 @@ def test_subprocesses_and_specs_make_the_same_environment() -> None:
 def test_without_extras_ids_are_registered_and_the_error_says_what_to_install() -> None:
     program = """
         import sys
-        sys.modules["Box2D"] = sys.modules["minigrid"] = None
+        sys.modules["Box2D"] = sys.modules["minigrid"] = sys.modules["mujoco"] = None
         import gymnasium as gym
         import rltransfer_envs
         from rltransfer.errors import MissingExtraError
@@ -189,7 +213,7 @@ def test_without_extras_ids_are_registered_and_the_error_says_what_to_install() 
         assert "torch" not in sys.modules
         assert all(family.env_id in gym.registry for family in rltransfer_envs.FAMILIES)
         gym.make("rltransfer_envs:rltransfer/CartPole-v0").reset(seed=0)
-        for env_id in ("rltransfer/LunarLander-v0", "rltransfer/MiniGrid-DoorKey-v0"):
+        for env_id in ("rltransfer/LunarLander-v0", "rltransfer/Ant-v0", "rltransfer/MiniGrid-DoorKey-v0"):
             for ask in (gym.make, rltransfer_envs.arguments):
                 try:
                     ask(env_id)
@@ -202,8 +226,20 @@ def test_without_extras_ids_are_registered_and_the_error_says_what_to_install() 
     )
     assert done.stderr == ""
     need = "{} needs the extra '{}', which is not installed. Install it with: pip install \"rltransfer[{}]\""
-    lander, grid = need.format("LunarLander", *["box2d"] * 2), need.format("MiniGrid", *["minigrid"] * 2)
-    assert done.stdout.splitlines() == [lander, lander, "box2d", grid, grid, "minigrid"]
+    missing = [("LunarLander", "box2d"), ("MuJoCo", "mujoco"), ("MiniGrid", "minigrid")]
+    assert done.stdout.splitlines() == [
+        line for what, extra in missing for line in (*[need.format(what, extra, extra)] * 2, extra)
+    ]
+
+
+def test_no_extra_is_imported_for_a_family_that_needs_none() -> None:
+    program = """
+        import sys
+        import gymnasium as gym
+        gym.make("rltransfer_envs:rltransfer/CartPole-v0")
+        assert not {"Box2D", "minigrid", "mujoco", "ale_py", "cv2"} & sys.modules.keys()
+    """
+    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program)], check=True)
 
 
 def test_lunar_lander_can_be_imported_where_warnings_are_errors() -> None:

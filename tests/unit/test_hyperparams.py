@@ -25,7 +25,8 @@ from rltransfer.hyperparams.python_text import parse_expression
 
 AGENTS = {"ppo": PPO, "dqn": DQN, "sac": SAC}
 POLICIES = {"ppo": ActorCriticPolicy, "dqn": DQNPolicy, "sac": SACPolicy}
-FAMILIES = ("CartPole", "Acrobot", "MountainCar", "Pendulum", "LunarLander")
+ROBOTS = ("HalfCheetah", "Hopper", "Walker2d", "Ant")
+FAMILIES = ("CartPole", "Acrobot", "MountainCar", "Pendulum", "LunarLander", *ROBOTS)
 
 
 @pytest.fixture
@@ -89,8 +90,8 @@ def test_a_family_shares_the_entry_of_its_original(algo):
         assert ours == resolve(algo, next(name for name in gym.registry if name.startswith(f"{family}-v")))
         has_entry = ours != resolve(algo, "default")
         assert has_entry == (
-            family in {"sac": ("Pendulum", "LunarLander")}.get(algo, FAMILIES)
-            and not (algo == "dqn" and family == "Pendulum")
+            family in {"sac": ("Pendulum", "LunarLander", *ROBOTS)}.get(algo, FAMILIES)
+            and not (algo == "dqn" and family in ("Pendulum", *ROBOTS))
         )
 
 
