@@ -34,6 +34,7 @@ FAMILIES = (
     Family("rltransfer/Hopper-v0", "mujoco_robots:Hopper", 1000, 3800.0, extra="mujoco"),
     Family("rltransfer/Walker2d-v0", "mujoco_robots:Walker2d", 1000, extra="mujoco"),
     Family("rltransfer/Ant-v0", "mujoco_robots:Ant", 1000, 6000.0, extra="mujoco"),
+    Family("rltransfer/Atari-v0", "atari:Atari", extra="atari"),
     Family("rltransfer/MiniGrid-Empty-v0", "minigrid_tasks:Empty", extra="minigrid"),
     Family("rltransfer/MiniGrid-FourRooms-v0", "minigrid_tasks:FourRooms", extra="minigrid"),
     Family("rltransfer/MiniGrid-Crossing-v0", "minigrid_tasks:Crossing", extra="minigrid"),

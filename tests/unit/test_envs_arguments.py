@@ -86,6 +86,18 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "include_cfrc_ext_in_observation": {"include_cfrc_ext_in_observation": False},
         "xml_file": {"xml_file": "half_cheetah.xml"},
     },
+    "rltransfer/Atari-v0": {
+        "game": {"game": "freeway"},
+        "mode": {"mode": 1},
+        "difficulty": {"difficulty": 1},
+        "full_action_space": {"full_action_space": True},
+        "frameskip": {"frameskip": 2},
+        "noop_max": {"noop_max": 0},
+        "screen_size": {"screen_size": 42},
+        "terminal_on_life_loss": {"game": "breakout", "terminal_on_life_loss": False},
+        "clip_reward": {"game": "assault", "clip_reward": False},
+        "action_repeat_probability": {"action_repeat_probability": 0.5},
+    },
     "rltransfer/MiniGrid-Empty-v0": {
         "size": {"size": 5},
         "random_start": {"random_start": True},
@@ -172,6 +184,34 @@ MISTAKES = [
         "Ant: argument 'xml_file' must be one of Gymnasium's model files or a path that begins with /, ~ or ., "
         "not 'cat.xml'.",
     ),
+    ("rltransfer/Atari-v0", {"game": 3}, "Atari: argument 'game' must be the name of a game, not 3."),
+    *[
+        (
+            "rltransfer/Atari-v0",
+            {"mode": mode},
+            f"Atari: argument 'mode' must be one of 0, 1, which 'pong' has, not {mode!r}.",
+        )
+        for mode in (2, -1, "0", True, 0.5)
+    ],
+    (
+        "rltransfer/Atari-v0",
+        {"game": "breakout", "difficulty": 2},
+        "Atari: argument 'difficulty' must be one of 0, 1, which 'breakout' has, not 2.",
+    ),
+    (
+        "rltransfer/Atari-v0",
+        {"game": "backgammon"},
+        "Atari: argument 'full_action_space' must be True for 'backgammon', where every action that it uses does "
+        "something, not False.",
+    ),
+    ("rltransfer/Atari-v0", {"clip_reward": 0}, "Atari: argument 'clip_reward' must be True or False, not 0."),
+    ("rltransfer/Atari-v0", {"frameskip": 0}, "Atari: argument 'frameskip' must be a whole number from 1 up, not 0."),
+    ("rltransfer/Atari-v0", {"noop_max": -1}, "Atari: argument 'noop_max' must be a whole number from 0 up, not -1."),
+    (
+        "rltransfer/Atari-v0",
+        {"action_repeat_probability": 1.5},
+        "Atari: argument 'action_repeat_probability' must be from 0 to 1, not 1.5.",
+    ),
     (
         "rltransfer/MiniGrid-DoorKey-v0",
         {"size": 4},
@@ -204,14 +244,19 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     return gym.make(f"rltransfer_envs:{env_id}", **kwargs)
 
 
+def exact(observation: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    """Returns what makes an observation equal to another one bit by bit."""
+    return str(observation.dtype), observation.shape, observation.tobytes()
+
+
 def trajectory(env: gym.Env, steps: int = 60) -> list[Any]:
     """Returns what a fixed sequence of actions shows, up to the end of the first episode."""
     env.action_space.seed(0)
     observation, _ = env.reset(seed=0)
-    seen = [observation.tolist()]
+    seen: list[Any] = [exact(observation)]
     for _ in range(steps):
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        seen.append((observation.tolist(), float(reward), terminated, truncated))
+        seen.append((exact(observation), float(reward), terminated, truncated))
         if terminated or truncated:
             break
     return seen

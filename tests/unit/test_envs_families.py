@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import rltransfer_envs
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
-from rltransfer_envs import lunar_lander, minigrid_tasks  # noqa: F401  (Box2D must be imported as these do it)
+from rltransfer_envs import atari, lunar_lander, minigrid_tasks  # noqa: F401  (imports that register or that warn)
+from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
@@ -34,6 +35,8 @@ TWINS = [
     ("rltransfer/Hopper-v0", {}, "Hopper-v5"),
     ("rltransfer/Walker2d-v0", {}, "Walker2d-v5"),
     ("rltransfer/Ant-v0", {}, "Ant-v5"),
+    ("rltransfer/Atari-v0", {}, "ALE/Pong-v5"),
+    ("rltransfer/Atari-v0", {"game": "breakout"}, "ALE/Breakout-v5"),
     ("rltransfer/MiniGrid-Empty-v0", {}, "MiniGrid-Empty-8x8-v0"),
     ("rltransfer/MiniGrid-Empty-v0", {"size": 5, "random_start": True}, "MiniGrid-Empty-Random-5x5-v0"),
     ("rltransfer/MiniGrid-FourRooms-v0", {}, "MiniGrid-FourRooms-v0"),
@@ -54,10 +57,8 @@ RESHAPED = [
     ("rltransfer/MiniGrid-DoorKey-v0", {"size": 5, "view": "rgb"}, "MiniGrid-DoorKey-5x5-v0"),
 ]
 VARIANTS = [*TWINS, *RESHAPED]
-# The worlds of Box2D and MuJoCo are not copied: a copy of the original starts anew as well.
-COPIED = [
-    (env_id, kwargs) for env_id, kwargs, _ in VARIANTS if rltransfer_envs.extra(env_id) not in ("box2d", "mujoco")
-]
+# The worlds of Box2D, MuJoCo and ALE are not copied: a copy of the original starts anew as well.
+COPIED = [(env_id, kwargs) for env_id, kwargs, _ in VARIANTS if rltransfer_envs.extra(env_id) in (None, "minigrid")]
 ANEW = [
     (
         "rltransfer/LunarLander-v0",
@@ -66,6 +67,10 @@ ANEW = [
     (
         "rltransfer/Hopper-v0",
         {"gravity": 3.0, "mass": 2.0, "friction": 0.5, "direction": -1, "target_speed": 1.0, "healthy_reward": 0.5},
+    ),
+    (
+        "rltransfer/Atari-v0",
+        {"game": "ms_pacman", "mode": 1, "frameskip": 2, "screen_size": 40, "clip_reward": False, "noop_max": 5},
     ),
 ]
 # MuJoCo draws with OpenGL alone, which a machine without a screen need not have.
@@ -79,6 +84,8 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
 
 
 def make_original(env_id: str, view: str | None = None, **kwargs: Any) -> gym.Env:
+    if env_id.startswith("ALE/"):
+        return AtariWrapper(gym.make(env_id, frameskip=1, repeat_action_probability=0))
     env = gym.make(env_id, **kwargs)
     if not env_id.startswith("MiniGrid"):
         return env
@@ -87,25 +94,31 @@ def make_original(env_id: str, view: str | None = None, **kwargs: Any) -> gym.En
     return ImgObsWrapper(RGBImgPartialObsWrapper(env) if view == "rgb" else env)
 
 
+def exact(observation: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    """Returns what makes an observation equal to another one bit by bit."""
+    return str(observation.dtype), observation.shape, observation.tobytes()
+
+
 def rollout(env: gym.Env, seed: int, steps: int) -> list[tuple[Any, ...]]:
     """Returns what ``steps`` steps of seeded random actions show, over as many episodes as they take."""
     env.action_space.seed(seed)
     observation, _ = env.reset(seed=seed)
-    seen: list[tuple[Any, ...]] = [(observation.tolist(),)]
+    seen: list[tuple[Any, ...]] = [(exact(observation),)]
     for _ in range(steps):
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        seen.append((observation.tolist(), float(reward), terminated, truncated))
+        seen.append((exact(observation), float(reward), terminated, truncated))
         if terminated or truncated:
             observation, _ = env.reset()
-            seen.append((observation.tolist(),))
+            seen.append((exact(observation),))
     env.close()
     return seen
 
 
 @pytest.mark.parametrize(("env_id", "kwargs", "original"), TWINS, ids=str)
 def test_family_equals_its_original_step_for_step(env_id: str, kwargs: dict[str, Any], original: str) -> None:
+    steps = 150 if original.startswith("ALE/") else 600
     for seed in (0, 1, 2):
-        assert rollout(make(env_id, **kwargs), seed, 600) == rollout(make_original(original), seed, 600)
+        assert rollout(make(env_id, **kwargs), seed, steps) == rollout(make_original(original), seed, steps)
 
 
 def test_every_family_has_a_twin_with_its_limits_spaces_and_threshold() -> None:
@@ -122,7 +135,7 @@ def test_every_family_has_a_twin_with_its_limits_spaces_and_threshold() -> None:
 def test_rgb_view_equals_minigrids_own() -> None:
     ours = rollout(make("rltransfer/MiniGrid-DoorKey-v0", size=5, view="rgb"), 0, 60)
     assert ours == rollout(make_original("MiniGrid-DoorKey-5x5-v0", view="rgb"), 0, 60)
-    assert np.shape(ours[0][0]) == (56, 56, 3)
+    assert ours[0][0][:2] == ("uint8", (56, 56, 3))
 
 
 def checker_warnings(env: gym.Env) -> set[str]:
@@ -140,6 +153,7 @@ def test_both_checkers_pass_without_a_warning_that_the_original_does_not_raise(
 ) -> None:
     # Gymnasium's checker draws in every mode, also in a window.
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
     ours, theirs = make(env_id, **kwargs), make_original(original, view=kwargs.get("view"))
     assert checker_warnings(ours) <= checker_warnings(theirs)
 
@@ -205,7 +219,7 @@ def test_subprocesses_and_specs_make_the_same_environment() -> None:
 def test_without_extras_ids_are_registered_and_the_error_says_what_to_install() -> None:
     program = """
         import sys
-        sys.modules["Box2D"] = sys.modules["minigrid"] = sys.modules["mujoco"] = None
+        sys.modules["Box2D"] = sys.modules["minigrid"] = sys.modules["mujoco"] = sys.modules["ale_py"] = None
         import gymnasium as gym
         import rltransfer_envs
         from rltransfer.errors import MissingExtraError
@@ -213,20 +227,20 @@ def test_without_extras_ids_are_registered_and_the_error_says_what_to_install() 
         assert "torch" not in sys.modules
         assert all(family.env_id in gym.registry for family in rltransfer_envs.FAMILIES)
         gym.make("rltransfer_envs:rltransfer/CartPole-v0").reset(seed=0)
-        for env_id in ("rltransfer/LunarLander-v0", "rltransfer/Ant-v0", "rltransfer/MiniGrid-DoorKey-v0"):
+        for name in ("LunarLander", "Ant", "Atari", "MiniGrid-DoorKey"):
             for ask in (gym.make, rltransfer_envs.arguments):
                 try:
-                    ask(env_id)
+                    ask(f"rltransfer/{name}-v0")
                 except MissingExtraError as error:
                     print(error)
-            print(rltransfer_envs.extra(env_id))
+            print(rltransfer_envs.extra(f"rltransfer/{name}-v0"))
     """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     need = "{} needs the extra '{}', which is not installed. Install it with: pip install \"rltransfer[{}]\""
-    missing = [("LunarLander", "box2d"), ("MuJoCo", "mujoco"), ("MiniGrid", "minigrid")]
+    missing = [("LunarLander", "box2d"), ("MuJoCo", "mujoco"), ("Atari", "atari"), ("MiniGrid", "minigrid")]
     assert done.stdout.splitlines() == [
         line for what, extra in missing for line in (*[need.format(what, extra, extra)] * 2, extra)
     ]
