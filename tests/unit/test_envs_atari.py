@@ -119,6 +119,20 @@ def test_a_seed_starts_a_new_game_where_lives_are_left(wrapped: Any) -> None:
     np.testing.assert_array_equal(start, env.reset(seed=0)[0])
 
 
+def test_without_seeds_lives_follow_each_other_as_in_sb3s_wrapper() -> None:
+    ours, theirs = make(game="breakout"), AtariWrapper(raw("breakout"))
+    np.testing.assert_array_equal(ours.reset(seed=1)[0], theirs.reset(seed=1)[0])
+    lives = set()
+    for action in np.random.default_rng(0).integers(0, 4, size=250):
+        mine, original = ours.step(action), theirs.step(action)
+        np.testing.assert_array_equal(mine[0], original[0])
+        assert mine[1:] == original[1:]
+        lives.add(mine[4]["lives"])
+        if mine[2]:
+            np.testing.assert_array_equal(ours.reset()[0], theirs.reset()[0])
+    assert len(lives) > 3
+
+
 def test_sb3s_own_wrapper_goes_on_with_the_game_whatever_the_seed() -> None:
     env = AtariWrapper(raw("breakout"))
     start, _ = env.reset(seed=0)
@@ -179,3 +193,16 @@ def test_an_evaluation_does_not_depend_on_what_was_played_before(env_id: str) ->
             env.step(np.array([1]))
     env.close()
     assert scores[0] == scores[1]
+
+
+def test_evaluations_of_ales_own_ids_count_the_points_of_whole_games() -> None:
+    env_id = "ale_py:ALE/Assault-v5"
+    env = tasks.make_eval_env(Task(env=env_id), resolve("ppo", env_id), seed=0, n_envs=1)
+    episode = evaluate(UniformPolicy(env, 0), env, episodes=1, seed=0, deterministic=False)
+    frames_since = env.get_attr("ale")[0].getEpisodeFrameNumber()
+    env.close()
+    # A hit is 21 points there, which the training clips to 1.
+    assert episode.mean_return > 21
+    assert episode.mean_return % 21 == 0
+    # The next game has begun: at most 30 idle steps of four frames, and two to start it.
+    assert frames_since <= 128

@@ -36,7 +36,6 @@ TWINS = [
     ("rltransfer/Walker2d-v0", {}, "Walker2d-v5"),
     ("rltransfer/Ant-v0", {}, "Ant-v5"),
     ("rltransfer/Atari-v0", {}, "ALE/Pong-v5"),
-    ("rltransfer/Atari-v0", {"game": "breakout"}, "ALE/Breakout-v5"),
     ("rltransfer/MiniGrid-Empty-v0", {}, "MiniGrid-Empty-8x8-v0"),
     ("rltransfer/MiniGrid-Empty-v0", {"size": 5, "random_start": True}, "MiniGrid-Empty-Random-5x5-v0"),
     ("rltransfer/MiniGrid-FourRooms-v0", {}, "MiniGrid-FourRooms-v0"),
