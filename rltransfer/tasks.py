@@ -28,6 +28,7 @@ from rltransfer.hyperparams import Hyperparameters
 
 VecEnvKind = Literal["dummy", "subproc"]
 _NOT_INSTALLED = (ImportError, gym.error.DependencyNotInstalled)
+_EXTRAS = {"box2d": "box2d", "minigrid": "minigrid", "mujoco": "mujoco", "ale_py": "atari", "cv2": "atari"}
 
 
 def check_task(task: Task) -> None:
@@ -100,7 +101,7 @@ def reward_threshold(task: Task) -> float | None:
 
 def evaluates_deterministically(env_id: str) -> bool:
     """Says whether evaluation uses the policy's mode: RL Zoo's rule, all but MiniGrid and Atari."""
-    return not any(word in env_id for word in ("MiniGrid", "ALE/", "NoFrameskip"))
+    return not any(word in env_id for word in ("MiniGrid", "ALE/", "NoFrameskip", "rltransfer/Atari"))
 
 
 def import_packages(packages: Sequence[str]) -> None:
@@ -124,7 +125,7 @@ def _missing_package(env_id: str, error: Exception) -> MissingExtraError:
 
 def _extra_that_brings(error: Exception) -> str | None:
     """Returns the extra of rltransfer that installs what an import error says is missing."""
-    return next((extra for extra in ("box2d", "minigrid", "mujoco") if extra in str(error).lower()), None)
+    return next((extra for package, extra in _EXTRAS.items() if package in str(error).lower()), None)
 
 
 def _spec(env_id: str) -> EnvSpec:
@@ -146,6 +147,8 @@ def _spec(env_id: str) -> EnvSpec:
 def _hint(env_id: str, known: Sequence[str]) -> str:
     if env_id.startswith("rltransfer/"):
         return f" Environments of rltransfer are named with their module: 'rltransfer_envs:{env_id}'."
+    if env_id.startswith("ALE/"):
+        return f" Environments of ALE are named with their module: 'ale_py:{env_id}'."
     return did_you_mean(env_id, known) or (
         " Import the package that registers it with --gym-packages, or name it as 'module:Name-v0'."
     )

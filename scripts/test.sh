@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 most_workers=4
 
-set_up_environment "box2d,minigrid,mujoco,contrib,dev"
+set_up_environment "atari,box2d,minigrid,mujoco,contrib,dev"
 
 workers=$(count_cores)
 [ "$workers" -le "$most_workers" ] || workers=$most_workers

@@ -23,13 +23,18 @@ class Family:
     extra: str | None = None
 
 
-# MiniGrid's environments end their own episodes (`max_steps`), so their rows have no limit, as in the original.
+# MiniGrid's and Atari's environments end their own episodes, so their rows have no limit, as in the original.
 FAMILIES = (
     Family("rltransfer/CartPole-v0", "cart_pole:CartPole", 500, 475.0),
     Family("rltransfer/Acrobot-v0", "acrobot:Acrobot", 500, -100.0),
     Family("rltransfer/MountainCar-v0", "mountain_car:MountainCar", 200, -110.0),
     Family("rltransfer/Pendulum-v0", "pendulum:Pendulum", 200),
     Family("rltransfer/LunarLander-v0", "lunar_lander:LunarLander", 1000, 200.0, extra="box2d"),
+    Family("rltransfer/HalfCheetah-v0", "mujoco_robots:HalfCheetah", 1000, 4800.0, extra="mujoco"),
+    Family("rltransfer/Hopper-v0", "mujoco_robots:Hopper", 1000, 3800.0, extra="mujoco"),
+    Family("rltransfer/Walker2d-v0", "mujoco_robots:Walker2d", 1000, extra="mujoco"),
+    Family("rltransfer/Ant-v0", "mujoco_robots:Ant", 1000, 6000.0, extra="mujoco"),
+    Family("rltransfer/Atari-v0", "atari:Atari", extra="atari"),
     Family("rltransfer/MiniGrid-Empty-v0", "minigrid_tasks:Empty", extra="minigrid"),
     Family("rltransfer/MiniGrid-FourRooms-v0", "minigrid_tasks:FourRooms", extra="minigrid"),
     Family("rltransfer/MiniGrid-Crossing-v0", "minigrid_tasks:Crossing", extra="minigrid"),
@@ -51,7 +56,7 @@ def register_families() -> None:
 
 
 def arguments(env_id: str) -> dict[str, Any]:
-    """Returns the arguments of an environment with their defaults, ``render_mode`` apart, without making it.
+    """Returns the arguments of an environment with their defaults, those of drawing apart, without making it.
 
     >>> arguments("rltransfer_envs:rltransfer/MountainCar-v0")
     {'force': 0.001, 'gravity': 0.0025}
@@ -65,7 +70,11 @@ def arguments(env_id: str) -> dict[str, Any]:
     """
     creator = load_env_creator(f"{PACKAGE}.{_family(env_id).entry_point}")
     parameters = inspect.signature(creator).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name != "render_mode"}
+    return {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name != "render_mode" and parameter.kind is not parameter.VAR_KEYWORD
+    }
 
 
 def extra(env_id: str) -> str | None:

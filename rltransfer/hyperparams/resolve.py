@@ -70,7 +70,7 @@ def resolve(
 
     The entry is the first of: the id; the id without its module; the id without version, then without the last of its
     parts (``MiniGrid-DoorKey-5x5``, ``MiniGrid-DoorKey``, ``MiniGrid``), each with and without its namespace, entries
-    being compared without their versions; ``atari``; ``default``.
+    being compared without their versions; ``ALE``, then ``atari`` for Atari's ids; ``default``.
 
     Args:
         algo: The short name of the algorithm.
@@ -167,6 +167,8 @@ def _entry_names(env_id: str, entries: Mapping[str, Any]) -> Iterator[str]:
             if candidate in without_version:
                 yield without_version[candidate]
         family = family.rpartition("-")[0]
+    if name.startswith("ALE/"):
+        yield "ALE"
     if name.startswith("ALE/") or "NoFrameskip" in name:
         yield "atari"
     yield "default"

@@ -189,6 +189,11 @@ def test_there_is_no_answer_to_a_mistake_that_nobody_makes() -> None:
     [
         ("rltransfer_envs:rltransfer/LunarLander-v0", "Box2D", "box2d"),
         ("rltransfer_envs:rltransfer/MiniGrid-DoorKey-v0", "minigrid", "minigrid"),
+        ("rltransfer_envs:rltransfer/Hopper-v0", "mujoco", "mujoco"),
+        ("Hopper-v5", "mujoco", "mujoco"),
+        ("rltransfer_envs:rltransfer/Atari-v0", "ale_py", "atari"),
+        ("rltransfer_envs:rltransfer/Atari-v0", "cv2", "atari"),
+        ("ale_py:ALE/Pong-v5", "ale_py", "atari"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_named_with_the_command_that_installs_it(
@@ -203,7 +208,14 @@ def test_an_extra_that_is_not_installed_is_named_with_the_command_that_installs_
     for name in [name for name in sys.modules if name.split(".")[0] in (module, "minigrid")]:
         monkeypatch.delitem(sys.modules, name)
     # What imported the package in an earlier test would not miss it.
-    users = ("rltransfer_envs.lunar_lander", "rltransfer_envs.minigrid_tasks", "gymnasium.envs.box2d")
+    users = (
+        "rltransfer_envs.lunar_lander",
+        "rltransfer_envs.minigrid_tasks",
+        "rltransfer_envs.mujoco_robots",
+        "rltransfer_envs.atari",
+        "gymnasium.envs.box2d",
+        "gymnasium.envs.mujoco",
+    )
     for name in [name for name in sys.modules if name.startswith(users)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)

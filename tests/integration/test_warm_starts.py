@@ -163,7 +163,7 @@ def counted_samples(agent: BaseAlgorithm) -> Iterator[mock.Mock]:
 @pytest.mark.parametrize("algo", OFF_POLICY)
 def test_a_transfer_that_keeps_its_heads_acts_by_what_it_knows(algo: str, encoders: Callable[[str], Any]) -> None:
     for strategy, is_quiet in ((Full(), True), (Full(exploration="restart"), False), (Finetune(), False)):
-        settings = {"exploration_final_eps": 0.0} if algo in ("dqn", "qrdqn") else {}
+        settings = {"exploration_final_eps": 0.0, "exploration_fraction": 0.5} if algo in ("dqn", "qrdqn") else {}
         agent = make_agent(algo, **settings)
         transfer = apply_plan(plan_transfer(encoders(algo), agent, strategy), agent)
         acts = Acts()

@@ -13,6 +13,22 @@ from rltransfer_envs.pendulum import Pendulum
 from rltransfer.errors import ConfigError, UnknownNameError
 
 CARTPOLE = "rltransfer/CartPole-v0"
+ROBOT = {
+    "gravity": {"gravity": 3.7},
+    "mass": {"mass": 2},
+    "friction": {"friction": 0.1},
+    "direction": {"direction": -1},
+    "target_speed": {"target_speed": 2},
+    "forward_reward_weight": {"forward_reward_weight": 2},
+    "ctrl_cost_weight": {"ctrl_cost_weight": 0},
+    "reset_noise_scale": {"reset_noise_scale": 0},
+    "exclude_current_positions_from_observation": {"exclude_current_positions_from_observation": False},
+    "frame_skip": {"frame_skip": 2},
+}
+WALKS = {
+    "healthy_reward": {"healthy_reward": 0},
+    "terminate_when_unhealthy": {"healthy_z_range": [1.3, 1.4], "terminate_when_unhealthy": False},
+}
 # One changed value for every argument of every family; where another argument must be set for it to matter, both.
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     CARTPOLE: {
@@ -40,6 +56,47 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "wind_power": {"enable_wind": True, "wind_power": 1.0},
         "turbulence_power": {"enable_wind": True, "turbulence_power": 0.1},
         "continuous": {"continuous": True},
+    },
+    "rltransfer/HalfCheetah-v0": {
+        **ROBOT,
+        "xml_file": {"xml_file": "walker2d.xml"},
+    },
+    "rltransfer/Hopper-v0": {
+        **ROBOT,
+        **WALKS,
+        "healthy_state_range": {"healthy_state_range": [-0.01, 0.01]},
+        "healthy_z_range": {"healthy_z_range": [1.3, 1.4]},
+        "healthy_angle_range": {"healthy_angle_range": [-0.001, 0.001]},
+        "xml_file": {"xml_file": "walker2d.xml"},
+    },
+    "rltransfer/Walker2d-v0": {
+        **ROBOT,
+        **WALKS,
+        "healthy_z_range": {"healthy_z_range": [1.3, 1.4]},
+        "healthy_angle_range": {"healthy_angle_range": [-0.001, 0.001]},
+        "xml_file": {"xml_file": "walker2d.xml"},
+    },
+    "rltransfer/Ant-v0": {
+        **ROBOT,
+        **WALKS,
+        "contact_cost_weight": {"contact_cost_weight": 1},
+        "main_body": {"main_body": "aux_1"},
+        "healthy_z_range": {"healthy_z_range": [1.3, 1.4]},
+        "contact_force_range": {"contact_force_range": [-0.1, 0.1]},
+        "include_cfrc_ext_in_observation": {"include_cfrc_ext_in_observation": False},
+        "xml_file": {"xml_file": "half_cheetah.xml"},
+    },
+    "rltransfer/Atari-v0": {
+        "game": {"game": "freeway"},
+        "mode": {"mode": 1},
+        "difficulty": {"difficulty": 1},
+        "full_action_space": {"full_action_space": True},
+        "frameskip": {"frameskip": 2},
+        "noop_max": {"noop_max": 0},
+        "screen_size": {"screen_size": 42},
+        "terminal_on_life_loss": {"game": "breakout", "terminal_on_life_loss": False},
+        "clip_reward": {"game": "assault", "clip_reward": False},
+        "action_repeat_probability": {"action_repeat_probability": 0.5},
     },
     "rltransfer/MiniGrid-Empty-v0": {
         "size": {"size": 5},
@@ -91,6 +148,70 @@ MISTAKES = [
         "LunarLander: argument 'gravity' must be between -12 and 0, bounds excluded, not 9.8.",
     ),
     ("rltransfer/LunarLander-v0", {"wind_power": -1}, "LunarLander: argument 'wind_power' must be 0 or above, not -1."),
+    ("rltransfer/HalfCheetah-v0", {"gravity": -9.81}, "HalfCheetah: argument 'gravity' must be 0 or above, not -9.81."),
+    ("rltransfer/HalfCheetah-v0", {"mass": 0}, "HalfCheetah: argument 'mass' must be above 0, not 0."),
+    ("rltransfer/Hopper-v0", {"friction": -1}, "Hopper: argument 'friction' must be above 0, not -1."),
+    *[
+        ("rltransfer/Hopper-v0", {"direction": value}, f"Hopper: argument 'direction' must be 1 or -1, not {value!r}.")
+        for value in (0, 2, True, -1.0, "-1")
+    ],
+    ("rltransfer/Walker2d-v0", {"target_speed": -1}, "Walker2d: argument 'target_speed' must be 0 or above, not -1."),
+    (
+        "rltransfer/Walker2d-v0",
+        {"terminate_when_unhealthy": 0},
+        "Walker2d: argument 'terminate_when_unhealthy' must be True or False, not 0.",
+    ),
+    *[
+        (
+            "rltransfer/Ant-v0",
+            {"healthy_z_range": value},
+            f"Ant: argument 'healthy_z_range' must be two numbers, the smaller first, not {value!r}.",
+        )
+        for value in (0.5, [1], [1, 0.2], [0.2, "1"], "01")
+    ],
+    *[
+        (
+            "rltransfer/Ant-v0",
+            {"main_body": value},
+            f"Ant: argument 'main_body' must be the number or the name of a body, not {value!r}.",
+        )
+        for value in (99, "trunk", 1.5)
+    ],
+    ("rltransfer/Ant-v0", {"frame_skip": 0}, "Ant: argument 'frame_skip' must be a whole number from 1 up, not 0."),
+    (
+        "rltransfer/Ant-v0",
+        {"xml_file": "cat.xml"},
+        "Ant: argument 'xml_file' must be one of Gymnasium's model files or a path that begins with /, ~ or ., "
+        "not 'cat.xml'.",
+    ),
+    ("rltransfer/Atari-v0", {"game": 3}, "Atari: argument 'game' must be the name of a game, not 3."),
+    *[
+        (
+            "rltransfer/Atari-v0",
+            {"mode": mode},
+            f"Atari: argument 'mode' must be one of 0, 1, which 'pong' has, not {mode!r}.",
+        )
+        for mode in (2, -1, "0", True, 0.5)
+    ],
+    (
+        "rltransfer/Atari-v0",
+        {"game": "breakout", "difficulty": 2},
+        "Atari: argument 'difficulty' must be one of 0, 1, which 'breakout' has, not 2.",
+    ),
+    (
+        "rltransfer/Atari-v0",
+        {"game": "backgammon"},
+        "Atari: argument 'full_action_space' must be True for 'backgammon', where every action that it uses does "
+        "something, not False.",
+    ),
+    ("rltransfer/Atari-v0", {"clip_reward": 0}, "Atari: argument 'clip_reward' must be True or False, not 0."),
+    ("rltransfer/Atari-v0", {"frameskip": 0}, "Atari: argument 'frameskip' must be a whole number from 1 up, not 0."),
+    ("rltransfer/Atari-v0", {"noop_max": -1}, "Atari: argument 'noop_max' must be a whole number from 0 up, not -1."),
+    (
+        "rltransfer/Atari-v0",
+        {"action_repeat_probability": 1.5},
+        "Atari: argument 'action_repeat_probability' must be from 0 to 1, not 1.5.",
+    ),
     (
         "rltransfer/MiniGrid-DoorKey-v0",
         {"size": 4},
@@ -123,14 +244,19 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     return gym.make(f"rltransfer_envs:{env_id}", **kwargs)
 
 
+def exact(observation: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    """Returns what makes an observation equal to another one bit by bit."""
+    return str(observation.dtype), observation.shape, observation.tobytes()
+
+
 def trajectory(env: gym.Env, steps: int = 60) -> list[Any]:
     """Returns what a fixed sequence of actions shows, up to the end of the first episode."""
     env.action_space.seed(0)
     observation, _ = env.reset(seed=0)
-    seen = [observation.tolist()]
+    seen: list[Any] = [exact(observation)]
     for _ in range(steps):
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        seen.append((observation.tolist(), float(reward), terminated, truncated))
+        seen.append((exact(observation), float(reward), terminated, truncated))
         if terminated or truncated:
             break
     return seen

@@ -25,7 +25,8 @@ from rltransfer.hyperparams.python_text import parse_expression
 from rltransfer.training.agents import agent_class
 
 AGENTS = tuple(settings.AGENT)
-FAMILIES = ("CartPole", "Acrobot", "MountainCar", "Pendulum", "LunarLander")
+ROBOTS = ("HalfCheetah", "Hopper", "Walker2d", "Ant")
+FAMILIES = ("CartPole", "Acrobot", "MountainCar", "Pendulum", "LunarLander", *ROBOTS)
 
 
 @pytest.fixture
@@ -99,8 +100,8 @@ def test_a_family_shares_the_entry_of_its_original(algo):
         assert ours == resolve(algo, next(name for name in gym.registry if name.startswith(f"{family}-v")))
         has_entry = ours != resolve(algo, "default")
         assert has_entry == (
-            family in {"sac": ("Pendulum", "LunarLander")}.get(algo, FAMILIES)
-            and not (algo == "dqn" and family == "Pendulum")
+            family in {"sac": ("Pendulum", "LunarLander", *ROBOTS)}.get(algo, FAMILIES)
+            and not (algo == "dqn" and family in ("Pendulum", *ROBOTS))
         )
 
 
