@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rltransfer.artifact import Encoder, load_encoder
     from rltransfer.comparison import compare
+    from rltransfer.mapping import Actions, Inputs
     from rltransfer.strategies import (
         Finetune,
         Frozen,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Shuffled,
     )
     from rltransfer.study import run_study
+    from rltransfer.training import diagnose
     from rltransfer.transfer import apply_plan, hold_plan, plan_transfer
 
 __version__ = "0.1.0"
@@ -36,17 +38,22 @@ _HOMES = {
     "Rescaled": "strategies",
     "Scratch": "strategies",
     "Shuffled": "strategies",
+    "Actions": "mapping",
+    "Inputs": "mapping",
     "run_study": "study",
+    "diagnose": "training",
     "apply_plan": "transfer",
     "hold_plan": "transfer",
     "plan_transfer": "transfer",
 }
 
 __all__ = [
+    "Actions",
     "Encoder",
     "Finetune",
     "Frozen",
     "Full",
+    "Inputs",
     "NormaliserOnly",
     "RandomFrozen",
     "Rescaled",
@@ -54,6 +61,7 @@ __all__ = [
     "Shuffled",
     "apply_plan",
     "compare",
+    "diagnose",
     "hold_plan",
     "load_encoder",
     "plan_transfer",

@@ -70,7 +70,10 @@ class EvaluationFacts(_Model):
 
 
 class SourceFacts(_Model):
-    """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C."""
+    """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C.
+
+    ``random_return`` is what a uniform policy scored in the source task, ``reward_threshold`` what solves it.
+    """
 
     path: str
     sha256: str
@@ -79,6 +82,8 @@ class SourceFacts(_Model):
     seed: int | None = None
     env_steps: int | None = None
     mean_return: float | None = None
+    random_return: float | None = None
+    reward_threshold: float | None = None
     which: str | None = None
 
 

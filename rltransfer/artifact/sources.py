@@ -105,6 +105,8 @@ def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
         seed=record.seed,
         env_steps=before + ((agent.num_timesteps or 0) if found.which.isdecimal() else whole_run),
         mean_return=scores.mean_return if scores else None,
+        random_return=record.random.mean_return if record.random else None,
+        reward_threshold=record.reward_threshold,
         which=found.which,
     )
 

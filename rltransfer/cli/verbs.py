@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import secrets
 import shlex
@@ -59,11 +60,15 @@ def plan(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         **_task_settings(arguments),
     )
+    from rltransfer.training import diagnose
     from rltransfer.training.run import prepare
 
     with prepare(config, monitor_folder=None) as prepared:
-        if prepared.plan is not None:
-            print(json.dumps(prepared.plan.to_json(), indent=2) if arguments.json else prepared.plan)
+        if prepared.plan is None:
+            return
+        found = diagnose(prepared.plan, prepared.agent, prepared.eval_env, seed=arguments.seed)
+        shown = dataclasses.replace(prepared.plan, findings=(*prepared.plan.findings, *found))
+        print(json.dumps(shown.to_json(), indent=2) if arguments.json else shown)
 
 
 def extract(arguments: argparse.Namespace) -> None:

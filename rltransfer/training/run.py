@@ -136,8 +136,8 @@ def _apply(folder: Path, agent: BaseAlgorithm, plan: Plan | None, say: Callable[
         f"{strategy_label(plan.strategy)}: {totals['moved']:,} of {totals['values']:,} values moved, "
         f"{totals['frozen']:,} frozen, {totals['trained']:,} trained"
     )
-    for note in plan.notes:
-        say(f"note: {note}")
+    for finding in plan.findings:
+        say(str(finding))
     return apply_plan(plan, agent)
 
 

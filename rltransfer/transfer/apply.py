@@ -44,19 +44,26 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
     tensors = agent_tensors(agent)
     before = {entry.tensor: tensors[entry.tensor].detach().clone() for entry in plan.entries}
     with torch.no_grad():
-        for entry in plan.entries:
-            if entry.origin not in ("initialised", "synced"):
-                tensors[entry.tensor].copy_(_new_values(entry, plan, before[entry.tensor]))
-        for entry in plan.entries:
-            if entry.twin is not None:
-                tensors[entry.tensor].copy_(tensors[entry.twin])
+        for name, values in planned_tensors(plan, before).items():
+            tensors[name].copy_(values)
     if plan.encoder is not None:
-        copy_statistics(plan.statistics, plan.encoder.normaliser, agent)
+        copy_statistics(plan, agent)
     _sample_exploration(plan, agent)
     for optimizer in agent_optimizers(agent).values():
         optimizer.state.clear()
     arrived = _arrival_check(plan, before, {name: tensor.detach() for name, tensor in tensors.items()})
     return hold_plan(plan, agent, applied=(arrived,))
+
+
+def planned_tensors(plan: Plan, fresh: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns what every tensor of the target agent will hold, from what it holds now; changes nothing."""
+    planned = {
+        entry.tensor: fresh[entry.tensor]
+        if entry.origin in ("initialised", "synced")
+        else _new_values(entry, plan, fresh[entry.tensor])
+        for entry in plan.entries
+    }
+    return planned | {entry.tensor: planned[entry.twin] for entry in plan.entries if entry.twin is not None}
 
 
 def _sample_exploration(plan: Plan, agent: Any) -> None:

@@ -13,8 +13,9 @@ from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.strategies import Extra, NormaliserOnly, Part, Shuffled, needs_source, parse_strategy, strategy_label
 from rltransfer.transfer.align import Pair
 from rltransfer.transfer.counterparts import counterparts
-from rltransfer.transfer.fit import is_normalised, refuse_misfit, refuse_without_statistics
-from rltransfer.transfer.plan import Origin, Plan, PlanEntry, StatisticsMap, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.findings import findings_of
+from rltransfer.transfer.fit import refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.plan import InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def plan_transfer(
         refuse_misfit(pair, pair.encoder, treatment, sources)
     if isinstance(part, NormaliserOnly):
         refuse_without_statistics(pair.encoder)
-    return Plan(
+    plan = Plan(
         strategy=parsed,
         algo=pair.anatomy.algo,
         seed=_shuffling_seed(part, agent),
@@ -80,9 +81,10 @@ def plan_transfer(
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
-        notes=tuple(_notes(pair, treatment)),
+        inputs=_inputs(pair),
         encoder=pair.encoder,
     )
+    return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
 
 
 def _refuse_rates_of_trpo(pair: Pair, treatment: Treatment) -> None:
@@ -213,74 +215,18 @@ def _statistics(pair: Pair, treatment: Treatment) -> StatisticsPlan:
     # Behind an adapter the encoder reads what the adapter gives, and not what the environment does.
     has_observation = normaliser is not None and normaliser.norm_obs and not pair.is_adapted
     has_reward = normaliser is not None and normaliser.norm_reward and treatment.heads and not treatment.resets_critic
-    start: StatisticsStart = "none"
-    parts: dict[str, StatisticsMap] = {}
-    if pair.normalises_observations:
-        start = "fresh"
-        if normaliser is not None and has_observation:
-            by_key = normaliser.observation if isinstance(normaliser.observation, dict) else {"": None}
-            parts = {
-                part.key: StatisticsMap(source=part.source, entries=part.entries)
-                for part in pair.parts
-                if part.source in by_key
-            }
-            start = (
-                "mapped" if any(part.entries is not None or part.source is None for part in pair.parts) else "copied"
-            )
+    start: StatisticsStart = "fresh" if pair.normalises_observations else "none"
+    if pair.normalises_observations and has_observation:
+        alike = all(part.entries is None and part.source == part.key for part in pair.parts)
+        start = "copied" if alike else "mapped"
     return StatisticsPlan(
         observation=start,
-        parts=parts,
         hold_observation=pair.normalises_observations and has_observation and treatment.frozen,
         reward=("copied" if has_reward else "fresh") if pair.normalises_rewards else "none",
     )
 
 
-def _notes(pair: Pair, treatment: Treatment) -> Iterator[str]:
-    if treatment.resets_critic:
-        yield "the critic starts afresh, the actor and its heads move"
-    if treatment.heads:
-        yield "the heads move too: right only where actions and reward mean the same in source and target"
-    if pair.encoder is not None:
-        yield from _source_notes(pair, pair.encoder)
-        yield from _extra_notes(pair, pair.encoder, treatment)
-
-
-def _source_notes(pair: Pair, encoder: Encoder) -> Iterator[str]:
-    theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
-    if theirs != ours and "unknown" not in (theirs, ours):
-        yield f"the activation differs: {theirs} in the source, {ours} here"
-    if encoder.algo != pair.anatomy.algo:
-        yield f"the source is an agent of {encoder.algo}: each layer takes the one at its place there"
-    if pair.normalises_observations and not is_normalised(encoder):
-        yield "the agent normalises its observations and the source did not (or its statistics were not found)"
-    if encoder.observation_space is None:
-        yield "the source does not tell its observation space: that it fits is known from the shapes alone"
-    elif pair.is_adapted:
-        yield "a learned adapter stands in front of the encoder: it is saved in the agent, and needs nothing else"
-    else:
-        yield from _input_notes(pair)
-
-
-def _extra_notes(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:
-    if pair.action_sizes is not None and pair.actions is None:
-        yield "the actions differ: first layers of Q(s, a) keep their observation columns only, and are not frozen"
-    if (
-        treatment.log_ent_coef == "copy"
-        and LOG_ENT_COEF in pair.anatomy.shapes
-        and LOG_ENT_COEF not in encoder.anatomy.shapes
-    ):
-        yield "the source has no learned entropy coefficient: the agent's own is kept"
-    if any(layer.branch == "shared" and layer.path.startswith("actor.") for layer in pair.anatomy.layers):
-        yield "SAC trains a shared features extractor by the actor's loss only"
-
-
-def _input_notes(pair: Pair) -> Iterator[str]:
-    for part in pair.parts:
-        where = f" of {part.key}" if part.key else ""
-        if part.source is None:
-            yield f"the source has no observation {part.key!r}: what reads it starts as the agent has it"
-        elif part.entries is not None:
-            new = part.entries.count(None)
-            yield f"inputs{where}: {len(part.entries) - new} from the source, {new} new" + (
-                f", which start at {'zero' if pair.inputs is None else pair.inputs.new}" if new else ""
-            )
+def _inputs(pair: Pair) -> dict[str, InputMap]:
+    if pair.encoder is None or pair.is_adapted:
+        return {}
+    return {part.key: InputMap(source=part.source, entries=part.entries) for part in pair.parts}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,8 +74,8 @@ class PlanEntry(BaseModel):
         return size
 
 
-class StatisticsMap(BaseModel):
-    """Where the statistics of one part of the observation come from: the source's key, and its entries for each."""
+class InputMap(BaseModel):
+    """Where one part of the observation comes from: the source's key (None: it is new), and its entry for each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,16 +86,28 @@ class StatisticsMap(BaseModel):
 class StatisticsPlan(BaseModel):
     """What happens to the VecNormalize statistics of the target agent's environments.
 
-    ``parts`` are those of the observation, by key (empty where it is no dictionary); new entries start at mean 0 and
-    variance 1.
+    Of ``mapped`` ones, new entries start at mean 0 and variance 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     observation: StatisticsStart = "none"
-    parts: dict[str, StatisticsMap] = {}
     hold_observation: bool = False
     reward: StatisticsStart = "none"
+
+
+class Finding(BaseModel):
+    """Something about a transfer that its user should know, in words for people and by kind and numbers for tools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    severity: Literal["note", "warning"]
+    words: str
+    numbers: dict[str, float] = {}
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.words}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +117,7 @@ class Plan:
     ``encoder`` holds the source's weights; it is None for strategies without a source and for a plan read from a file,
     which can be held but not applied.
 
+    ``inputs`` says where each part of the observation comes from, by key (empty where it is no dictionary).
     ``critic_warmup_steps`` are the env_steps during which the actor is held while the critic learns.
     ``quiet_steps`` are those at the start of an off-policy agent that acts by what it knows: they take the place of
     random actions, and no update counts in them. None: the agent explores as SB3 starts it.
@@ -116,8 +130,14 @@ class Plan:
     statistics: StatisticsPlan
     critic_warmup_steps: int = 0
     quiet_steps: int | None = None
-    notes: tuple[str, ...] = ()
+    inputs: Mapping[str, InputMap] = dataclasses.field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The findings in words."""
+        return tuple(finding.words for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as plain JSON data, without the weights."""
@@ -132,7 +152,8 @@ class Plan:
             "critic_warmup_steps": self.critic_warmup_steps,
             "quiet_steps": self.quiet_steps,
             "totals": self.totals(),
-            "notes": list(self.notes),
+            "inputs": {key: part.model_dump(mode="json") for key, part in self.inputs.items()},
+            "findings": [finding.model_dump(mode="json") for finding in self.findings],
             "entries": [entry.model_dump(mode="json") for entry in self.entries],
         }
 
@@ -171,7 +192,7 @@ class Plan:
             f"online networks: {totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
             f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
         ]
-        return "\n".join([*lines, "", *facts, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, "", *facts, *map(str, self.findings)])
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -190,7 +211,8 @@ def read_plan(path: Path | str) -> Plan:
             statistics=StatisticsPlan.model_validate(content["statistics"]),
             critic_warmup_steps=content["critic_warmup_steps"],
             quiet_steps=content["quiet_steps"],
-            notes=tuple(content["notes"]),
+            inputs={key: InputMap.model_validate(part) for key, part in content["inputs"].items()},
+            findings=tuple(Finding.model_validate(finding) for finding in content["findings"]),
         )
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
@@ -220,8 +242,10 @@ def _describe_origin(entry: PlanEntry) -> str:
 def _describe_map(entry: PlanEntry) -> str:
     words = []
     if entry.rows is not None:
+        taken = sum(row is not None for row in entry.rows)
+        new = len(entry.rows) - taken
         words.append(
-            f"{sum(row is not None for row in entry.rows)} of {len(entry.rows)} rows copied, others initialised"
+            f"{taken} of {len(entry.rows)} rows copied" + (f", {new} initialised" if new else ", in new order")
         )
     if entry.columns is not None:
         kinds = {

@@ -7,8 +7,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
-from rltransfer.normaliser import Normaliser, Statistics
-from rltransfer.transfer.plan import StatisticsMap, StatisticsPlan
+from rltransfer.normaliser import Statistics
+from rltransfer.transfer.plan import InputMap, Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -35,18 +35,23 @@ class HeldMeanStd(RunningMeanStd):
         return RunningMeanStd, (), dict(self.__dict__)
 
 
-def copy_statistics(plan: StatisticsPlan, normaliser: Normaliser | None, agent: "BaseAlgorithm") -> None:
+def copy_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
     """Writes the source's statistics into the VecNormalize of an agent's environments, as planned."""
+    normaliser = None if plan.encoder is None else plan.encoder.normaliser
+    starts = plan.statistics
     wrapper = agent.get_vec_normalize_env()
     if wrapper is None or normaliser is None:
         return
-    if plan.observation in ("copied", "mapped") and normaliser.observation is not None:
-        for key, part in plan.parts.items():
+    if starts.observation in ("copied", "mapped") and normaliser.observation is not None:
+        for key, part in plan.inputs.items():
+            if key and key not in wrapper.obs_rms:
+                # Images are left as they are.
+                continue
             running = wrapper.obs_rms[key] if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
             _copy_part(part, normaliser.observation, running)
         # The bounds are part of what the encoder saw.
         wrapper.clip_obs, wrapper.epsilon = normaliser.clip_obs, normaliser.epsilon
-    if plan.reward == "copied" and normaliser.reward is not None:
+    if starts.reward == "copied" and normaliser.reward is not None:
         _copy(normaliser.reward, wrapper.ret_rms)
 
 
@@ -71,8 +76,8 @@ def observation_statistics(wrapper: "VecNormalize") -> dict[str, np.ndarray]:
     }
 
 
-def _copy_part(part: StatisticsMap, source: Statistics | dict[str, Statistics], running: RunningMeanStd) -> None:
-    if part.source is None:
+def _copy_part(part: InputMap, source: Statistics | dict[str, Statistics], running: RunningMeanStd) -> None:
+    if part.source is None or (isinstance(source, dict) and part.source not in source):
         return
     statistics = source[part.source] if isinstance(source, dict) else source
     if part.entries is not None:

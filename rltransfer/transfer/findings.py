@@ -1,0 +1,139 @@
+"""Finds what the user of a plan should know before training: from the plan and the source's contract alone."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from rltransfer.anatomy import LOG_ENT_COEF
+from rltransfer.artifact import Encoder
+from rltransfer.transfer.align import Pair
+from rltransfer.transfer.fit import is_normalised
+from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.transfer.treatment import Treatment
+
+LITTLE = 0.1
+"""A smaller share of the agent's values than this is little to move."""
+WEAK = 0.5
+"""A source that got less than this far from a random policy to what solves its task is weak."""
+
+
+def findings_of(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+    """Yields what is to be known of a plan, worst first."""
+    found = [*_of_weights(plan, pair, treatment)]
+    if pair.encoder is not None:
+        found += [
+            *_of_score(pair.encoder),
+            *_of_contract(pair, pair.encoder),
+            *_of_inputs(plan, pair),
+            *_of_details(pair, pair.encoder, treatment),
+        ]
+    yield from sorted(found, key=lambda finding: finding.severity != "warning")
+
+
+def _finding(kind: str, severity: Literal["note", "warning"], words: str, **numbers: float) -> Finding:
+    return Finding(kind=kind, severity=severity, words=words, numbers=numbers)
+
+
+def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+    totals = plan.totals()
+    share = totals["moved"] / totals["values"] if totals["values"] else 0.0
+    if treatment.origin == "copied" and share < LITTLE:
+        yield _finding(
+            "little_moved",
+            "warning",
+            f"little moves: {totals['moved']:,} of {totals['values']:,} values ({100 * share:.1f} %)",
+            share=share,
+        )
+    if treatment.heads:
+        words = "the heads move too: right only where actions and reward mean the same in source and target"
+        yield _finding("heads_kept", "warning" if pair.actions is None else "note", words)
+    random = sum(
+        entry.size for entry in plan.entries if entry.frozen and entry.origin == "initialised" and entry.twin is None
+    )
+    if random:
+        words = f"{random:,} frozen values are random: this is a control, and no source's features are used"
+        yield _finding("frozen_random", "warning", words, values=random)
+    if treatment.permuted:
+        yield _finding("shuffled", "note", "what moves is permuted: this is a control of another strategy")
+    if treatment.resets_critic:
+        yield _finding("critic_reset", "note", "the critic starts afresh under the source's actor")
+
+
+def _of_score(encoder: Encoder) -> Iterator[Finding]:
+    source = encoder.source
+    score, random, solved = source.mean_return, source.random_return, source.reward_threshold
+    if score is None or random is None:
+        yield _finding("unknown_score", "note", "how good the source is in its own task is not known")
+        return
+    numbers = {"mean_return": score, "random_return": random}
+    if score <= random:
+        words = f"the source is weak: it scores {score:.1f} in its task, a random policy {random:.1f}"
+        yield Finding(kind="weak_source", severity="warning", words=words, numbers=numbers)
+    elif solved is not None and solved > random and (score - random) / (solved - random) < WEAK:
+        words = (
+            f"the source is weak: it scores {score:.1f} in its task, where {solved:.1f} solves it and a random policy "
+            f"gets {random:.1f}"
+        )
+        yield Finding(
+            kind="weak_source", severity="warning", words=words, numbers={**numbers, "reward_threshold": solved}
+        )
+
+
+def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
+    theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
+    if theirs != ours and "unknown" not in (theirs, ours):
+        yield _finding("activation", "warning", f"the activation differs: {theirs} in the source, {ours} here")
+    if encoder.algo != pair.anatomy.algo:
+        words = f"the source is an agent of {encoder.algo}: each layer takes the one at its place there"
+        yield _finding("other_algorithm", "note", words)
+    if encoder.hyperparams.get("normalize") and encoder.normaliser is None:
+        words = (
+            "the source's settings ask for VecNormalize, and no statistics lie beside it: its encoder expects inputs "
+            "of another scale"
+        )
+        yield _finding("normalisation_missing", "warning", words)
+    elif pair.normalises_observations and not is_normalised(encoder):
+        words = "the agent normalises its observations and the source did not (or its statistics were not found)"
+        yield _finding("normalisation_added", "warning", words)
+    if encoder.observation_space is None:
+        words = "the source does not tell its observation space: that it fits is known from the shapes alone"
+        yield _finding("unknown_space", "note", words)
+    elif pair.is_adapted:
+        words = "a learned adapter stands in front of the encoder: it is saved in the agent, and needs nothing else"
+        yield _finding("adapter", "note", words)
+
+
+def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
+    if pair.encoder is None or pair.encoder.observation_space is None or pair.is_adapted:
+        return
+    for part in pair.parts:
+        where = f" of {part.key}" if part.key else ""
+        if part.source is None:
+            words = f"the source has no observation {part.key!r}: what reads it starts as the agent has it"
+            yield _finding("new_key", "note", words)
+        elif part.entries is not None:
+            new = part.entries.count(None)
+            start = "zero" if pair.inputs is None else pair.inputs.new
+            words = f"inputs{where}: {len(part.entries) - new} from the source, {new} new"
+            words += f", which start at {start}" if new else ""
+            yield _finding("inputs", "note", words, new=new)
+    ignored = {
+        entry.layer for entry in plan.entries if entry.frozen and entry.twin is None and "zero" in (entry.columns or ())
+    }
+    if ignored:
+        words = f"new inputs are ignored for good: their weights are zero and frozen ({', '.join(sorted(ignored))})"
+        yield _finding("ignored_inputs", "warning", words)
+
+
+def _of_details(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
+    if pair.action_sizes is not None and pair.actions is None:
+        words = "the actions differ: first layers of Q(s, a) keep their observation columns only, and are not frozen"
+        yield _finding("actions_differ", "note", words)
+    if (
+        treatment.log_ent_coef == "copy"
+        and LOG_ENT_COEF in pair.anatomy.shapes
+        and LOG_ENT_COEF not in encoder.anatomy.shapes
+    ):
+        words = "the source has no learned entropy coefficient: the agent's own is kept"
+        yield _finding("entropy_coefficient", "note", words)
+    if any(layer.branch == "shared" and layer.path.startswith("actor.") for layer in pair.anatomy.layers):
+        yield _finding("shared_extractor", "note", "SAC trains a shared features extractor by the actor's loss only")
