@@ -238,7 +238,7 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
     # A misspelt key is unknown and leaves another one missing: the first of these says more.
     problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(str(item) for item in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(model, problem["loc"][:-1])
         return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."

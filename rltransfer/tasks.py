@@ -171,11 +171,16 @@ def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
             raise UnknownNameError(f"{task.env} has no argument {name!r}.{did_you_mean(name, known)} {there}")
 
 
+def _as_tuple(value: Any) -> Any:
+    """Returns a list from a YAML file as the tuple that wrappers such as ResizeObservation insist on."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
 def _wrapper(env_wrapper: Sequence[str | Mapping[str, Any]]) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] | None:
     if not env_wrapper:
         return None
     wrappers = [
-        (_load_class(name), dict(kwargs or {}))
+        (_load_class(name), {key: _as_tuple(value) for key, value in (kwargs or {}).items()})
         for item in env_wrapper
         for name, kwargs in ({item: {}} if isinstance(item, str) else item).items()
     ]

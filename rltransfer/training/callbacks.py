@@ -60,8 +60,10 @@ class CurveCallback(BaseCallback):
         seed: int,
         deterministic: bool,
         report: Callable[[int, Episodes], None],
+        quiet_steps: int = 0,
     ) -> None:
         super().__init__()
+        self._quiet_steps = quiet_steps
         self.best: Snapshot | None = None
         self._folder = folder
         self._env = env
@@ -100,7 +102,9 @@ class CurveCallback(BaseCallback):
         write_curve(self._folder, _curve(self._points))
         self._log(episodes)
         # More steps than 0 are not enough: a first rollout, or learning_starts, may be longer than eval_freq.
-        if self.model._n_updates > 0 and episodes.mean_return > self._best:
+        # Nor are updates, where a plan lets none of the first steps count.
+        is_trained = self.model._n_updates > 0 and self.num_timesteps > self._quiet_steps
+        if is_trained and episodes.mean_return > self._best:
             self._best = episodes.mean_return
             self._keep_best()
         self._report(self.num_timesteps, episodes)

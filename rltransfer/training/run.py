@@ -112,7 +112,7 @@ def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, An
     transfer = _apply(folder, agent, prepared.plan, say)
     agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
     scores = _score_start(config, agent, prepared.eval_env)
-    curve = _curve_callback(config, folder, prepared.eval_env, say)
+    curve = _curve_callback(config, folder, prepared, say)
     callbacks: list[BaseCallback] = [curve, *(transfer.callbacks if transfer else [])]
     if config.save_freq > 0:
         callbacks.append(CheckpointCallback(folder, config.save_freq, replay_buffer=config.save_replay_buffer))
@@ -168,18 +168,19 @@ def _score_end(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snaps
     return scores
 
 
-def _curve_callback(config: RunConfig, folder: Path, env: VecEnv, say: Callable[[str], None]) -> CurveCallback:
+def _curve_callback(config: RunConfig, folder: Path, prepared: _Prepared, say: Callable[[str], None]) -> CurveCallback:
     def report(step: int, episodes: Episodes) -> None:
         say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({len(episodes.episode_returns)} episodes)")
 
     return CurveCallback(
         folder,
-        env,
+        prepared.eval_env,
         eval_freq=config.evaluation.frequency(config.n_timesteps),
         episodes=config.evaluation.episodes,
         seed=derived_seed(config.seed, "curve"),
         deterministic=tasks.evaluates_deterministically(config.task.env),
         report=report,
+        quiet_steps=(prepared.plan.quiet_steps or 0) if prepared.plan else 0,
     )
 
 

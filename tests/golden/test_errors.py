@@ -77,6 +77,26 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         f"transfer --from agent.zip --env {CARTPOLE} --strategy normaliser_only -params normalize:True -n 100",
         None,
     ),
+    "map of too few inputs": (
+        f"transfer --from agent.zip --env {CARTPOLE} --env-kwargs distractors:2 -n 100 --inputs map:[0,1]"
+        " -params policy_kwargs:dict(net_arch=[8,8])",
+        None,
+    ),
+    "unknown key of a map": (f"transfer --from agent.zip --env {CARTPOLE} -n 100 --inputs mapp:[0,1]", None),
+    "actions that are more than the map's": (
+        f"transfer --from agent.zip --strategy full --env {CARTPOLE} -n 100 --actions map:[1]"
+        " -params policy_kwargs:dict(net_arch=[8,8])",
+        None,
+    ),
+    "adapter of the wrong size": (
+        "transfer --from agent.zip --env MountainCar-v0 -n 100 --inputs adapter:3"
+        " -params policy_kwargs:dict(net_arch=[8,8]) normalize:False n_steps:16",
+        None,
+    ),
+    "critic modes without an actor": (
+        f"transfer --from agent.zip --algo dqn --env {CARTPOLE} -n 100 --strategy-kwargs critic_warmup_steps:10",
+        None,
+    ),
     "no zip": ("extract text.zip -o encoder", None),
     "zip without an agent": ("extract other.zip -o encoder", None),
     "cut zip": ("extract cut.zip -o encoder", None),
@@ -99,6 +119,10 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "study: unknown setting of a strategy": (
         "study run study.yaml",
         ("frozen: frozen", "frozen: {kind: frozen, layer: 1}"),
+    ),
+    "study: unknown key of a map": (
+        "study run study.yaml",
+        (" n_timesteps: 100}\narms", " n_timesteps: 100, inputs: {mapp: [1]}}\narms"),
     ),
     "study: unknown environment": ("study run study.yaml", ("env: CartPole-v1", "env: CartPol-v1")),
     "study: unknown environment argument": ("study run study.yaml", ("length: 1.5", "lenght: 1.5")),
