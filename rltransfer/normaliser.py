@@ -5,6 +5,7 @@ class of this module, or is refused: nothing that the file names is imported or 
 put together afterwards from their bytes.
 """
 
+import abc
 import dataclasses
 import io
 import math
@@ -203,11 +204,12 @@ class _Dtype(_Inert):
         return np.dtype(order + code)
 
 
-class _Numbers(_Inert):
+class _Numbers(_Inert, abc.ABC):
     """An array or a number, put together only when it is known to be part of the statistics."""
 
+    @abc.abstractmethod
     def build(self) -> np.ndarray:
-        raise NotImplementedError
+        """Returns the numbers."""
 
 
 class _Array(_Numbers):

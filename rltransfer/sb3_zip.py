@@ -51,6 +51,7 @@ _SIGNATURES: tuple[tuple[str, frozenset[str], str], ...] = (
     ("dqn", frozenset({"exploration_fraction"}), "q_net."),
     ("sac", frozenset({"target_entropy", "ent_coef"}), "actor."),
     ("td3", frozenset({"policy_delay"}), "actor."),
+    ("ars", frozenset({"n_delta", "delta_std_schedule"}), "action_net."),
 )
 _TANH_ALGORITHMS = ("ppo", "a2c", "trpo", "ppo_lstm", "maskable_ppo")
 _CONTRIB_MODULES = {"sb3_contrib.crossq": "crossq", "sb3_contrib.common.maskable": "maskable_ppo"}
@@ -106,7 +107,8 @@ def read_sb3_zip(path: Path | str) -> Sb3Zip:
     path = Path(path)
     content = _read_file(path)
     members = _read_members(path, content)
-    for name in (_DATA, _POLICY):
+    # SB3 has always written all of these: one that a damaged directory hides must not go missing in silence.
+    for name in (_DATA, _POLICY, _VARIABLES, _VERSION):
         if name not in members:
             raise SourceError(f"{path} lacks {name}: is it an SB3 agent? It holds: {', '.join(sorted(members)[:8])}.")
     data = _read_data(path, members[_DATA])
@@ -120,7 +122,7 @@ def read_sb3_zip(path: Path | str) -> Sb3Zip:
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         tensors=tensors,
-        variables=dict(_read_tensors(path, _VARIABLES, members[_VARIABLES])) if _VARIABLES in members else {},
+        variables=dict(_read_tensors(path, _VARIABLES, members[_VARIABLES])),
         aliases=_aliases(tensors),
         algo=algo,
         policy_class=policy_class,
@@ -132,7 +134,7 @@ def read_sb3_zip(path: Path | str) -> Sb3Zip:
         hyperparams=dict(_settings(data)),
         num_timesteps=_whole_number(data.get("num_timesteps")),
         seed=_whole_number(data.get("seed")),
-        sb3_version=members[_VERSION].decode(errors="replace").strip()[:40] if _VERSION in members else None,
+        sb3_version=members[_VERSION].decode(errors="replace").strip()[:40] or None,
     )
 
 

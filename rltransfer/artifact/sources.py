@@ -7,17 +7,21 @@ statistics that belong to it; observation normalisation is part of an encoder's 
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
+from rltransfer import yaml_file
 from rltransfer.anatomy import anatomy_of_zip
 from rltransfer.artifact.encoder import MANIFEST, Encoder, load_artifact
-from rltransfer.errors import RunError, SourceError, did_you_mean
+from rltransfer.errors import ConfigError, RunError, SourceError, did_you_mean
 from rltransfer.normaliser import Normaliser, read_vecnormalize
-from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, SourceFacts, read_record
+from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, SourceFacts, TaskFacts, read_record
 from rltransfer.sb3_zip import Sb3Zip, read_sb3_zip
 
 BEST_AGENT = "best_model.zip"
 BEST_NORMALISER = "best_model_vecnormalize.pkl"
 LAST_NORMALISER = "vecnormalize.pkl"
+_CONFIG = "config.yml"
+_ARGUMENTS = "args.yml"
 _CHECKPOINT = re.compile(r"rl_model_(\d+)_steps\.zip")
 
 
@@ -29,6 +33,7 @@ class _Found:
     which: str
     normaliser: Path | None = None
     record: RunRecord | None = None
+    settings: Path | None = None
 
 
 def load_encoder(source: Path | str, which: str = "best") -> Encoder:
@@ -74,7 +79,7 @@ def _read(found: _Found) -> Encoder:
         action_space=agent.action_space,
         normaliser=_read_normaliser(found.normaliser),
         source=_facts(found, agent),
-        hyperparams=found.record.hyperparams if found.record else agent.hyperparams,
+        hyperparams=found.record.hyperparams if found.record else agent.hyperparams | _zoo_settings(found, _CONFIG),
     )
 
 
@@ -90,6 +95,7 @@ def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
             path=str(found.zip),
             sha256=agent.sha256,
             algo=str(agent.algo),
+            task=_zoo_task(found),
             seed=agent.seed,
             env_steps=agent.num_timesteps,
             which=found.which,
@@ -111,8 +117,32 @@ def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
     )
 
 
+def _zoo_settings(found: _Found, name: str) -> dict[str, Any]:
+    """Returns what RL Zoo wrote down beside a run, for the reader; nothing where there is none."""
+    path = None if found.settings is None else found.settings / name
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return yaml_file.read(path)
+    except ConfigError as error:
+        raise SourceError(str(error)) from None
+
+
+def _zoo_task(found: _Found) -> TaskFacts | None:
+    arguments = _zoo_settings(found, _ARGUMENTS)
+    env, kwargs = arguments.get("env"), arguments.get("env_kwargs") or {}
+    if not isinstance(env, str) or not isinstance(kwargs, dict):
+        return None
+    return TaskFacts(env=env, kwargs=kwargs, wrappers=())
+
+
 def _in_run_folder(folder: Path, which: str) -> _Found:
-    if which == "best":
+    asked = which
+    if which == "best" and not (folder / BEST_AGENT).is_file() and not (folder / OWN_FOLDER).is_dir():
+        # RL Zoo keeps the best agent only where it was asked to.
+        path, which = _last_agent(folder), "last"
+        path = path if path.is_file() else folder / BEST_AGENT
+    elif which == "best":
         path = folder / BEST_AGENT
     elif which == "last":
         path = _last_agent(folder)
@@ -123,7 +153,7 @@ def _in_run_folder(folder: Path, which: str) -> _Found:
     if not path.is_file():
         agents = sorted(item.name for item in folder.glob("*.zip"))
         there = f"It holds: {', '.join(agents)}." if agents else "It holds no agent: is it a run folder or an artifact?"
-        raise SourceError(f"{folder} has no {path.name} (--which {which}). {there}")
+        raise SourceError(f"{folder} has no {path.name} (--which {asked}). {there}")
     return _with_company(path, which)
 
 
@@ -154,4 +184,11 @@ def _with_company(path: Path, which: str) -> _Found:
             record = read_record(folder)
         except RunError as error:
             raise SourceError(str(error)) from None
-    return _Found(path, which, next((item for item in candidates if item.is_file()), None), record)
+    settings = sorted({item.parent for name in (_CONFIG, _ARGUMENTS) for item in folder.glob(f"*/{name}")})
+    return _Found(
+        path,
+        which,
+        normaliser=next((item for item in candidates if item.is_file()), None),
+        record=record,
+        settings=settings[0] if len(settings) == 1 else None,
+    )

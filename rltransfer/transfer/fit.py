@@ -37,7 +37,8 @@ def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: M
             "in VecNormalize, on the command line with --hyperparams normalize:True."
         )
     if treatment.origin in ("copied", "rescaled"):
-        _refuse_empty_encoder(encoder)
+        if not treatment.heads:
+            _refuse_empty_encoder(encoder)
         _refuse_other_shapes(pair, encoder, treatment, sources)
 
 

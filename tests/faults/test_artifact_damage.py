@@ -1,5 +1,6 @@
 """Every damage to an artifact is refused, naming the file; a damaged zip never loads other numbers."""
 
+import dataclasses
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from agents import encoder_of, make_agent, normalised
 
 from rltransfer import Encoder, load_encoder
 from rltransfer.errors import SourceError
+from rltransfer.sb3_zip import read_sb3_zip
 
 DAMAGES = 300
 
@@ -65,23 +67,41 @@ def test_a_manifest_with_another_tensor_file_is_refused(encoder: Encoder, tmp_pa
         load_encoder(folder)
 
 
-def test_what_is_read_from_a_damaged_zip_equals_the_original(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_what_is_read_from_a_damaged_zip_equals_the_original(algo: str, tmp_path: Path) -> None:
     path = tmp_path / "agent.zip"
-    make_agent("ppo", seed=7).save(path)
-    original, content = load_encoder(path), path.read_bytes()
+    make_agent(algo, seed=7).save(path)
+    original, content = read_sb3_zip(path), path.read_bytes()
+    facts = {field.name for field in dataclasses.fields(original)} - {"sha256", "tensors", "variables"}
     rng = random.Random(0)
+    # The directory at the end is small and tells where everything is: half of the damages are there.
+    directory = content.rindex(b"PK\x05\x06") - 600
     refused = 0
-    for _ in range(DAMAGES):
-        path.write_bytes(damage(content, rng))
+    for number in range(DAMAGES):
+        part = content[directory:] if number % 2 else content
+        path.write_bytes(content[: len(content) - len(part)] + damage(part, rng))
         try:
-            found = load_encoder(path)
+            found = read_sb3_zip(path)
         except SourceError as error:
             refused += 1
             assert str(path) in str(error)
             continue
-        assert found.anatomy == original.anatomy
-        assert all(torch.equal(found.tensors[name], tensor) for name, tensor in original.tensors.items())
+        assert {name: getattr(found, name) for name in facts} == {name: getattr(original, name) for name in facts}
+        for theirs, ours in ((original.tensors, found.tensors), (original.variables, found.variables)):
+            assert list(theirs) == list(ours)
+            assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     assert refused > DAMAGES // 2
+
+
+@pytest.mark.parametrize("member", ["data", "policy.pth", "pytorch_variables.pth", "_stable_baselines3_version"])
+def test_a_member_that_the_directory_hides_is_missed(member: str, tmp_path: Path) -> None:
+    path = tmp_path / "agent.zip"
+    make_agent("sac", seed=7).save(path)
+    content = path.read_bytes()
+    name = content.rindex(member.encode())
+    path.write_bytes(content[:name] + b"x" + content[name + 1 :])
+    with pytest.raises(SourceError, match=r"agent\.zip"):
+        load_encoder(path)
 
 
 def test_saving_replaces_an_artifact_but_nothing_else(encoder: Encoder, tmp_path: Path) -> None:

@@ -145,6 +145,102 @@ def assert_q_is_kept(
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "dqn", "qrdqn", "sac", "td3", "crossq", "ppo_lstm"])
+def test_agents_without_hidden_layers_keep_the_function_too(algo: str, tmp_path: Path) -> None:
+    kwargs: dict[str, Any] = {"net_arch": []} | ({"lstm_hidden_size": 4} if algo == "ppo_lstm" else {})
+    source = make_agent(algo, seed=7, policy_kwargs=dict(kwargs)).learn(STEPS[algo])
+    places = places_for(algo)
+    target = make_agent(algo, rearranged(algo, places), policy_kwargs=dict(kwargs))
+    apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Full(), inputs=places), target)
+    assert_alike(source, target, places)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+def test_state_dependent_exploration_is_mapped(algo: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"use_sde": True}
+    source = make_agent(algo, "Pendulum-v1", seed=7, **settings).learn(32)
+    wide = Rearranged(gym.make("Pendulum-v1"), [2, None, 0, 1], [None, 0])
+    target = make_agent(algo, wide, **settings)
+    name = "log_std" if algo == "ppo" else "actor.log_std"
+    fresh = weights(target)[name]
+    plan = plan_transfer(encoder_of(source, tmp_path), target, Full(), inputs=[2, None, 0, 1], actions=[None, 0])
+    apply_plan(plan, target)
+    now = weights(target)[name]
+    assert torch.equal(now[:, 1], weights(source)[name][:, 0])
+    assert torch.equal(now[:, 0], fresh[:, 0])
+
+
+class States(gym.Env[Any, Any]):
+    """Walks over numbered states at random."""
+
+    def __init__(self, states: int, actions: int = 2) -> None:
+        self.observation_space = gym.spaces.Discrete(states)
+        self.action_space = gym.spaces.Discrete(actions)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed, options=options)
+        self._steps = 0
+        return int(self.np_random.integers(self.observation_space.n)), {}
+
+    def step(self, action: Any) -> Any:
+        self._steps += 1
+        return int(self.np_random.integers(self.observation_space.n)), 1.0, self._steps == 10, False, {}
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_numbered_states_are_mapped(algo: str, tmp_path: Path) -> None:
+    source = make_agent(algo, States(4), seed=7).learn(STEPS[algo])
+    encoder, places = encoder_of(source, tmp_path), [3, None, 0, 1, 2]
+    target = make_agent(algo, States(5))
+    with pytest.raises(IncompatibleError, match="Discrete 4, the target has Discrete 5"):
+        plan_transfer(encoder, target, Full())
+    apply_plan(plan_transfer(encoder, target, Full(), inputs=places), target)
+    for place, state in enumerate(places):
+        if state is not None:
+            ours, theirs = (agent.predict(np.array([n]))[0] for agent, n in ((target, place), (source, state)))
+            assert ours.shape == theirs.shape
+            assert torch.allclose(*(logits(agent, n) for agent, n in ((target, place), (source, state))), atol=1e-6)
+
+
+def logits(agent: BaseAlgorithm, state: int) -> torch.Tensor:
+    observation, _ = agent.policy.obs_to_tensor(np.array([state]))
+    with torch.no_grad():
+        if hasattr(agent, "q_net"):
+            return agent.q_net(observation)
+        return agent.policy.get_distribution(observation).distribution.logits
+
+
+def assert_alike(source: BaseAlgorithm, target: BaseAlgorithm, places: list[int | None]) -> None:
+    """Checks that two agents act alike on what both see."""
+    seen = np.random.default_rng(1).normal(size=(100, len(places))).astype(np.float32)
+    original = np.zeros((100, source.observation_space.shape[0]), dtype=np.float32)
+    for place, index in enumerate(places):
+        if index is not None:
+            original[:, index] = seen[:, place]
+    np.testing.assert_allclose(actions_of(target, seen), actions_of(source, original), atol=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac", "td3", "tqc", "dqn"])
+def test_vectors_by_key_keep_the_function(algo: str, tmp_path: Path) -> None:
+    def agent(seed: int = 0, **shapes: tuple[int, ...]) -> BaseAlgorithm:
+        env = Readings(**shapes)
+        if algo in CONTINUOUS:
+            env.action_space = gym.spaces.Box(-1.0, 1.0, (2,))
+        return make_agent(algo, env, policy="MultiInputPolicy", seed=seed, policy_kwargs={"net_arch": [8]})
+
+    source = agent(7, joints=(3,), wheels=(2,)).learn(STEPS[algo])
+    target = agent(arm=(1,), joints=(5,), wheels=(2,))
+    plan = plan_transfer(
+        encoder_of(source, tmp_path), target, Full(), inputs={"map": {"joints": [None, 2, 0, None, 1]}}
+    )
+    apply_plan(plan, target)
+    for _ in range(30):
+        seen = target.observation_space.sample()
+        known = {"joints": seen["joints"][[2, 4, 1]], "wheels": seen["wheels"]}
+        ours, theirs = (agent.predict(one, deterministic=True)[0] for agent, one in ((target, seen), (source, known)))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize("algo", TARGETS)
 def test_actions_are_mapped_with_the_heads(algo: str, sources: Callable[[str], tuple[BaseAlgorithm, Any]]) -> None:
     source, encoder = sources(algo)

@@ -1,0 +1,131 @@
+"""Works out, from its tensors alone, with which ``policy_kwargs`` an agent like a source is built."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gymnasium import spaces
+
+from rltransfer.anatomy import Anatomy
+from rltransfer.artifact.encoder import Encoder
+from rltransfer.errors import IncompatibleError
+from rltransfer.hyperparams.kinds import ACTIVATIONS
+
+_BRANCHES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "ppo": (("pi", "mlp_extractor.policy_net"), ("vf", "mlp_extractor.value_net")),
+    "dqn": (("", "q_net.q_net"),),
+    "qrdqn": (("", "quantile_net.quantile_net"),),
+    "sac": (("pi", "actor.latent_pi"), ("qf", "critic.qf0")),
+    "td3": (("pi", "actor.mu"), ("qf", "critic.qf0")),
+    "ars": (("", "action_net"),),
+}
+_LIKE = {
+    "a2c": "ppo",
+    "trpo": "ppo",
+    "maskable_ppo": "ppo",
+    "ppo_lstm": "ppo",
+    "tqc": "sac",
+    "crossq": "sac",
+    "ddpg": "td3",
+}
+_LSTM = re.compile(r"lstm_actor\.weight_ih_l\d+")
+_SMALL_CNN = {"features_extractor_class": "rltransfer.extractors.SmallCNN"}
+_ADAPTER = {"features_extractor_class": "rltransfer.extractors.LinearAdapter"}
+
+
+def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
+    """Returns the ``policy_kwargs``, as hyperparameter files write them, of an agent with the source's tensors.
+
+    An agent of the same algorithm on the same spaces that is built with them has tensors of the same names and shapes.
+    Two things are no part of them: SB3's own argument ``use_sde``, and a features extractor that is neither SB3's nor
+    ours, whose class no tensor tells.
+
+    Raises:
+        IncompatibleError: The agent shares hidden layers of actor and critic, which SB3 can no longer build.
+    """
+    anatomy = encoder.anatomy
+    if any(layer.path == "mlp_extractor.shared_net" for layer in anatomy.layers):
+        raise IncompatibleError(
+            "The source's actor and critic share hidden layers (net_arch of SB3 before 1.8), which SB3 builds no more: "
+            "no agent has its architecture."
+        )
+    family = _LIKE.get(encoder.algo, encoder.algo)
+    sizes = {branch: _sizes(anatomy, path) for branch, path in _BRANCHES[family]}
+    first, *others = sizes.values()
+    found: dict[str, Any] = {"net_arch": first if all(other == first for other in others) else sizes}
+    if anatomy.activation in ACTIVATIONS:
+        found["activation_fn"] = f"nn.{anatomy.activation}"
+    if encoder.algo == "ars":
+        return found | {"with_bias": any(name.endswith(".bias") for name in anatomy.shapes)} if first else {}
+    return found | _extractor(encoder) | _heads(encoder, family) | _lstm(anatomy)
+
+
+def _sizes(anatomy: Anatomy, path: str) -> list[int]:
+    """Returns the width of each hidden layer on a path."""
+    return [
+        next(anatomy.shapes[tensor][0] for tensor in layer.tensors if len(anatomy.shapes[tensor]) == 2)
+        for layer in anatomy.encoders()
+        if layer.path == path
+    ]
+
+
+def _extractor(encoder: Encoder) -> dict[str, Any]:
+    anatomy = encoder.anatomy
+    layers = [layer for layer in anatomy.online if anatomy.rule_of(layer).kind == "extractor"]
+    if not layers:
+        return {}
+    paths = list(dict.fromkeys(layer.path for layer in layers))
+    found: dict[str, Any] = {}
+    if encoder.algo not in ("dqn", "qrdqn"):
+        found["share_features_extractor"] = len(paths) == 1
+    rests = {
+        tensor[len(paths[0]) + 1 :]: anatomy.shapes[tensor]
+        for layer in layers
+        if layer.path == paths[0]
+        for tensor in layer.tensors
+    }
+    if "adapter.weight" in rests:
+        return found | _ADAPTER | {"features_extractor_kwargs": {"features_dim": rests["adapter.weight"][0]}}
+    if "convolutions.0.weight" in rests and "linear.0.weight" in rests:
+        return found | _SMALL_CNN | {"features_extractor_kwargs": {"features_dim": rests["linear.0.weight"][0]}}
+    if "cnn.0.weight" in rests and "linear.0.weight" in rests:
+        return found | {"features_extractor_kwargs": {"features_dim": rests["linear.0.weight"][0]}}
+    of_keys = {shape[0] for rest, shape in rests.items() if re.fullmatch(r"extractors\..+\.linear\.0\.weight", rest)}
+    if len(of_keys) == 1:
+        return found | {"features_extractor_kwargs": {"cnn_output_dim": of_keys.pop()}}
+    return found
+
+
+def _heads(encoder: Encoder, family: str) -> dict[str, Any]:
+    shapes = encoder.anatomy.shapes
+    if family in ("sac", "td3"):
+        critics = {layer.path for layer in encoder.anatomy.online if layer.path.startswith("critic.qf")}
+        found: dict[str, Any] = {"n_critics": len(critics)}
+        if encoder.algo == "tqc":
+            found["n_quantiles"] = _rows_of_head(encoder.anatomy, "critic.qf0")
+        if encoder.algo == "crossq":
+            found["batch_norm"] = any(name.endswith("running_mean") or ".ra_" in name for name in shapes)
+        return found
+    if encoder.algo == "qrdqn" and isinstance(encoder.action_space, spaces.Discrete):
+        rows = _rows_of_head(encoder.anatomy, "quantile_net.quantile_net")
+        return {"n_quantiles": rows // int(encoder.action_space.n)}
+    log_std = shapes.get("log_std", ())
+    return {"full_std": False} if len(log_std) == 2 and log_std[1] == 1 else {}
+
+
+def _rows_of_head(anatomy: Anatomy, path: str) -> int:
+    head = next(layer for layer in anatomy.online if layer.path == path and layer.role == "head")
+    return next(anatomy.shapes[tensor][0] for tensor in head.tensors)
+
+
+def _lstm(anatomy: Anatomy) -> dict[str, Any]:
+    layers = [name for name in anatomy.shapes if _LSTM.fullmatch(name)]
+    if not layers:
+        return {}
+    paths = {layer.path for layer in anatomy.online}
+    return {
+        "lstm_hidden_size": anatomy.shapes["lstm_actor.weight_hh_l0"][1],
+        "n_lstm_layers": len(layers),
+        "enable_critic_lstm": "lstm_critic" in paths,
+        "shared_lstm": not paths & {"lstm_critic", "critic"},
+    }
