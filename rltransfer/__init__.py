@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rltransfer.artifact import Encoder, load_encoder
+    from rltransfer.artifact import Encoder, load_encoder, policy_kwargs_of
     from rltransfer.comparison import compare
     from rltransfer.mapping import Actions, Inputs
     from rltransfer.strategies import (
@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Encoder": "artifact",
     "load_encoder": "artifact",
+    "policy_kwargs_of": "artifact",
     "compare": "comparison",
     "Finetune": "strategies",
     "Frozen": "strategies",
@@ -65,6 +66,7 @@ __all__ = [
     "hold_plan",
     "load_encoder",
     "plan_transfer",
+    "policy_kwargs_of",
     "run_study",
 ]
 

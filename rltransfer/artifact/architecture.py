@@ -60,6 +60,15 @@ def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
     return found | _extractor(encoder) | _heads(encoder, family) | _lstm(anatomy)
 
 
+def policy_kwargs_text(policy_kwargs: Mapping[str, Any]) -> str:
+    """Returns ``policy_kwargs`` as the word that ``--hyperparams`` takes.
+
+    >>> policy_kwargs_text({"net_arch": {"pi": [64], "vf": [32]}, "activation_fn": "nn.Tanh"})
+    "policy_kwargs:dict(net_arch={'pi': [64], 'vf': [32]}, activation_fn='nn.Tanh')"
+    """
+    return f"policy_kwargs:dict({', '.join(f'{name}={value!r}' for name, value in policy_kwargs.items())})"
+
+
 def _sizes(anatomy: Anatomy, path: str) -> list[int]:
     """Returns the width of each hidden layer on a path."""
     return [

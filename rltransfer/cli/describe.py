@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from rltransfer.artifact import Encoder
+from rltransfer.artifact import Encoder, policy_kwargs_of
+from rltransfer.artifact.architecture import policy_kwargs_text
+from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe, space_to_json
 
 
@@ -17,6 +19,7 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
         "action_space": None if encoder.action_space is None else space_to_json(encoder.action_space),
         "normaliser": None if encoder.normaliser is None else encoder.normaliser.to_json(),
         "hyperparams": dict(encoder.hyperparams),
+        "policy_kwargs": _policy_kwargs(encoder),
         "layers": [
             {
                 "name": layer.name,
@@ -49,6 +52,7 @@ def _contract(encoder: Encoder) -> list[str]:
     source = encoder.source
     facts = {
         "algorithm": f"{encoder.algo}, activation {encoder.anatomy.activation}",
+        "built with": _built_with(encoder),
         "observations": "not told" if encoder.observation_space is None else describe(encoder.observation_space),
         "actions": "not told" if encoder.action_space is None else describe(encoder.action_space),
         "normalisation": _normalisation(encoder),
@@ -58,6 +62,21 @@ def _contract(encoder: Encoder) -> list[str]:
     }
     width = max(map(len, facts)) + 1
     return [f"{(name + ':').ljust(width)} {text}" for name, text in facts.items()]
+
+
+def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:
+    try:
+        return policy_kwargs_of(encoder)
+    except IncompatibleError:
+        return None
+
+
+def _built_with(encoder: Encoder) -> str:
+    """Returns the flag that builds an agent of the source's architecture, ready to be typed."""
+    known = _policy_kwargs(encoder)
+    if known is None:
+        return "layers that actor and critic share, which SB3 no longer builds"
+    return f'--hyperparams "{policy_kwargs_text(known)}"'
 
 
 def _normalisation(encoder: Encoder) -> str:

@@ -145,8 +145,9 @@ def _limits(
     part = space.spaces.get(key) if isinstance(space, spaces.Dict) else space
     if isinstance(part, spaces.Box) and len(part.shape) == 1:
         # Bounds are float32: what equals one in the target's float64 is not outside.
-        slack = 1e-5 * np.maximum(1.0, np.abs(np.where(np.isfinite(part.high), part.high, 0.0)))
-        return part.low - slack, part.high + slack, "outside the bounds of the source's observations"
+        low, high = (np.asarray(bound, dtype=np.float64) for bound in (part.low, part.high))
+        slack = 1e-5 * np.maximum(1.0, np.abs(np.where(np.isfinite(high), high, 0.0)))
+        return low - slack, high + slack, "outside the bounds of the source's observations"
     return None
 
 

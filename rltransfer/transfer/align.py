@@ -14,6 +14,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, IndexMap, Inputs
 from rltransfer.spaces import describe
 
+_ENDLESS = 1e30
 _ACTION_HEADS = ("action_net", "log_std", "actor.mu", "actor.log_std", "q_net.q_net", "quantile_net.quantile_net")
 
 
@@ -283,7 +284,9 @@ def _only_adds(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
     if not len(source.shape) == len(target.shape) == 1 or source.shape[0] >= target.shape[0]:
         return False
     length = source.shape[0]
-    return bool(np.allclose(source.low, target.low[:length]) and np.allclose(source.high, target.high[:length]))
+    # The old gym wrote float32's largest number where Gymnasium writes infinity.
+    bounds = [np.clip(bound, -_ENDLESS, _ENDLESS) for bound in (source.low, source.high, target.low, target.high)]
+    return all(np.allclose(theirs, ours[:length]) for theirs, ours in zip(bounds[:2], bounds[2:], strict=True))
 
 
 def _is_same_kind(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:

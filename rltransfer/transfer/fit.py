@@ -1,12 +1,14 @@
 """Refuses a source and a target that do not fit, and says what differs."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gymnasium import spaces
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
-from rltransfer.artifact import Encoder
+from rltransfer.artifact import Encoder, policy_kwargs_of
+from rltransfer.artifact.architecture import policy_kwargs_text
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
 from rltransfer.transfer.align import Pair
@@ -111,9 +113,16 @@ def _refuse_other_shapes(pair: Pair, encoder: Encoder, treatment: Treatment, sou
         raise IncompatibleError(
             f"{'' if encoder.algo == pair.anatomy.algo else agents}"
             f"The source's layers do not fit the target agent:\n  {shown}\n"
-            "Build the target agent with the source's architecture (policy_kwargs: net_arch, activation_fn, "
-            "features_extractor_class) or choose the layers that fit (strategy setting layers)."
+            f"Build the target agent with the source's architecture ({_how_to_build(pair, encoder)}) or choose the "
+            "layers that fit (strategy setting layers)."
         )
+
+
+def _how_to_build(pair: Pair, encoder: Encoder) -> str:
+    if is_same_network(encoder.algo, pair.anatomy.algo):
+        with contextlib.suppress(IncompatibleError):
+            return policy_kwargs_text(policy_kwargs_of(encoder))
+    return "policy_kwargs: net_arch, activation_fn, features_extractor_class"
 
 
 def _activation_problems(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:

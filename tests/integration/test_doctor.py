@@ -123,6 +123,13 @@ def test_bounds_stand_in_for_statistics(tmp_path: Path) -> None:
     assert set(findings(encoder, make_agent("ppo", env), env)["observations_outside"].numbers) == {"input_1"}
 
 
+def test_bounds_as_the_old_gym_wrote_them_are_no_bounds(encoder: Encoder) -> None:
+    largest = np.finfo(np.float32).max
+    old = dataclasses.replace(encoder, observation_space=gym.spaces.Box(-largest, largest, (4,), np.float32))
+    env = DummyVecEnv([lambda: Shifted(gym.make("CartPole-v1"), 1)])
+    assert "observations_outside" not in findings(old, make_agent("ppo", env), env)
+
+
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "sac", "td3", "ppo_lstm", "crossq"])
 def test_dead_and_saturated_units_are_counted(algo: str, tmp_path: Path) -> None:
     kwargs: dict[str, Any] = {"net_arch": [8, 8]}
