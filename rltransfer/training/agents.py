@@ -62,12 +62,18 @@ def build_agent(config: RunConfig, env: VecEnv) -> "BaseAlgorithm":
     settings = build_agent_kwargs(hyperparams, env.action_space)
     kind = agent_class(config.algo)
     try:
-        return kind(hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings)
+        agent = kind(hyperparams.policy, env, seed=config.seed, device=config.device, verbose=0, **settings)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         # SB3 checks spaces, policies and devices with these.
         raise ConfigError(
             f"{config.algo} cannot be built for {config.task.env} on device {config.device!r}: {error}"
         ) from error
+    if config.device != "auto" and agent.device.type != config.device.partition(":")[0]:
+        # SB3 takes the CPU in silence where there is no CUDA.
+        raise ConfigError(
+            f"There is no device {config.device!r} here: use --device cpu, or auto for the best there is."
+        )
+    return agent
 
 
 def learn_arguments(algo: str, env: VecEnv) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def on(device: str, agent: BaseAlgorithm, seed: int = 0) -> BaseAlgorithm:
 @pytest.mark.parametrize(("source_device", "device"), PLACED)
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "sac", "crossq"])
 def test_weights_go_from_device_to_device(algo: str, source_device: str, device: str, tmp_path: Path) -> None:
-    source = on(source_device, make_agent(algo), seed=7)
+    source = on(source_device, make_agent(algo), seed=7).learn(STEPS[algo])
     encoder = encoder_of(source, tmp_path)
     assert {tensor.device.type for tensor in encoder.tensors.values()} == {"cpu"}
     for strategy in (Full(), Frozen()):
@@ -48,5 +48,5 @@ def test_a_run_is_trained_where_it_is_told(device: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="on device 'cuda'"):
+    with pytest.raises(ConfigError, match="there is no device 'cuda' here"):
         train_run(run_config(device="cuda", n_timesteps=32), tmp_path)
