@@ -92,7 +92,7 @@ def make_agent(
     if algo == "ppo_lstm" and policy == "MlpPolicy":
         policy = "MlpLstmPolicy"
     settings.setdefault("policy_kwargs", dict(_POLICY_KWARGS.get(policy, {})))
-    return kind(policy, ENVS[algo] if env is None else env, seed=seed, device="cpu", **{**small, **settings})
+    return kind(policy, ENVS[algo] if env is None else env, seed=seed, **{"device": "cpu", **small, **settings})
 
 
 def normalised(env_id: str, **settings: Any) -> VecNormalize:

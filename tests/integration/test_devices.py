@@ -7,7 +7,6 @@ import pytest
 import torch
 from agents import STEPS, encoder_of, make_agent
 from runs import run_config
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rltransfer import Frozen, Full, apply_plan, diagnose, plan_transfer
 from rltransfer.anatomy import agent_tensors
@@ -18,20 +17,14 @@ NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 PLACED = [("cpu", "cpu"), pytest.param("cpu", "cuda", marks=NEEDS_CUDA), pytest.param("cuda", "cpu", marks=NEEDS_CUDA)]
 
 
-def on(device: str, agent: BaseAlgorithm, seed: int = 0) -> BaseAlgorithm:
-    return type(agent)(
-        agent.policy_class, agent.get_env(), seed=seed, device=device, policy_kwargs=dict(agent.policy_kwargs)
-    )
-
-
 @pytest.mark.parametrize(("source_device", "device"), PLACED)
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "sac", "crossq"])
 def test_weights_go_from_device_to_device(algo: str, source_device: str, device: str, tmp_path: Path) -> None:
-    source = on(source_device, make_agent(algo), seed=7).learn(STEPS[algo])
+    source = make_agent(algo, seed=7, device=source_device).learn(STEPS[algo])
     encoder = encoder_of(source, tmp_path)
     assert {tensor.device.type for tensor in encoder.tensors.values()} == {"cpu"}
     for strategy in (Full(), Frozen()):
-        agent = on(device, make_agent(algo))
+        agent = make_agent(algo, device=device)
         plan = plan_transfer(encoder, agent, strategy)
         diagnose(plan, agent, agent.get_env(), steps=8)
         transfer = apply_plan(plan, agent)
@@ -48,5 +41,5 @@ def test_a_run_is_trained_where_it_is_told(device: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no device 'cuda' here"):
+    with pytest.raises(ConfigError, match="There is no device 'cuda' here"):
         train_run(run_config(device="cuda", n_timesteps=32), tmp_path)
