@@ -115,7 +115,10 @@ def _far_inputs(plan: Plan, raw: Any) -> Iterator[Finding]:
             # Frames are stacked behind the statistics, which know one of them.
             continue
         shares = {
-            place: float(np.mean((values[:, place] < low[entry]) | (values[:, place] > high[entry])))
+            # Behind stacked frames, statistics know one of them.
+            place: float(
+                np.mean((values[:, place] < low[entry % len(low)]) | (values[:, place] > high[entry % len(low)]))
+            )
             for place, entry in enumerate(entries)
             if entry is not None
         }

@@ -43,6 +43,7 @@ class Pair:
     normalises_rewards: bool
     inputs: Inputs | None = None
     actions: Actions | None = None
+    is_stacked: bool = False
 
     @property
     def is_adapted(self) -> bool:
@@ -72,8 +73,8 @@ class Pair:
         if isinstance(source, spaces.Dict) != isinstance(self.observation_space, spaces.Dict):
             raise _misfit(source, self.observation_space)
         if isinstance(source, spaces.Dict) and isinstance(self.observation_space, spaces.Dict):
-            return tuple(_meet_keys(source, self.observation_space, self.inputs))
-        return (Part("", "", _meet("", source, self.observation_space, self.inputs)),)
+            return tuple(_meet_keys(source, self.observation_space, self.inputs, stacked=self.is_stacked))
+        return (Part("", "", _meet("", source, self.observation_space, self.inputs, stacked=self.is_stacked)),)
 
     @functools.cached_property
     def features(self) -> IndexMap | None:
@@ -104,8 +105,8 @@ class Pair:
 
     def is_new(self, layer: Layer) -> bool:
         """Says whether a layer belongs to the extractor of a key that the source does not have."""
-        rest = layer.name[len(layer.path) + 1 :]
-        return any(part.source is None and rest.startswith(f"extractors.{part.key}") for part in self.parts)
+        key = key_of(layer)
+        return any(part.source is None and part.key == key for part in self.parts)
 
     def columns(self, layer: Layer, tensor: str, source_tensor: str) -> tuple[int | str, ...] | None:
         """Returns what each column of a tensor that reads features and actions takes, None where it is all alike.
@@ -125,6 +126,8 @@ class Pair:
             source_actions = actions if source_space is None else spaces.flatdim(source_space)
         source_features = source_width - source_actions
         features = self.features if self.features is not None else tuple(range(width - actions))
+        if self.features is not None and self.encoder.observation_space is None:
+            _refuse_wrong_indexes("inputs", features, (source_features, width - actions))
         if len(features) != width - actions or (self.features is None and len(features) != source_features):
             return None
         new = "zero" if self.inputs is None else self.inputs.new
@@ -144,9 +147,8 @@ class Pair:
         shape, source_shape = self.anatomy.shapes[tensor], self.encoder.anatomy.shapes[source_tensor]
         if len(shape) != 4 or not self._is_first_convolution(layer, tensor):
             return None
-        rest = layer.name[len(layer.path) + 1 :]
-        part = next((part for part in self.parts if part.key and rest.startswith(f"extractors.{part.key}")), None)
-        entries = (part or self.parts[0]).entries
+        key = key_of(layer)
+        entries = next((part for part in self.parts if part.key == key), self.parts[0]).entries
         if entries is not None:
             new = "zero" if self.inputs is None else self.inputs.new
             return tuple(new if entry is None else entry for entry in entries)
@@ -157,10 +159,8 @@ class Pair:
         return tuple(channel % source_shape[1] for channel in range(shape[1]))
 
     def _is_first_convolution(self, layer: Layer, tensor: str) -> bool:
-        prefix = layer.path
-        rest = layer.name[len(prefix) + 1 :]
-        if rest.startswith("extractors."):
-            prefix = ".".join([prefix, *rest.split(".")[:2]])
+        key = key_of(layer)
+        prefix = f"{layer.path}.extractors.{key}" if key else layer.path
         kernels = [
             name for name, shape in self.anatomy.shapes.items() if name.startswith(prefix + ".") and len(shape) == 4
         ]
@@ -184,6 +184,18 @@ class Pair:
             return None
         return tuple(None if row is None else block * width + row for block in range(times) for row in rows)
 
+    def refuse_wrong_actions(self) -> None:
+        """Raises IncompatibleError if the map of actions does not fit the two spaces."""
+        source = self.encoder.action_space if self.encoder else None
+        if self.actions is None or self.encoder is None:
+            return
+        if source is None:
+            raise IncompatibleError(
+                "actions: the source does not tell its actions, so that they cannot be mapped. Use 'finetune' or "
+                "'frozen' without a map."
+            )
+        list(_action_rows(self.actions, source, self.action_space))
+
     def _length(self, tensor: str, *, of_source: bool = False) -> int:
         """Returns the length of the side of a head that goes with actions: with gSDE, log_std's last one."""
         assert self.encoder is not None
@@ -191,7 +203,13 @@ class Pair:
         return shape[-1] if tensor.endswith("log_std") else shape[0]
 
 
-def _meet_keys(source: spaces.Dict, target: spaces.Dict, inputs: Inputs | None) -> Iterator[Part]:
+def key_of(layer: Layer) -> str:
+    """Returns the key of a Dict observation whose own extractor a layer belongs to, or an empty text."""
+    first, _, rest = layer.name[len(layer.path) + 1 :].partition(".")
+    return rest.split(".")[0] if first == "extractors" else ""
+
+
+def _meet_keys(source: spaces.Dict, target: spaces.Dict, inputs: Inputs | None, *, stacked: bool) -> Iterator[Part]:
     stated = inputs.keys if inputs else {}
     for key in (*stated, *(inputs.map if inputs and isinstance(inputs.map, dict) else ())):
         if key not in target.spaces:
@@ -214,10 +232,12 @@ def _meet_keys(source: spaces.Dict, target: spaces.Dict, inputs: Inputs | None) 
         if theirs not in source.spaces:
             yield Part(key, None, None)
         else:
-            yield Part(key, theirs, _meet(key, source.spaces[theirs], space, inputs))
+            yield Part(key, theirs, _meet(key, source.spaces[theirs], space, inputs, stacked=stacked))
 
 
-def _meet(key: str, source: spaces.Space[Any], target: spaces.Space[Any], inputs: Inputs | None) -> IndexMap | None:
+def _meet(
+    key: str, source: spaces.Space[Any], target: spaces.Space[Any], inputs: Inputs | None, *, stacked: bool
+) -> IndexMap | None:
     """Returns the source's entry (of images: channel) for each of the target's, None where they are alike."""
     if _is_image(source) and _is_image(target):
         return _meet_images(key, source, target, inputs)
@@ -229,7 +249,8 @@ def _meet(key: str, source: spaces.Space[Any], target: spaces.Space[Any], inputs
     if type(source) is type(target) and source.shape == target.shape and _is_same_kind(source, target):
         if widths[0] == widths[1]:
             return None
-    elif _only_adds(source, target):
+    elif _only_adds(source, target) and not stacked:
+        # What is added to each of stacked frames is not behind the source's inputs, but among them.
         return (*range(widths[0]), *[None] * (widths[1] - widths[0]))
     raise _misfit(source, target, key)
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, anatomy_of_agent
@@ -16,6 +17,7 @@ from rltransfer.transfer.counterparts import counterparts
 from rltransfer.transfer.findings import findings_of
 from rltransfer.transfer.fit import refuse_misfit, refuse_without_statistics
 from rltransfer.transfer.plan import InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.statistics import planned_statistics
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def plan_transfer(
         normalises_rewards=normaliser is not None and normaliser.norm_reward,
         inputs=parse_mapping(Inputs, inputs, "inputs"),
         actions=parse_mapping(Actions, actions, "actions"),
+        is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
     )
     (part,) = parsed
     treatment = treatment_of(part, pair.anatomy)
@@ -84,6 +87,7 @@ def plan_transfer(
         inputs=_inputs(pair),
         encoder=pair.encoder,
     )
+    planned_statistics(plan, agent)
     return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
 
 

@@ -11,7 +11,7 @@ from rltransfer.artifact import Encoder, policy_kwargs_of
 from rltransfer.artifact.architecture import policy_kwargs_text
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
-from rltransfer.transfer.align import Pair
+from rltransfer.transfer.align import Pair, key_of
 from rltransfer.transfer.treatment import Treatment
 
 
@@ -30,6 +30,7 @@ def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: M
             "different things. Use 'finetune' or 'frozen', which move the encoder alone and start with new heads."
         )
     _refuse_other_observations(pair, encoder)
+    pair.refuse_wrong_actions()
     if treatment.heads:
         _refuse_other_actions(pair, encoder.action_space)
     if is_normalised(encoder) and not pair.normalises_observations and not pair.is_adapted:
@@ -197,6 +198,5 @@ def _path_of(anatomy: Anatomy, tensor: str) -> str:
 
 def _is_unused_key(pair: Pair, layer: Layer) -> bool:
     """Says whether a layer of the source reads a key that no key of the target stands for."""
-    rest = layer.name[len(layer.path) + 1 :]
-    used = {part.source for part in pair.parts}
-    return rest.startswith("extractors.") and rest.split(".")[1] not in used
+    key = key_of(layer)
+    return bool(key) and key not in {part.source for part in pair.parts}

@@ -8,7 +8,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.normaliser import Statistics
-from rltransfer.transfer.plan import InputMap, Plan
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -37,22 +37,39 @@ class HeldMeanStd(RunningMeanStd):
 
 def copy_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
     """Writes the source's statistics into the VecNormalize of an agent's environments, as planned."""
-    normaliser = None if plan.encoder is None else plan.encoder.normaliser
-    starts = plan.statistics
     wrapper = agent.get_vec_normalize_env()
+    normaliser = None if plan.encoder is None else plan.encoder.normaliser
     if wrapper is None or normaliser is None:
         return
-    if starts.observation in ("copied", "mapped") and normaliser.observation is not None:
-        for key, part in plan.inputs.items():
-            if key and key not in wrapper.obs_rms:
-                # Images are left as they are.
-                continue
-            running = wrapper.obs_rms[key] if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
-            _copy_part(part, normaliser.observation, running)
+    for running, statistics in planned_statistics(plan, agent):
+        _copy(statistics, running)
+    if plan.statistics.observation in ("copied", "mapped"):
         # The bounds are part of what the encoder saw.
         wrapper.clip_obs, wrapper.epsilon = normaliser.clip_obs, normaliser.epsilon
-    if starts.reward == "copied" and normaliser.reward is not None:
+    if plan.statistics.reward == "copied" and normaliser.reward is not None:
         _copy(normaliser.reward, wrapper.ret_rms)
+
+
+def planned_statistics(plan: Plan, agent: "BaseAlgorithm") -> list[tuple[RunningMeanStd, Statistics]]:
+    """Returns the observation statistics of an agent's environments, each with the numbers that it will start with.
+
+    Raises:
+        IncompatibleError: They cannot follow the map of inputs.
+    """
+    wrapper = agent.get_vec_normalize_env()
+    known = plan.encoder.normaliser.observation if plan.encoder is not None and plan.encoder.normaliser else None
+    if wrapper is None or known is None or plan.statistics.observation not in ("copied", "mapped"):
+        return []
+    found = []
+    for key, part in plan.inputs.items():
+        running = wrapper.obs_rms.get(key) if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
+        if part.source is None:
+            continue
+        statistics = known.get(part.source) if isinstance(known, dict) else known
+        # Images are often left as they are.
+        if running is not None and statistics is not None:
+            found.append((running, _mapped(statistics, part.entries, running.mean.shape)))
+    return found
 
 
 def hold_statistics(agent: "BaseAlgorithm") -> None:
@@ -76,27 +93,35 @@ def observation_statistics(wrapper: "VecNormalize") -> dict[str, np.ndarray]:
     }
 
 
-def _copy_part(part: InputMap, source: Statistics | dict[str, Statistics], running: RunningMeanStd) -> None:
-    if part.source is None or (isinstance(source, dict) and part.source not in source):
-        return
-    statistics = source[part.source] if isinstance(source, dict) else source
-    if part.entries is not None:
-        statistics = _mapped(statistics, part.entries, running.mean.shape)
-    _copy(statistics, running)
-
-
-def _mapped(statistics: Statistics, entries: IndexMap, shape: tuple[int, ...]) -> Statistics:
+def _mapped(statistics: Statistics, entries: IndexMap | None, shape: tuple[int, ...]) -> Statistics:
     """Returns the statistics of the entries that are named; new ones have mean 0 and variance 1."""
-    of_images = len(shape) == 3
-    mean, var = (
-        values if of_images else values.reshape(-1)
-        for values in (np.asarray(statistics.mean), np.asarray(statistics.var))
-    )
-    new_mean, new_var = (start(shape if of_images else len(entries), dtype=np.float64) for start in (np.zeros, np.ones))
-    for place, entry in enumerate(entries):
+    if entries is None or len(shape) == 3:
+        if entries is None and statistics.mean.shape == shape:
+            return statistics
+        raise IncompatibleError(
+            f"The source's observation statistics of shape {list(statistics.mean.shape)} cannot be taken over for "
+            f"{list(shape)}: normalise other observations than these (norm_obs_keys), or none."
+        )
+    own = _of_one_frame(entries, int(np.prod(shape)), statistics.mean.size)
+    mean, var = np.zeros(len(own)), np.ones(len(own))
+    for place, entry in enumerate(own):
         if entry is not None:
-            new_mean[place], new_var[place] = mean[entry], var[entry]
-    return Statistics(new_mean.reshape(shape), new_var.reshape(shape), statistics.count)
+            mean[place], var[place] = statistics.mean.reshape(-1)[entry], statistics.var.reshape(-1)[entry]
+    return Statistics(mean.reshape(shape), var.reshape(shape), statistics.count)
+
+
+def _of_one_frame(entries: IndexMap, size: int, source_size: int) -> IndexMap:
+    """Returns the map of one frame from that of stacked ones: statistics are taken before frames are stacked."""
+    own: list[int | None] = []
+    for place in range(size):
+        meant = {entry % source_size for entry in entries[place::size] if entry is not None}
+        if len(meant) > 1:
+            raise IncompatibleError(
+                f"inputs: entry {place} means other inputs of the source from frame to frame, and there is one "
+                "statistic for all of its frames. Map each frame alike."
+            )
+        own.append(meant.pop() if meant else None)
+    return tuple(own)
 
 
 def _copy(statistics: Statistics, running: RunningMeanStd) -> None:

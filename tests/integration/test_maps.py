@@ -1,5 +1,6 @@
 """Sources whose observations or actions differ from the target's: what the maps of inputs and actions keep."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 import torch
 from agents import ENVS, STEPS, encoder_of, make_agent, weights
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-from rltransfer import Finetune, Frozen, Full, Shuffled, apply_plan, plan_transfer
+from rltransfer import Finetune, Frozen, Full, Shuffled, apply_plan, load_encoder, plan_transfer
 from rltransfer.errors import ConfigError, IncompatibleError
 
 TARGETS = [algo for algo in STEPS if algo != "ars"]
@@ -334,6 +335,81 @@ def test_statistics_go_with_the_inputs(tmp_path: Path) -> None:
     assert ours.mean.tolist() == [theirs.mean[2], 0.0, theirs.mean[0]]
     assert ours.var.tolist() == [theirs.var[2], 1.0, theirs.var[0]]
     assert ours.count == theirs.count
+
+
+def stacked(places: list[int | None], frames: int) -> tuple[VecNormalize, VecFrameStack]:
+    normaliser = VecNormalize(DummyVecEnv([lambda: rearranged("ppo", places)]))
+    return normaliser, VecFrameStack(normaliser, frames)
+
+
+def test_each_of_stacked_frames_is_mapped_and_their_statistics_once(tmp_path: Path) -> None:
+    theirs, env = stacked([0, 1, 2, 3], 2)
+    source = make_agent("ppo", env, seed=7).learn(64)
+    source.save(tmp_path / "best_model.zip")
+    theirs.save(str(tmp_path / "best_model_vecnormalize.pkl"))
+    encoder = load_encoder(tmp_path / "best_model.zip")
+    ours, env = stacked([2, None, 0], 2)
+    target = make_agent("ppo", env)
+    with pytest.raises(IncompatibleError, match="observation spaces do not fit"):
+        plan_transfer(encoder, target, Full())
+    with pytest.raises(IncompatibleError, match="entry 2 means other inputs of the source from frame to frame"):
+        plan_transfer(encoder, target, Full(), inputs=[2, None, 0, 6, None, 5])
+    apply_plan(plan_transfer(encoder, target, Full(), inputs=[2, None, 0, 6, None, 4]), target)
+    assert ours.obs_rms.mean.tolist() == [theirs.obs_rms.mean[2], 0.0, theirs.obs_rms.mean[0]]
+    assert_alike(source, target, [2, None, 0, 6, None, 4])
+
+
+def test_frames_that_grow_are_not_taken_for_inputs_behind_the_others(tmp_path: Path) -> None:
+    class Endless(gym.ObservationWrapper[Any, Any, Any]):
+        def __init__(self, size: int) -> None:
+            super().__init__(gym.make("CartPole-v1"))
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,))
+
+        def observation(self, observation: np.ndarray) -> np.ndarray:
+            return np.resize(observation, self.observation_space.shape).astype(np.float32)
+
+    source = make_agent("ppo", VecFrameStack(DummyVecEnv([lambda: Endless(4)]), 2), seed=7).learn(32)
+    target = make_agent("ppo", VecFrameStack(DummyVecEnv([lambda: Endless(5)]), 2))
+    with pytest.raises(IncompatibleError, match="observation spaces do not fit"):
+        plan_transfer(encoder_of(source, tmp_path), target, Frozen())
+
+
+def test_a_key_is_not_taken_for_another_that_begins_alike(tmp_path: Path) -> None:
+    source = dictionary_agent(seed=7, cam=(1, 36, 36)).learn(32)
+    target = dictionary_agent(cam=(1, 36, 36), camera=(1, 36, 36))
+    fresh = weights(target)
+    plan = plan_transfer(encoder_of(source, tmp_path), target, Frozen())
+    apply_plan(plan, target)
+    now = weights(target)
+    for name, tensor in now.items():
+        if ".cam." in name:
+            assert torch.equal(tensor, weights(source)[name])
+        elif ".camera." in name:
+            assert torch.equal(tensor, fresh[name])
+
+
+@pytest.mark.parametrize("strategy", [Full(), Finetune()])
+def test_a_map_of_actions_is_checked_whatever_moves(strategy: Any, sources: Any) -> None:
+    _, encoder = sources("sac")
+    target = make_agent("sac", rearranged("sac", [0, 1, 2], [None, 0]))
+    with pytest.raises(IncompatibleError, match="actions: the map has 3 entries, and the target has 2"):
+        plan_transfer(encoder, target, strategy, actions=[None, 0, None])
+    plan = plan_transfer(encoder, target, strategy, actions=[None, 0])
+    columns = {entry.columns for entry in plan.entries if entry.tensor == "critic.qf0.0.weight"}
+    assert columns == {(0, 1, 2, "fresh", 3)}
+    hidden = dataclasses.replace(encoder, action_space=None)
+    with pytest.raises(IncompatibleError, match="does not tell its actions"):
+        plan_transfer(hidden, target, strategy, actions=[None, 0])
+
+
+def test_a_source_that_hides_its_observations_is_mapped_by_its_shapes(sources: Any) -> None:
+    _, encoder = sources("ppo")
+    hidden = dataclasses.replace(encoder, observation_space=None)
+    target = make_agent("ppo", rearranged("ppo", [3, None, 0]))
+    plan = plan_transfer(hidden, target, Frozen(), inputs=[3, None, 0])
+    assert {entry.columns for entry in plan.entries if entry.origin == "mapped"} == {(3, "zero", 0)}
+    with pytest.raises(IncompatibleError, match="names entry 4 of the source, which has 4"):
+        plan_transfer(hidden, target, Frozen(), inputs=[4, None, 0])
 
 
 class Readings(gym.Env[Any, Any]):
