@@ -145,9 +145,13 @@ class RunConfig(_Model):
 
 
 class StudySource(_Model):
-    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or an agent on disk."""
+    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or an agent on disk.
+
+    With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
+    """
 
     env: str | None = None
+    algo: Algorithm | None = None
     kwargs: dict[str, Any] = {}
     n_timesteps: PositiveInt | None = None
     hyperparams: dict[str, Any] = {}
@@ -158,8 +162,8 @@ class StudySource(_Model):
     def _one_of_both(self) -> "StudySource":
         if (self.env is None) == (self.path is None):
             raise ValueError("give either 'env' (agents are pretrained) or 'path' (an agent on disk)")
-        if self.path is not None and (self.kwargs or self.hyperparams or self.n_timesteps):
-            raise ValueError("an agent on disk ('path') is not trained: no kwargs, hyperparams or n_timesteps")
+        if self.path is not None and (self.kwargs or self.hyperparams or self.n_timesteps or self.algo):
+            raise ValueError("an agent on disk ('path') is not trained: no kwargs, algo, hyperparams or n_timesteps")
         return self
 
 

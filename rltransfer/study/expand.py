@@ -50,7 +50,7 @@ def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
     task = StudyTask(
         env=str(source.env), kwargs=source.kwargs, n_timesteps=source.n_timesteps, hyperparams=source.hyperparams
     )
-    settings = _common(study, task, SOURCE_TASK, seed)
+    settings = _common(study, task, SOURCE_TASK, seed, algo=source.algo)
     return Job(
         folder=_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed),
         config=RunConfig(role="source", task_name=SOURCE_TASK, arm=SOURCE_ARM, **settings),
@@ -75,10 +75,12 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and reads_source else None)
 
 
-def _common(study: StudyConfig, task: StudyTask, name: str, seed: int) -> dict[str, Any]:
-    hyperparams = resolve(study.algo, task.env, overrides={**study.hyperparams, **task.hyperparams})
+def _common(study: StudyConfig, task: StudyTask, name: str, seed: int, algo: str | None = None) -> dict[str, Any]:
+    is_studys = algo is None or algo == study.algo
+    overrides = {**(study.hyperparams if is_studys else {}), **task.hyperparams}
+    hyperparams = resolve(algo or study.algo, task.env, overrides=overrides)
     return {
-        "algo": study.algo,
+        "algo": algo or study.algo,
         "task": Task(env=task.env, kwargs=task.kwargs),
         "seed": seed,
         "n_timesteps": _budget(task, hyperparams, name),

@@ -129,6 +129,31 @@ def test_a_study_says_how_the_spaces_of_a_task_meet(tmp_path: Path) -> None:
     run_study(path, tmp_path / "out", say=lambda line: pytest.fail(line) if "done in" in line else None)
 
 
+def test_the_source_of_a_study_can_be_an_agent_of_another_algorithm(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        """
+algo: ppo
+seeds: 1
+source:
+  env: CartPole-v1
+  algo: dqn
+  n_timesteps: 32
+  hyperparams: {learning_starts: 8, buffer_size: 100, batch_size: 4, train_freq: 4, gradient_steps: 1,
+                policy_kwargs: {net_arch: [8]}}
+tasks: {target: {env: CartPole-v1, n_timesteps: 16}}
+arms: {scratch: scratch, frozen: frozen}
+evaluation: {episodes: 1, eval_freq: -1}
+hyperparams: {n_steps: 8, batch_size: 8, n_envs: 1, n_epochs: 1,
+              policy_kwargs: {net_arch: [8], activation_fn: nn.ReLU}}
+"""
+    )
+    run_study(path, tmp_path / "out", say=lambda _: None)
+    source = read_record(tmp_path / "out" / "target" / "frozen" / "seed_0").source
+    assert source is not None
+    assert source.algo == "dqn"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
