@@ -138,6 +138,15 @@ class RunConfig(_Model):
         kwargs = self.evaluation.env_kwargs
         return self.task if kwargs is None else Task(env=self.task.env, kwargs=kwargs)
 
+    def maps(self) -> dict[str, dict[str, Any]]:
+        """Returns the maps of inputs and actions that are given, as plain data."""
+        given = {"inputs": self.inputs, "actions": self.actions}
+        return {
+            name: value.model_dump(mode="json", exclude_defaults=True)
+            for name, value in given.items()
+            if value is not None
+        }
+
     def outcome_settings(self) -> dict[str, Any]:
         """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
         how = {"num_threads", "log_interval", "tensorboard_log", "verbose", "progress", "command", "save_freq"}

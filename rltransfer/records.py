@@ -96,7 +96,7 @@ class Check(_Model):
 
 
 class RunRecord(_Model):
-    """The facts of one run: one agent, one seed."""
+    """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's."""
 
     schema_version: Literal[1] = 1
     status: Literal["running", "done", "failed"]
@@ -106,6 +106,7 @@ class RunRecord(_Model):
     algo: str
     arm: str
     strategy: tuple[dict[str, Any], ...] = ()
+    maps: dict[str, dict[str, Any]] = {}
     seed: int
     n_timesteps: int
     env_steps: int = 0

@@ -80,8 +80,19 @@ def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
     by_setting: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_setting[_json(_setting(run.record))].append(run)
-    groups = [_task_group(members) for _, members in sorted(by_setting.items())]
+    groups = _named_apart([_task_group(members) for _, members in sorted(by_setting.items())])
     return tuple(sorted((_with_differences(one, groups) for one in groups), key=lambda one: one.title))
+
+
+def _named_apart(groups: list[TaskGroup]) -> list[TaskGroup]:
+    """Adds the tasks' names to titles that stand for more than one of them."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for one in groups:
+        names[one.title].add(one.task_name)
+    return [
+        dataclasses.replace(one, title=f"{one.title}: {one.task_name}") if len(names[one.title]) > 1 else one
+        for one in groups
+    ]
 
 
 def control_of(control: ArmRuns, arms: Iterable[ArmRuns]) -> ArmRuns | None:
@@ -119,6 +130,9 @@ def _setting(record: RunRecord) -> dict[str, Any]:
     """What must be the same for two runs to be compared."""
     return {
         "task": record.task.model_dump(mode="json"),
+        "task_name": record.task_name,
+        # A learned adapter is part of every arm's network, the baseline's too.
+        "adapter": record.maps.get("inputs", {}).get("adapter"),
         "algo": record.algo,
         "n_timesteps": record.n_timesteps,
         "evaluation": record.evaluation.model_dump(mode="json"),
@@ -130,7 +144,7 @@ def _task_group(runs: list[Run]) -> TaskGroup:
     latest, notes = _latest_of_each(runs)
     by_arm: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in latest:
-        by_arm[(run.record.arm, _source_key(run.record), _json(run.record.strategy))].append(run)
+        by_arm[(run.record.arm, _source_key(run.record), _how(run.record))].append(run)
     arms = [_arm(key, members, list(by_arm)) for key, members in sorted(by_arm.items())]
     record = arms[0].runs[0].record
     return TaskGroup(
@@ -149,7 +163,7 @@ def _latest_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
     counts: dict[tuple[str, str, str, int], int] = defaultdict(int)
     for run in ordered:
         record = run.record
-        key = (record.arm, _source_key(record), _json(record.strategy), record.seed)
+        key = (record.arm, _source_key(record), _how(record), record.seed)
         chosen[key] = run
         counts[key] += 1
     notes = [
@@ -162,15 +176,21 @@ def _latest_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
 
 def _arm(key: tuple[str, str, str], runs: list[Run], keys: list[tuple[str, str, str]]) -> ArmRuns:
     """Returns the arm under a name that tells it from arms of the same label with another source or strategy."""
-    label, source_key, strategy = key
+    label, source_key, how = key
     same_label = [other for other in keys if other[0] == label]
     details = []
     if len({other[1] for other in same_label}) > 1:
         details.append(f"from {source_key or 'no source'}")
     if len({other[2] for other in same_label}) > 1:
-        details.append(", ".join(f"{k}={v}" for part in json.loads(strategy) for k, v in part.items()) or "no strategy")
+        details.append(", ".join(f"{k}={v}" for part in json.loads(how) for k, v in part.items()) or "no strategy")
     name = f"{label} ({'; '.join(details)})" if details else label
     return ArmRuns(name, label, runs[0].record.strategy, source_key, tuple(runs))
+
+
+def _how(record: RunRecord) -> str:
+    """Returns what an arm does: its strategy, and the maps by which it reads its source."""
+    maps = record.maps if record.source is not None else {}
+    return _json([*record.strategy, maps] if maps else record.strategy)
 
 
 def _source_key(record: RunRecord) -> str:

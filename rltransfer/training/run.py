@@ -224,6 +224,7 @@ def _first_record(config: RunConfig) -> RunRecord:
         algo=config.algo,
         arm=config.arm,
         strategy=dump_strategy(config.strategy) if _has_plan(config) else (),
+        maps=config.maps(),
         seed=config.seed,
         n_timesteps=config.n_timesteps,
         hyperparams=config.hyperparams.flat(),
