@@ -94,6 +94,12 @@ def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     elif pair.normalises_observations and not is_normalised(encoder):
         words = "the agent normalises its observations and the source did not (or its statistics were not found)"
         yield _finding("normalisation_added", "warning", words)
+    elif encoder.normaliser is None and encoder.source.task is None:
+        words = (
+            "no statistics lie beside the source, and it does not tell whether it was trained without: if it was "
+            "normalised (VecNormalize), its encoder expects inputs of another scale"
+        )
+        yield _finding("normalisation_unknown", "note", words)
     if encoder.observation_space is None:
         words = "the source does not tell its observation space: that it fits is known from the shapes alone"
         yield _finding("unknown_space", "note", words)

@@ -30,13 +30,13 @@ def kinds(encoder: Encoder | None, strategy: Any = None, agent: Any = None, **ma
     return {finding.kind: finding.severity for finding in plan.findings}
 
 
-def scored(encoder: Encoder, **facts: float) -> Encoder:
+def scored(encoder: Encoder, **facts: Any) -> Encoder:
     source = SourceFacts.model_validate(encoder.source.model_dump() | facts)
     return dataclasses.replace(encoder, source=source)
 
 
 def test_a_plain_transfer_warns_of_nothing(encoder: Encoder) -> None:
-    good = scored(encoder, mean_return=400.0, random_return=20.0, reward_threshold=475.0)
+    good = scored(encoder, task={"env": "CartPole-v1"}, mean_return=400.0, random_return=20.0, reward_threshold=475.0)
     assert kinds(good) == {}
 
 
@@ -66,6 +66,7 @@ def test_activation_and_normalisation(encoder: Encoder) -> None:
     assert kinds(encoder, agent=make_agent("ppo", normalised("CartPole-v1")))["normalisation_added"] == "warning"
     lost = dataclasses.replace(encoder, hyperparams={"normalize": True})
     assert kinds(lost)["normalisation_missing"] == "warning"
+    assert kinds(encoder)["normalisation_unknown"] == "note"
 
 
 def findings(encoder: Encoder, agent: Any, env: Any, strategy: Any = None, **maps: Any) -> dict[str, Any]:
