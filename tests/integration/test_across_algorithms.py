@@ -85,6 +85,14 @@ def test_each_layer_takes_the_one_at_its_place(
     assert not any(entry.origin in ("copied", "mapped") for entry in plan.entries if entry.role == "head")
 
 
+@pytest.mark.parametrize(("source", "target"), [("sac", "td3"), ("td3", "tqc")])
+def test_each_of_two_critics_takes_its_own(source: str, target: str, encoders: Callable[[str], Any]) -> None:
+    agent = agent_of(target)
+    apply_plan(plan_transfer(encoders(source), agent, Finetune()), agent)
+    for critic in ("critic.qf0", "critic.qf1"):
+        assert torch.equal(weights(agent)[f"{critic}.2.weight"], encoders(source).tensors[f"{critic}.2.weight"])
+
+
 def test_one_branch_can_serve_both(encoders: Callable[[str], Any]) -> None:
     encoder = encoders("ppo")
     for branch in ("actor", "critic"):

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import pretrained, run_config, tree
+from runs import SMALL, pretrained, run_config, tree
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rltransfer import load_encoder, yaml_file
 from rltransfer.errors import IncompatibleError
-from rltransfer.hyperparams import resolve
+from rltransfer.hyperparams import Hyperparameters, resolve
 from rltransfer.normaliser import Statistics
 from rltransfer.records import Curve, RunRecord, read_curve, read_record, read_training_episodes
+from rltransfer.sb3_zip import read_sb3_zip
 from rltransfer.training import callbacks, train_run
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.run import prepare
@@ -136,6 +137,23 @@ class TestBestAgent:
         best = policy_of(tmp_path / "best_model.zip")
         assert same(best, kept[24])
         assert not same(best, kept[0])
+
+    def test_none_becomes_it_while_no_update_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pretrained(tmp_path / "source", "dqn")
+        scores = iter([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 3.0])
+        evaluate = callbacks.evaluate_agent
+        monkeypatch.setattr(
+            callbacks,
+            "evaluate_agent",
+            lambda *given, **settings: evaluate(*given, **settings).model_copy(
+                update={"episode_returns": (next(scores),) * 4}
+            ),
+        )
+        hyperparams = {"agent": {**SMALL["dqn"], "learning_starts": 40}, "policy": "MlpPolicy"}
+        config = run_config("dqn", strategy="full", source=str(tmp_path / "source"), eval_freq=16)
+        train_run(config.model_copy(update={"hyperparams": Hyperparameters(**hyperparams)}), tmp_path / "run")
+        # The weights of steps 16 and 32 are the source's; 48 is the first after an update that counts.
+        assert read_sb3_zip(tmp_path / "run" / "best_model.zip").num_timesteps == 48
 
     @pytest.mark.parametrize("algo", ["ppo", "sac"])
     def test_a_run_that_ends_before_any_evaluation_of_a_trained_agent_keeps_the_last(

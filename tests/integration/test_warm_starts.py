@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from agents import STEPS, encoder_of, make_agent, weights
+from agents import STEPS, encoder_of, make_agent, normalised, weights
 from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -117,6 +117,14 @@ def test_a_reset_critic_starts_afresh_under_the_sources_actor(algo: str, encoder
     assert {entry.origin for entry in entries if entry.branch == "critic"} == {"initialised"}
 
 
+def test_reward_statistics_travel_with_the_critic_alone(tmp_path: Path) -> None:
+    source = make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(64)
+    encoder = encoder_of(source, tmp_path)
+    for strategy, start in ((Full(), "copied"), (Full(critic="reset"), "fresh"), (Finetune(), "fresh")):
+        plan = plan_transfer(encoder, make_agent("ppo", normalised("CartPole-v1")), strategy)
+        assert plan.statistics.reward == start
+
+
 @pytest.mark.parametrize("algo", ["dqn", "qrdqn"])
 def test_an_agent_without_an_actor_has_no_critic_modes(algo: str, encoders: Callable[[str], Any]) -> None:
     for strategy in (Full(critic="reset"), Full(critic_warmup_steps=9), Frozen(critic_warmup_steps=9)):
@@ -204,7 +212,7 @@ def test_the_noise_matrix_of_gsde_is_drawn_from_the_copied_log_std(tmp_path: Pat
         source.policy.log_std.fill_(-20.0)
     target = make_agent("ppo", "Pendulum-v1", **settings)
     apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Full()), target)
-    observation = np.zeros(3, dtype=np.float32)
+    observation = np.ones(3, dtype=np.float32)
     sampled, _ = target.predict(observation)
     mode, _ = target.predict(observation, deterministic=True)
     np.testing.assert_allclose(sampled, mode, atol=1e-5)

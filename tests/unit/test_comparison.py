@@ -251,6 +251,31 @@ def test_one_environment_with_other_arguments_is_another_task(tmp_path):
     ]
 
 
+def test_two_tasks_of_one_environment_are_compared_apart(tmp_path):
+    for name in ("plain", "mapped"):
+        make_run(tmp_path, arm="scratch", seed=0, task_name=name, folder=name)
+    titles = [task.title for task in compare(tmp_path).tasks]
+    assert titles == [f"PPO on rltransfer/CartPole-v0 (swap_actions=True): {name}" for name in ("mapped", "plain")]
+
+
+def test_one_label_with_two_maps_is_two_arms_beside_one_baseline(tmp_path):
+    maps = {"actions": {"map": [1, 0]}}
+    make_run(tmp_path, arm="scratch", seed=0, maps=maps)
+    for name, given in (("with", maps), ("without", {})):
+        make_run(tmp_path, arm="full", strategy=FULL, seed=0, source=source(0), maps=given, folder=name)
+    names = [arm.name for arm in only_task(tmp_path).arms]
+    assert names == ["scratch", "full (kind=full)", "full (kind=full, actions={'map': [1, 0]})"]
+
+
+def test_a_baseline_without_the_adapter_is_none_for_an_arm_that_has_it(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0)
+    adapted = {"inputs": {"adapter": 4}}
+    make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=0, source=source(0), maps=adapted)
+    tasks = compare(tmp_path).tasks
+    assert len(tasks) == 2
+    assert all("adapter" in " ".join(task.notes) for task in tasks)
+
+
 def test_of_two_runs_with_one_arm_and_seed_the_last_wins_and_a_note_says_so(tmp_path):
     make_run(tmp_path, arm="scratch", seed=0, folder="b", started="2026-01-01", returns=ramp(0, 10))
     make_run(tmp_path, arm="scratch", seed=0, folder="a", started="2026-01-02", returns=ramp(0, 20))
