@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from rltransfer.comparison import compare
     from rltransfer.mapping import Actions, Inputs
     from rltransfer.strategies import (
+        L2SP,
+        Discriminative,
         Finetune,
         Frozen,
         Full,
+        GradualUnfreeze,
         NormaliserOnly,
         RandomFrozen,
         Rescaled,
         Scratch,
+        ShrinkPerturb,
         Shuffled,
     )
     from rltransfer.study import run_study
@@ -31,13 +35,17 @@ _HOMES = {
     "load_encoder": "artifact",
     "policy_kwargs_of": "artifact",
     "compare": "comparison",
+    "Discriminative": "strategies",
     "Finetune": "strategies",
     "Frozen": "strategies",
     "Full": "strategies",
+    "GradualUnfreeze": "strategies",
+    "L2SP": "strategies",
     "NormaliserOnly": "strategies",
     "RandomFrozen": "strategies",
     "Rescaled": "strategies",
     "Scratch": "strategies",
+    "ShrinkPerturb": "strategies",
     "Shuffled": "strategies",
     "Actions": "mapping",
     "Inputs": "mapping",
@@ -49,16 +57,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "L2SP",
     "Actions",
+    "Discriminative",
     "Encoder",
     "Finetune",
     "Frozen",
     "Full",
+    "GradualUnfreeze",
     "Inputs",
     "NormaliserOnly",
     "RandomFrozen",
     "Rescaled",
     "Scratch",
+    "ShrinkPerturb",
     "Shuffled",
     "apply_plan",
     "compare",

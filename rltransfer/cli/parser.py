@@ -110,7 +110,11 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--from", dest="source", metavar="SOURCE", help=_SOURCE_HELP)
     group.add_argument("--which", default="best", help=_WHICH_HELP)
     group.add_argument(
-        "--strategy", default="finetune", help="scratch, full, finetune, frozen, ... (default: finetune)"
+        "--strategy",
+        nargs="+",
+        default=["finetune"],
+        metavar="KIND",
+        help="scratch, full, finetune, frozen, ..., or several that compose: full l2_sp (default: finetune)",
     )
     group.add_argument(
         "--strategy-kwargs",

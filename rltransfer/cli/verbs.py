@@ -8,6 +8,7 @@ import secrets
 import shlex
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,7 @@ from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
-from rltransfer.strategies import Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
+from rltransfer.strategies import KINDS, Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
 from rltransfer.study import run_study
 from rltransfer.study import status as states
 
@@ -232,7 +233,29 @@ def _maps(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _strategy(arguments: argparse.Namespace) -> Strategy:
-    strategy = parse_strategy({**(arguments.strategy_kwargs or {}), "kind": arguments.strategy})
+    strategy = parse_strategy(_parts(arguments.strategy, arguments.strategy_kwargs or {}))
     if needs_source(strategy) and arguments.source is None:
-        raise ConfigError(f"Strategy {arguments.strategy!r} needs a source: --from RUN_FOLDER, ARTIFACT or ZIP.")
+        raise ConfigError(f"Strategy {strategy_label(strategy)!r} needs a source: --from RUN_FOLDER, ARTIFACT or ZIP.")
     return strategy
+
+
+def _parts(kinds: list[str], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the parts with the settings that are theirs: by name, or by ``kind.name`` where more than one has it."""
+    parts: list[dict[str, Any]] = [{"kind": kind} for kind in kinds]
+    for key, value in settings.items():
+        kind, dot, name = key.rpartition(".")
+        owners = [
+            part
+            for part in parts
+            if (part["kind"] == kind if dot else len(parts) == 1 or key in _settings_of(part["kind"]))
+        ]
+        if len(owners) != 1:
+            named = " and ".join(part["kind"] for part in owners or parts)
+            has = "is a setting of more than one part" if owners else "is a setting of none of the parts"
+            raise ConfigError(f"--strategy-kwargs: {key!r} {has}: {named}. Write it as KIND.SETTING:VALUE.")
+        owners[0][name] = value
+    return parts
+
+
+def _settings_of(kind: str) -> Collection[str]:
+    return KINDS[kind].model_fields if kind in KINDS else ()

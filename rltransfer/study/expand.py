@@ -7,7 +7,7 @@ from typing import Any
 from rltransfer.config import RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
-from rltransfer.strategies import Strategy
+from rltransfer.strategies import Strategy, reads_source
 
 SOURCE_TASK = "source"
 SOURCE_ARM = "pretrain"
@@ -59,20 +59,20 @@ def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
 
 def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: int, source: Job | None) -> Job:
     strategy: Strategy = study.arms[arm]
-    reads_source = strategy[0].kind != "scratch"
+    is_read = reads_source(strategy)
     path = str(source.folder) if source else study.source.path
     config = RunConfig(
         role="target",
         task_name=name,
         arm=arm,
         strategy=strategy,
-        source=path if reads_source else None,
+        source=path if is_read else None,
         which=study.source.which,
         inputs=study.tasks[name].inputs,
         actions=study.tasks[name].actions,
         **_common(study, study.tasks[name], name, seed),
     )
-    return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and reads_source else None)
+    return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and is_read else None)
 
 
 def _common(study: StudyConfig, task: StudyTask, name: str, seed: int, algo: str | None = None) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from rltransfer.anatomy import agent_tensors
 from rltransfer.normaliser import Normaliser, Statistics
 from rltransfer.training.evaluation import UniformPolicy
 from rltransfer.transfer import Finding, Plan
-from rltransfer.transfer.apply import planned_tensors
 from rltransfer.transfer.plan import MOVED
 from rltransfer.transfer.statistics import copy_statistics
+from rltransfer.transfer.values import planned_tensors
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

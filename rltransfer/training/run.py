@@ -22,7 +22,7 @@ from rltransfer.artifact import Encoder, load_encoder
 from rltransfer.artifact.sources import LAST_NORMALISER
 from rltransfer.config import RunConfig
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
-from rltransfer.strategies import dump_strategy, needs_source, strategy_label
+from rltransfer.strategies import dump_strategy, needs_source, reads_source, strategy_label
 from rltransfer.training.agents import build_agent, learn_arguments
 from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, Snapshot
 from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
@@ -100,8 +100,8 @@ def _has_plan(config: RunConfig) -> bool:
 
 
 def _encoder(config: RunConfig) -> Encoder | None:
-    reads_source = config.strategy[0].kind != "scratch"
-    return load_encoder(config.source, config.which) if config.source is not None and reads_source else None
+    is_read = config.source is not None and reads_source(config.strategy)
+    return load_encoder(str(config.source), config.which) if is_read else None
 
 
 def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, Any]:

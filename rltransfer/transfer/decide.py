@@ -11,12 +11,22 @@ from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, anatomy_of_agent
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
-from rltransfer.strategies import Extra, NormaliserOnly, Part, Shuffled, needs_source, parse_strategy, strategy_label
+from rltransfer.strategies import (
+    Extra,
+    NormaliserOnly,
+    Shuffled,
+    WeightsPart,
+    needs_source,
+    parse_strategy,
+    reads_source,
+    strategy_label,
+    weights_part,
+)
 from rltransfer.transfer.align import Pair
 from rltransfer.transfer.counterparts import counterparts
 from rltransfer.transfer.findings import findings_of
 from rltransfer.transfer.fit import refuse_misfit, refuse_without_statistics
-from rltransfer.transfer.plan import InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.statistics import planned_statistics
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
@@ -54,7 +64,7 @@ def plan_transfer(
         )
     normaliser = agent.get_vec_normalize_env()
     pair = Pair(
-        encoder=encoder if needs_source(parsed) or parsed[0].kind == "random_frozen" else None,
+        encoder=encoder if reads_source(parsed) else None,
         anatomy=anatomy,
         observation_space=agent.observation_space,
         action_space=agent.action_space,
@@ -64,9 +74,9 @@ def plan_transfer(
         actions=parse_mapping(Actions, actions, "actions"),
         is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
     )
-    (part,) = parsed
-    treatment = treatment_of(part, pair.anatomy)
-    _refuse_rates_of_trpo(pair, treatment)
+    part = weights_part(parsed)
+    treatment = treatment_of(parsed, pair.anatomy)
+    _refuse_gradients_of_trpo(pair, treatment)
     sources: dict[str, str] = {}
     if pair.encoder is not None:
         sources = counterparts(pair.encoder.anatomy, anatomy, branch=treatment.source_branch, keys=pair.keys)
@@ -91,13 +101,23 @@ def plan_transfer(
     return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
 
 
-def _refuse_rates_of_trpo(pair: Pair, treatment: Treatment) -> None:
-    chosen = {layer.branch for layer in pair.anatomy.encoders() if layer.name in treatment.chosen}
-    if pair.anatomy.algo == "trpo" and treatment.lr_scale != 1.0 and chosen - {"critic"}:
-        raise IncompatibleError(
-            "TRPO changes its actor by a search along the natural gradient, where lr_scale has no effect: use it for "
-            "the critic alone (actor: none), or use frozen, finetune at the full rate, or another algorithm."
-        )
+def _refuse_gradients_of_trpo(pair: Pair, treatment: Treatment) -> None:
+    if pair.anatomy.algo != "trpo":
+        return
+    actor = [layer.name for layer in pair.anatomy.encoders() if layer.branch != "critic"]
+    chosen = [name for name in actor if name in treatment.chosen]
+    without_effect = {
+        "lr_scale": any(treatment.rates.get(name, 1.0) != 1.0 for name in chosen),
+        "gradual_unfreeze": any(treatment.held_until.get(name, 0) for name in chosen),
+        "l2_sp": treatment.pull or treatment.decay,
+    }
+    for what, is_used in without_effect.items():
+        if is_used:
+            critic = "" if what == "l2_sp" else "use it for the critic alone (actor: none), or "
+            raise IncompatibleError(
+                f"TRPO changes its actor by a search along the natural gradient, where {what} has no effect: {critic}"
+                "use frozen, finetune at the full rate, or another algorithm."
+            )
 
 
 def _quiet_steps(treatment: Treatment, agent: Any) -> int | None:
@@ -111,7 +131,7 @@ def _quiet_steps(treatment: Treatment, agent: Any) -> int | None:
     return int(starts)
 
 
-def _shuffling_seed(part: Part, agent: "BaseAlgorithm") -> int:
+def _shuffling_seed(part: WeightsPart, agent: "BaseAlgorithm") -> int:
     stated = part.seed if isinstance(part, Shuffled) else None
     return stated if stated is not None else int(agent.seed or 0)
 
@@ -119,7 +139,8 @@ def _shuffling_seed(part: Part, agent: "BaseAlgorithm") -> int:
 def _entries(pair: Pair, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
     online: dict[str, PlanEntry] = {}
     for layer in pair.anatomy.online:
-        for entry in _online_entries(pair, treatment, layer, sources):
+        for weights in _online_entries(pair, treatment, layer, sources):
+            entry = _with_pulls(treatment, weights)
             online[entry.tensor] = entry
             yield entry
     for layer in pair.anatomy.layers:
@@ -131,6 +152,16 @@ def _entries(pair: Pair, treatment: Treatment, sources: Mapping[str, str]) -> It
                 yield _entry(pair.anatomy, layer, tensor, origin="synced", twin=twin, frozen=online[twin].frozen)
 
 
+def _with_pulls(treatment: Treatment, entry: PlanEntry) -> PlanEntry:
+    """Returns the entry with what draws it towards the source or away from it; exploration's numbers stay alone."""
+    if not entry.trains or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
+        return entry
+    drawn: dict[str, Any] = {"decay": treatment.decay}
+    if entry.origin in MOVED:
+        drawn |= {"pull": treatment.pull, "shrink": treatment.shrink, "perturb": treatment.perturb}
+    return entry.model_copy(update=drawn)
+
+
 def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
     is_chosen = layer.name in treatment.chosen
     moves = is_chosen and treatment.origin == "copied"
@@ -138,14 +169,17 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
     is_partly_new = any({"fresh", "random"} & {*(found.get("columns") or ())} for found in maps.values())
     for tensor in layer.tensors:
         is_parameter = tensor in pair.anatomy.parameters
-        frozen = is_chosen and treatment.frozen and not is_partly_new
+        # What new inputs bring has to be learned, however well the rest is known.
+        is_held = is_chosen and not is_partly_new
+        frozen = is_held and treatment.frozen
         entry = _entry(
             pair.anatomy,
             layer,
             tensor,
             frozen=frozen,
             trains=is_parameter and not frozen,
-            lr_scale=treatment.lr_scale if is_chosen and is_parameter else 1.0,
+            lr_scale=treatment.rates.get(layer.name, 1.0) if is_chosen and is_parameter else 1.0,
+            held_until=treatment.held_until.get(layer.name, 0) if is_held else 0,
         )
         if layer.role == "head":
             yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))

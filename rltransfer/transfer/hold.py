@@ -1,4 +1,4 @@
-"""Holds a plan on an agent while it trains: freezing, learning rates per layer, target copies, statistics.
+"""Holds a plan on an agent while it trains: freezing, rates and pulls per layer, target copies, statistics.
 
 Nothing here reaches an SB3 zip: what is saved stays stock. It is gone after a load or a deep copy, and is held again
 with ``hold_plan`` (FACTS A4).
@@ -18,9 +18,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
+from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
-from rltransfer.transfer.plan import Plan, PlanEntry
+from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
 from rltransfer.transfer.statistics import hold_statistics, observation_statistics
+from rltransfer.transfer.values import anchored
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -42,7 +44,7 @@ class Transfer:
     _applied: tuple[Check, ...]
     _frozen: Mapping[str, str]
     _statistics: Mapping[str, np.ndarray]
-    _warm_ups: "list[_HoldActor]"
+    _watches: "list[_WatchHeld]"
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks as they stand now: call it after training."""
@@ -52,7 +54,7 @@ class Transfer:
             self._check_targets(),
             _check_optimizers(self.plan, self.agent),
             *self._check_statistics(),
-            *(warm_up.check() for warm_up in self._warm_ups),
+            *(watch.check() for watch in self._watches),
         )
 
     def _check_frozen(self) -> Check:
@@ -90,8 +92,10 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         applied: Checks made while the plan was applied.
 
     Raises:
-        IncompatibleError: The plan holds statistics and the agent has no VecNormalize.
+        IncompatibleError: The plan holds statistics and the agent has no VecNormalize; or it pulls towards a source
+            that it does not have, since it was read from a file.
     """
+    _refuse_pulls_without_source(plan)
     tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:
@@ -107,9 +111,9 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
-    warm_ups = _warm_up(plan, agent, tensors)
+    watches = _watches(plan, agent, tensors)
     callback = _WarnOfFailedChecks()
-    transfer = Transfer(plan, agent, [*warm_ups, callback], applied, _fingerprints(agent, frozen), statistics, warm_ups)
+    transfer = Transfer(plan, agent, [*watches, callback], applied, _fingerprints(agent, frozen), statistics, watches)
     callback.transfer = transfer
     return transfer
 
@@ -180,17 +184,34 @@ class _Held:
     until: int
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pull:
+    """A gradient of ``strength * (w - anchor)``, entry by entry."""
+
+    anchor: torch.Tensor
+    strength: torch.Tensor
+
+
 class _PlannedStep:
     """Splits an optimizer's groups by learning-rate scale, and leaves out what is held, for the length of one step.
+
+    What is pulled gets the pull's gradient on top of the loss's, which SB3 has clipped by then.
 
     SB3 sets every group to one rate before each update, and a zip with extra groups does not load in stock SB3
     (FACTS A2, A4): outside a step the optimizer looks as SB3 made it.
     """
 
-    def __init__(self, agent: "BaseAlgorithm", scales: Mapping[torch.Tensor, float], held: list[_Held]) -> None:
+    def __init__(
+        self,
+        agent: "BaseAlgorithm",
+        scales: Mapping[torch.Tensor, float],
+        held: list[_Held],
+        pulls: Mapping[torch.Tensor, _Pull],
+    ) -> None:
         self._agent = agent
         self._scales = scales
         self._held = held
+        self._pulls = pulls
         self._groups: list[dict[str, Any]] | None = None
 
     def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -198,6 +219,7 @@ class _PlannedStep:
         self._put_back(optimizer)
         self._groups = optimizer.param_groups
         left_out = {parameter for held in self._holding() for parameter in held.parameters}
+        self._pull(left_out)
         split: list[dict[str, Any]] = []
         for group in self._groups:
             by_scale: dict[float, list[torch.Tensor]] = {}
@@ -215,6 +237,14 @@ class _PlannedStep:
                 if held.buffers:
                     torch._foreach_copy_(held.buffers, held.start)
 
+    @torch.no_grad()
+    def _pull(self, left_out: set[torch.Tensor]) -> None:
+        pulled = [one for one in self._pulls if one.grad is not None and one not in left_out]
+        if pulled:
+            away = torch._foreach_sub(pulled, [self._pulls[one].anchor for one in pulled])
+            gradients = [one.grad for one in pulled if one.grad is not None]
+            torch._foreach_addcmul_(gradients, away, [self._pulls[one].strength for one in pulled])
+
     def _put_back(self, optimizer: torch.optim.Optimizer) -> None:
         if self._groups is not None:
             optimizer.param_groups = self._groups
@@ -230,15 +260,17 @@ def _plan_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.
     held = [
         _held([entry for entry in online if entry.branch in ("actor", "shared")], tensors, plan.critic_warmup_steps),
         _held(online, tensors, plan.quiet_steps or 0),
+        *(_held(entries, tensors, until) for until, entries in _released_later(plan).items()),
     ]
     held = [one for one in held if one.until > agent.num_timesteps]
     holds = {parameter for one in held for parameter in one.parameters}
+    pulls = _pulls(plan, tensors)
     for optimizer in agent_optimizers(agent).values():
         _remove_hooks(optimizer._optimizer_step_pre_hooks, _PlannedStep)
         _remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
         own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-        if own & (scales.keys() | holds):
-            step = _PlannedStep(agent, scales, held)
+        if own & (scales.keys() | holds | pulls.keys()):
+            step = _PlannedStep(agent, scales, held, {one: pull for one, pull in pulls.items() if one in own})
             optimizer.register_step_pre_hook(step.before)
             optimizer.register_step_post_hook(step.after)
 
@@ -253,31 +285,59 @@ def _held(entries: list[PlanEntry], tensors: Mapping[str, torch.Tensor], until: 
     )
 
 
-class _HoldActor(BaseCallback):
-    """Watches that the actor stays as it is during the critic's warm-up; puts TRPO's back, which no optimizer moves."""
+def _released_later(plan: Plan) -> dict[int, list[PlanEntry]]:
+    """Returns the entries that learn from a step on, by that step."""
+    steps = sorted({entry.held_until for entry in plan.entries if entry.held_until})
+    return {step: [entry for entry in plan.entries if entry.held_until == step] for step in steps}
 
-    def __init__(self, tensors: list[torch.Tensor], until: int, *, restores: bool) -> None:
+
+def _is_pulled(entry: PlanEntry) -> bool:
+    return entry.pull > 0 or entry.decay > 0
+
+
+def _refuse_pulls_without_source(plan: Plan) -> None:
+    if plan.encoder is None and any(_is_pulled(entry) and entry.origin in MOVED for entry in plan.entries):
+        raise IncompatibleError(
+            "The plan pulls weights towards the source's, and was read from a file without them: hold "
+            "dataclasses.replace(plan, encoder=load_encoder(SOURCE)) instead."
+        )
+
+
+def _pulls(plan: Plan, tensors: Mapping[str, torch.Tensor]) -> dict[torch.Tensor, _Pull]:
+    """Returns the pull on each parameter, from plan and source alone: it is the same after a load."""
+    pulls = {}
+    for entry in plan.entries:
+        if _is_pulled(entry):
+            parameter = tensors[entry.tensor]
+            anchor, places = anchored(plan, entry, parameter.detach())
+            pulls[parameter] = _Pull(anchor, places * entry.pull + (1 - places) * entry.decay)
+    return pulls
+
+
+class _WatchHeld(BaseCallback):
+    """Watches that what is held stays as it is until its step; puts TRPO's actor back, which no optimizer moves."""
+
+    def __init__(self, name: str, tensors: list[torch.Tensor], until: int, *, restores: bool = False) -> None:
         super().__init__()
+        self._name = name
         # The parameters, and not their memory: TRPO gives them another one.
         self._tensors = tensors
         self._start = [tensor.detach().clone() for tensor in tensors]
-        self._until = until
+        self.until = until
         self._restores = restores
         self._stayed: bool | None = None
 
     def check(self) -> Check:
         """Returns the self-check."""
         stayed = self._is_unchanged() if self._stayed is None else self._stayed
-        return Check(
-            name="actor held while the critic warmed up", passed=stayed, detail=f"for {self._until:,} env_steps"
-        )
+        return Check(name=self._name, passed=stayed, detail=f"for {self.until:,} env_steps")
 
     def _on_rollout_start(self) -> None:
-        if self._restores and self.num_timesteps < self._until:
+        if self._restores and self.num_timesteps < self.until:
             self._restore()
 
     def _on_step(self) -> bool:
-        if self._stayed is None and self.num_timesteps >= self._until:
+        if self._stayed is None and self.num_timesteps >= self.until:
             self._stayed = self._is_unchanged()
         return True
 
@@ -295,13 +355,21 @@ class _HoldActor(BaseCallback):
         return all(torch.equal(now, then) for now, then in zip(self._tensors, self._start, strict=True))
 
 
-def _warm_up(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> list[_HoldActor]:
-    if agent.num_timesteps >= plan.critic_warmup_steps:
-        return []
-    actor = [
-        tensors[entry.tensor] for entry in plan.entries if entry.branch in ("actor", "shared") and not entry.frozen
+def _watches(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> list[_WatchHeld]:
+    actor = [entry for entry in plan.entries if entry.branch in ("actor", "shared") and not entry.frozen]
+    watches = [
+        _WatchHeld(
+            "actor held while the critic warmed up",
+            [tensors[entry.tensor] for entry in actor],
+            plan.critic_warmup_steps,
+            restores=plan.algo == "trpo",
+        )
     ]
-    return [_HoldActor(actor, plan.critic_warmup_steps, restores=plan.algo == "trpo")]
+    watches += [
+        _WatchHeld("layers held until they were released", [tensors[entry.tensor] for entry in entries], until)
+        for until, entries in _released_later(plan).items()
+    ]
+    return [watch for watch in watches if watch.until > agent.num_timesteps]
 
 
 def _go_on_exploring(plan: Plan, agent: Any) -> None:

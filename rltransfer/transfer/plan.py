@@ -39,6 +39,11 @@ class PlanEntry(BaseModel):
         trains: Whether an optimizer may change it; False for buffers and target networks too.
         frozen: Whether it is held bit-identical.
         lr_scale: The factor on the learning rate.
+        held_until: The env_steps before which no update changes it.
+        shrink: What the source's numbers are multiplied by, before ``perturb`` times the agent's own are added.
+        perturb: See ``shrink``.
+        pull: What the distance from the source's numbers is multiplied by and added to the gradient.
+        decay: Likewise the distance from zero, where there are no numbers of the source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +64,16 @@ class PlanEntry(BaseModel):
     trains: bool
     frozen: bool
     lr_scale: float = 1.0
+    held_until: int = 0
+    shrink: float = 1.0
+    perturb: float = 0.0
+    pull: float = 0.0
+    decay: float = 0.0
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the source's numbers are mixed with the agent's own."""
+        return self.shrink != 1.0 or self.perturb != 0.0
 
     @property
     def source_tensor(self) -> str:
@@ -230,11 +245,11 @@ def _describe_origin(entry: PlanEntry) -> str:
         case "synced":
             return f"synced with {entry.twin}"
         case "mapped":
-            return _describe_map(entry)
+            return _describe_map(entry) + _describe_mix(entry)
         case "set":
             return f"set to {entry.value:g}"
         case "copied":
-            return f"copied{', shuffled' if entry.permuted else ''}{_from(entry)}"
+            return f"copied{', shuffled' if entry.permuted else ''}{_from(entry)}{_describe_mix(entry)}"
         case _:
             return entry.origin
 
@@ -261,6 +276,10 @@ def _describe_map(entry: PlanEntry) -> str:
     return f"mapped: {'; '.join(words)}{', shuffled' if entry.permuted else ''}{_from(entry)}"
 
 
+def _describe_mix(entry: PlanEntry) -> str:
+    return f", times {entry.shrink:g} plus {entry.perturb:g} x fresh" if entry.is_mixed else ""
+
+
 def _from(entry: PlanEntry) -> str:
     return f", from {entry.source}" if entry.source not in (None, entry.tensor) else ""
 
@@ -272,7 +291,14 @@ def _describe_training(entry: PlanEntry) -> str:
         return "frozen"
     if not entry.trains:
         return "statistic"
-    return "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:g} x lr"
+    words = "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:.3g} x lr"
+    if entry.held_until:
+        words += f" from step {entry.held_until:,} on"
+    if entry.pull:
+        words += f", pulled to the source ({entry.pull:g})"
+    elif entry.decay:
+        words += f", pulled to zero ({entry.decay:g})"
+    return words
 
 
 def _describe_start(start: StatisticsStart, hold: bool) -> str:

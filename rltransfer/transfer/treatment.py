@@ -1,21 +1,30 @@
 """What each strategy means for the layers of an agent."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import (
+    L2SP,
+    Discriminative,
     Extra,
     Finetune,
     Frozen,
     Full,
+    GradualUnfreeze,
+    Modifier,
     NormaliserOnly,
-    Part,
     RandomFrozen,
     Rescaled,
     Scratch,
+    ShrinkPerturb,
     Shuffled,
+    Strategy,
+    WeightsPart,
+    modifiers,
+    weights_part,
 )
 from rltransfer.transfer.counterparts import SourceBranch
 from rltransfer.transfer.plan import Origin
@@ -23,12 +32,20 @@ from rltransfer.transfer.plan import Origin
 
 @dataclasses.dataclass(frozen=True)
 class Treatment:
-    """What a strategy means for an agent: its ``chosen`` encoder layers, its heads, and what is not weights."""
+    """What a strategy means for an agent: its ``chosen`` encoder layers, its heads, and what is not weights.
+
+    ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count.
+    """
 
     chosen: frozenset[str] = frozenset()
     origin: Origin = "initialised"
     frozen: bool = False
-    lr_scale: float = 1.0
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    held_until: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    pull: float = 0.0
+    decay: float = 0.0
+    shrink: float = 1.0
+    perturb: float = 0.0
     heads: bool = False
     permuted: bool = False
     log_std: Extra = "reset"
@@ -44,12 +61,53 @@ class Treatment:
         return self.heads and layer.role == "head" and not (self.resets_critic and layer.branch == "critic")
 
 
-def treatment_of(part: Part, anatomy: Anatomy) -> Treatment:
-    """Returns the treatment that one part of a strategy gives to an agent of this anatomy.
+def treatment_of(strategy: Strategy, anatomy: Anatomy) -> Treatment:
+    """Returns the treatment that a strategy gives to an agent of this anatomy.
 
     Raises:
-        IncompatibleError: The part names layers that the agent lacks.
+        IncompatibleError: The strategy names layers that the agent lacks.
     """
+    treatment = _of_weights(weights_part(strategy), anatomy)
+    for part in modifiers(strategy):
+        treatment = _modified(treatment, part, anatomy)
+    return treatment
+
+
+def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatment:
+    match part:
+        case Discriminative():
+            rates = {
+                name: treatment.rates.get(name, 1.0) * part.decay**distance
+                for name, distance in _distances(anatomy).items()
+            }
+            return dataclasses.replace(treatment, rates=rates)
+        case GradualUnfreeze():
+            held = {name: part.at[min(distance, len(part.at)) - 1] for name, distance in _distances(anatomy).items()}
+            return dataclasses.replace(treatment, held_until=held)
+        case L2SP():
+            return dataclasses.replace(treatment, pull=part.alpha, decay=part.beta)
+        case ShrinkPerturb():
+            return dataclasses.replace(treatment, shrink=part.shrink, perturb=part.perturb)
+        case _:
+            assert_never(part)
+
+
+def _distances(anatomy: Anatomy) -> dict[str, int]:
+    """Returns how far each encoder layer is from the heads above it: 1 for the last one.
+
+    A layer that actor and critic share counts the longer way.
+    """
+    encoders = anatomy.encoders()
+    deepest = {
+        branch: max(
+            (layer.depth for layer in encoders if branch == "shared" or layer.branch in (branch, "shared")), default=0
+        )
+        for branch in ("actor", "critic", "shared")
+    }
+    return {layer.name: deepest[layer.branch] + 1 - layer.depth for layer in encoders}
+
+
+def _of_weights(part: WeightsPart, anatomy: Anatomy) -> Treatment:
     match part:
         case Scratch():
             treatment = Treatment()
@@ -108,16 +166,16 @@ def _warmup_steps(part: Full | Finetune | Frozen, anatomy: Anatomy) -> int:
 
 
 def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
-    (inner,) = part.of
-    return dataclasses.replace(treatment_of(inner, anatomy), permuted=True)
+    return dataclasses.replace(treatment_of(part.of, anatomy), permuted=True)
 
 
 def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, lr_scale: float = 1.0) -> Treatment:
+    chosen = _chosen(part, anatomy)
     return Treatment(
-        chosen=_chosen(part, anatomy),
+        chosen=chosen,
         origin="copied",
         frozen=frozen,
-        lr_scale=lr_scale,
+        rates=dict.fromkeys(chosen, lr_scale),
         log_std=part.log_std,
         log_ent_coef=part.log_ent_coef,
         copies_statistics=True,

@@ -12,7 +12,7 @@ SETTINGS = {kind: {"of": "frozen"} if kind == "shuffled" else {} for kind in KIN
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_is_made_from_its_name_and_survives_json(kind: str) -> None:
     strategy = parse_strategy({"kind": kind, **SETTINGS[kind]})
-    assert strategy[0].kind == kind
+    assert kind in {part.kind for part in strategy}
     assert parse_strategy(dump_strategy(strategy)) == strategy
     assert KINDS[kind].__doc__
 
@@ -47,6 +47,14 @@ def test_layer_choices_round_trip(layers: object) -> None:
         ({"kind": ["frozen"]}, UnknownNameError, "Unknown strategy"),
         ({"layers": 1}, ConfigError, "key 'kind' is missing"),
         (["frozen", "full"], ConfigError, "exactly one part that says which weights move; got frozen, full"),
+        (["frozen", "l2_sp"], ConfigError, "'l2_sp' needs weights of the source that learn, and 'frozen' leaves none"),
+        (["scratch", "discriminative"], ConfigError, "'scratch' leaves none"),
+        (["rescaled", "shrink_perturb"], ConfigError, "'rescaled' leaves none"),
+        (["l2_sp", "full", "l2_sp"], ConfigError, "'l2_sp' stands twice"),
+        ([{"kind": "shuffled", "of": "full"}, "l2_sp"], ConfigError, "put the other parts under 'of'"),
+        ({"kind": "shuffled", "of": ["frozen", "l2_sp"]}, ConfigError, "'frozen' leaves none"),
+        ({"kind": "gradual_unfreeze", "at": [5, 5]}, ConfigError, "the steps must increase"),
+        ({"kind": "discriminative", "decay": 1.5}, ConfigError, "key 'decay'"),
         ([], ConfigError, "strategy"),
         (3, ConfigError, "strategy"),
     ],
@@ -60,6 +68,17 @@ def test_mistakes_are_named(value: object, error: type[RLTransferError], words: 
 def test_labels_tell_the_kind_and_what_differs_from_its_defaults() -> None:
     assert strategy_label((Frozen(layers=2, critic="none"),)) == "frozen_layers=2_critic=none"
     assert strategy_label((Shuffled(of=Finetune(lr_scale=0.5), seed=3),)) == "shuffled_finetune_lr_scale=0.5_seed=3"
+
+
+def test_parts_without_weights_of_their_own_mean_finetune_in_any_order() -> None:
+    composed = parse_strategy(["l2_sp", "discriminative"])
+    assert [part.kind for part in composed] == ["finetune", "discriminative", "l2_sp"]
+    assert composed == parse_strategy(["discriminative", "finetune", "l2_sp"])
+    assert strategy_label(composed) == "discriminative+l2_sp"
+    assert strategy_label(parse_strategy([{"kind": "l2_sp", "alpha": 1}, Finetune(lr_scale=0.5)])) == (
+        "finetune_lr_scale=0.5+l2_sp_alpha=1.0"
+    )
+    assert Shuffled(of=["l2_sp"]).of == parse_strategy("l2_sp")
 
 
 def test_only_scratch_and_random_frozen_do_without_a_source() -> None:

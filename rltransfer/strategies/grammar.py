@@ -1,126 +1,30 @@
-"""The strategies as validated data, without torch.
+"""How parts make a strategy: their union, what may stand together, and a strategy's forms as data and as a name.
 
 A strategy is a list of parts. Each part is a frozen model with a literal ``kind``; the closed union ``Part`` is the
 registry, its validation and its documentation. What the parts do to an agent is decided in ``rltransfer.transfer``.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, ValidationError, field_validator
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
+from rltransfer.strategies.modifiers import L2SP, Discriminative, GradualUnfreeze, ShrinkPerturb
+from rltransfer.strategies.weights import (
+    Finetune,
+    Frozen,
+    Full,
+    NormaliserOnly,
+    RandomFrozen,
+    Rescaled,
+    Scratch,
+    StrategyPart,
+)
 
 
-def _single_name_as_list(value: Any) -> Any:
-    if isinstance(value, str) and value not in ("all", "none"):
-        return [value]
-    return value
-
-
-def _critic_mode_as_layers(value: Any) -> Any:
-    """Accepts ``copy`` and ``reset``, the words for a critic's start, where layers of the critic are chosen."""
-    return {"copy": "all", "reset": "none"}.get(value, value) if isinstance(value, str) else value
-
-
-LayerChoice = Annotated[
-    Literal["all", "none"] | NonNegativeInt | tuple[str, ...],
-    BeforeValidator(_single_name_as_list),
-    Field(description="`all`, `none`, the first N from the observations on, or names as `rltransfer plan` prints them"),
-]
-Extra = Literal["copy", "reset"] | float
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _MovesLayers(_Part):
-    """A part that applies to chosen encoder layers; layers that actor and critic share follow ``layers``."""
-
-    layers: LayerChoice = "all"
-    actor: LayerChoice | None = Field(default=None, description="layers of the actor, instead of `layers`")
-    critic: Annotated[LayerChoice | None, BeforeValidator(_critic_mode_as_layers)] = Field(
-        default=None, description="layers of the critic, instead of `layers`; `copy` is all of them, `reset` none"
-    )
-    source_branch: Literal["own", "actor", "critic"] = Field(
-        default="own", description="the source's branch that both branches' hidden layers come from, or each its own"
-    )
-
-
-class _WarmsUp(_Part):
-    """A part whose actor may wait for its critic: an untrained critic ruins a good actor in its first updates."""
-
-    critic_warmup_steps: NonNegativeInt = Field(
-        default=0, description="env_steps during which the actor is held while the critic learns"
-    )
-
-
-class Scratch(_Part):
-    """Nothing moves: the baseline that every claim is measured against."""
-
-    kind: Literal["scratch"] = "scratch"
-
-
-class Full(_WarmsUp):
-    """All weights, heads too: fits when the meaning of actions and reward is kept, ruins the target when it is not.
-
-    With ``exploration: continue`` an off-policy agent acts by what it knows from the first step on: no random actions
-    (updates still wait for ``learning_starts``), and DQN's epsilon starts at its final value.
-    """
-
-    kind: Literal["full"] = "full"
-    critic: Literal["copy", "reset"] = "copy"
-    exploration: Literal["continue", "restart"] = "continue"
-    log_std: Extra = "copy"
-    log_ent_coef: Extra = "copy"
-
-
-class Finetune(_MovesLayers, _WarmsUp):
-    """The encoder under new heads, everything trained; the encoder at ``lr_scale`` times the learning rate."""
-
-    kind: Literal["finetune"] = "finetune"
-    lr_scale: float = Field(default=1.0, gt=0)
-    log_std: Extra = "reset"
-    log_ent_coef: Extra = "reset"
-
-
-class Frozen(_MovesLayers, _WarmsUp):
-    """The encoder under new heads, the encoder held bit-identical (feature extraction)."""
-
-    kind: Literal["frozen"] = "frozen"
-    log_std: Extra = "reset"
-    log_ent_coef: Extra = "reset"
-
-
-class RandomFrozen(_MovesLayers):
-    """Control: a frozen encoder with random weights. What frozen features give without any training."""
-
-    kind: Literal["random_frozen"] = "random_frozen"
-
-
-class Rescaled(_MovesLayers):
-    """Control: fresh encoder weights at the source's norm, tensor by tensor. What the scale alone gives."""
-
-    kind: Literal["rescaled"] = "rescaled"
-
-
-class NormaliserOnly(_Part):
-    """Control: fresh weights under the source's observation statistics. What the statistics alone give."""
-
-    kind: Literal["normaliser_only"] = "normaliser_only"
-
-
-class Shuffled(_Part):
+class Shuffled(StrategyPart):
     """Control: another strategy with the entries of each moved tensor permuted: the same numbers, no structure.
 
     ``seed`` None stands for the agent's seed. Of ``full``, it tests the policy, not the features.
@@ -133,17 +37,27 @@ class Shuffled(_Part):
     @field_validator("of")
     @classmethod
     def _copies_weights(cls, value: "Strategy") -> "Strategy":
-        (part,) = _one_weights_part(value)
+        composed = compose(value)
+        part = weights_part(composed)
         if not isinstance(part, Full | Finetune | Frozen):
-            raise ValueError(f"{part.model_dump()['kind']!r} copies no weights that could be shuffled")
-        return value
+            raise ValueError(f"{part.kind!r} copies no weights that could be shuffled")
+        return composed
 
 
-Part = Annotated[
-    Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled,
-    Field(discriminator="kind"),
-]
-KINDS: dict[str, type[_Part]] = {part.model_fields["kind"].default: part for part in get_args(get_args(Part)[0])}
+WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled
+Modifier = Discriminative | GradualUnfreeze | L2SP | ShrinkPerturb
+Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
+KINDS: dict[str, type[StrategyPart]] = {
+    part.model_fields["kind"].default: part for part in (*get_args(WeightsPart), *get_args(Modifier))
+}
+# What a modifier cannot stand beside, and why.
+_FIRST_LEARNS = "needs weights of the source that learn"
+_CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], ...]]] = {
+    Discriminative: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen)),
+    GradualUnfreeze: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen)),
+    L2SP: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
+    ShrinkPerturb: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
+}
 
 
 def _as_parts(value: Any) -> Any:
@@ -152,11 +66,42 @@ def _as_parts(value: Any) -> Any:
     return [{"kind": part} if isinstance(part, str) else part for part in parts]
 
 
-def _one_weights_part(parts: Sequence[_Part]) -> Sequence[_Part]:
-    if len(parts) != 1:
-        kinds = ", ".join(part.model_dump()["kind"] for part in parts) or "none"
+def compose(parts: Sequence[Part]) -> "Strategy":
+    """Returns the strategy that parts make together: its weights part first, ``finetune`` where none is named.
+
+    Raises:
+        ValueError: The parts contradict each other.
+    """
+    weights = [part for part in parts if isinstance(part, WeightsPart)]
+    others = [part for part in parts if not isinstance(part, WeightsPart)]
+    if len(weights) > 1 or not parts:
+        kinds = ", ".join(part.kind for part in weights) or "none"
         raise ValueError(f"a strategy needs exactly one part that says which weights move; got {kinds}")
-    return parts
+    order = list(KINDS)
+    others.sort(key=lambda part: order.index(part.kind))
+    for part, following in itertools.pairwise(others):
+        if part.kind == following.kind:
+            raise ValueError(f"{part.kind!r} stands twice in one strategy")
+    first = weights[0] if weights else Finetune()
+    if isinstance(first, Shuffled) and others:
+        raise ValueError("what 'shuffled' is a control of stands inside it: put the other parts under 'of'")
+    for part in others:
+        reason, excluded = _CONTRADICTIONS[type(part)]
+        if isinstance(first, excluded):
+            raise ValueError(f"{part.kind!r} {reason}, and {first.kind!r} leaves none")
+    return (first, *others)
+
+
+def weights_part(strategy: "Strategy") -> WeightsPart:
+    """Returns the part that says which weights move."""
+    part = strategy[0]
+    assert isinstance(part, WeightsPart)
+    return part
+
+
+def modifiers(strategy: "Strategy") -> tuple[Modifier, ...]:
+    """Returns the parts behind the one that says which weights move."""
+    return tuple(part for part in strategy if not isinstance(part, WeightsPart))
 
 
 Strategy = tuple[Part, ...]
@@ -181,8 +126,7 @@ def parse_strategy(value: Any, where: str = "strategy") -> Strategy:
     """
     _refuse_unknown_names(value, where)
     try:
-        strategy = _ADAPTER.validate_python(value)
-        _one_weights_part(strategy)
+        strategy = compose(_ADAPTER.validate_python(value))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_problem(error)}") from None
     except ValueError as error:
@@ -231,8 +175,11 @@ def strategy_label(strategy: Strategy) -> str:
     'frozen'
     >>> strategy_label(parse_strategy({"kind": "shuffled", "of": {"kind": "finetune", "lr_scale": 0.3}}))
     'shuffled_finetune_lr_scale=0.3'
+    >>> strategy_label(parse_strategy(["l2_sp", "discriminative"]))
+    'discriminative+l2_sp'
     """
-    return "+".join(_part_label(part) for part in strategy)
+    named = strategy[1:] if len(strategy) > 1 and strategy[0] == Finetune() else strategy
+    return "+".join(_part_label(part) for part in named)
 
 
 def _part_label(part: Part) -> str:
@@ -251,3 +198,8 @@ def _setting_label(value: Any) -> str:
 def needs_source(strategy: Strategy) -> bool:
     """Says whether a strategy reads a source: all but ``scratch``, and ``random_frozen`` which can do without."""
     return any(part.kind not in ("scratch", "random_frozen") for part in strategy)
+
+
+def reads_source(strategy: Strategy) -> bool:
+    """Says whether a strategy reads a source where there is one: all but ``scratch``."""
+    return any(part.kind != "scratch" for part in strategy)

@@ -1,0 +1,58 @@
+"""The strategies as validated data, without torch: which weights move, and how they may change."""
+
+from rltransfer.strategies.grammar import (
+    KINDS,
+    Modifier,
+    Part,
+    Shuffled,
+    Strategy,
+    WeightsPart,
+    dump_strategy,
+    modifiers,
+    needs_source,
+    parse_strategy,
+    reads_source,
+    strategy_label,
+    weights_part,
+)
+from rltransfer.strategies.modifiers import L2SP, Discriminative, GradualUnfreeze, ShrinkPerturb
+from rltransfer.strategies.weights import (
+    Extra,
+    Finetune,
+    Frozen,
+    Full,
+    LayerChoice,
+    NormaliserOnly,
+    RandomFrozen,
+    Rescaled,
+    Scratch,
+)
+
+__all__ = [
+    "KINDS",
+    "L2SP",
+    "Discriminative",
+    "Extra",
+    "Finetune",
+    "Frozen",
+    "Full",
+    "GradualUnfreeze",
+    "LayerChoice",
+    "Modifier",
+    "NormaliserOnly",
+    "Part",
+    "RandomFrozen",
+    "Rescaled",
+    "Scratch",
+    "ShrinkPerturb",
+    "Shuffled",
+    "Strategy",
+    "WeightsPart",
+    "dump_strategy",
+    "modifiers",
+    "needs_source",
+    "parse_strategy",
+    "reads_source",
+    "strategy_label",
+    "weights_part",
+]
