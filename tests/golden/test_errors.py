@@ -44,6 +44,22 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         f"transfer --from agent.zip --env {CARTPOLE} --strategy finetune --strategy-kwargs lr_scale:-1 -n 100",
         None,
     ),
+    "parts that contradict each other": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy frozen l2_sp -n 100",
+        None,
+    ),
+    "setting of none of several parts": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy full l2_sp --strategy-kwargs lr_scale:0.3 -n 100",
+        None,
+    ),
+    "setting of a part that is not there": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy full l2_sp --strategy-kwargs ewc.alpha:0.3 -n 100",
+        None,
+    ),
+    "wrong value of a part's setting": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy full l2_sp --strategy-kwargs l2_sp.alpha:-1 -n 100",
+        None,
+    ),
     "shuffled of nothing": (f"transfer --from agent.zip --env {CARTPOLE} --strategy shuffled -n 100", None),
     "unknown environment argument": (f"pretrain --env {CARTPOLE} --env-kwargs lenght:1.5 -n 100", None),
     "unknown argument of Gymnasium's environment": ("pretrain --env-kwargs lenght:1.5 -n 100", None),
