@@ -233,6 +233,17 @@ def test_shrink_and_perturb_mixes_what_moved_with_the_agents_own_initialisation(
     assert "times 0.7 plus 0.4 x fresh" in str(plan)
 
 
+def test_new_inputs_are_not_perturbed(tmp_path: Path) -> None:
+    encoder = source_encoder("ppo", tmp_path)
+    target = make_agent("ppo")
+    fresh = weights(target)
+    apply_plan(plan_transfer(encoder, target, ShrinkPerturb(shrink=0.7, perturb=0.4), inputs=[1, 0, None, 3]), target)
+    name = "mlp_extractor.policy_net.0.weight"
+    now, source = weights(target)[name], encoder.tensors[name]
+    assert not now[:, 2].any()
+    torch.testing.assert_close(now[:, 0], 0.7 * source[:, 1] + 0.4 * fresh[name][:, 0])
+
+
 def test_what_did_not_arrive_mixed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rltransfer.transfer import apply
 
