@@ -14,6 +14,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rltransfer import yaml_file
+from rltransfer.algorithms import agent_class
 from rltransfer.anatomy import ALGORITHMS
 from rltransfer.config import Algorithm
 from rltransfer.errors import ConfigError, UnknownNameError
@@ -22,7 +23,6 @@ from rltransfer.hyperparams import Hyperparameters, resolve, settings
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.hyperparams.python_text import parse_expression
-from rltransfer.training.agents import agent_class
 
 AGENTS = tuple(settings.AGENT)
 ROBOTS = ("HalfCheetah", "Hopper", "Walker2d", "Ant")

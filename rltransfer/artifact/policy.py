@@ -1,0 +1,108 @@
+"""Rebuilds the policy of a source as a live network, from its tensors and spaces alone: no file is unpickled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+
+from rltransfer.algorithms import agent_class
+from rltransfer.anatomy import LOG_ENT_COEF
+from rltransfer.artifact.architecture import policy_kwargs_of
+from rltransfer.artifact.encoder import Encoder
+from rltransfer.errors import IncompatibleError
+from rltransfer.hyperparams import Hyperparameters
+from rltransfer.hyperparams.build import build_agent_kwargs
+
+_SYMBOLS = "rltransfer.extractors.SmallCNN"
+
+
+def build_policy(encoder: Encoder) -> BasePolicy:
+    """Returns a source's policy in evaluation mode; nothing of it needs a gradient, and target networks are left out.
+
+    Raises:
+        IncompatibleError: What the file tells is not enough to build it: a space or the activation is not known, its
+            features extractor is neither SB3's nor ours, or it is recurrent.
+    """
+    _refuse_unknown(encoder)
+    arguments = _arguments(encoder)
+    kind = agent_class(encoder.algo).policy_aliases[_policy_name(encoder, arguments)]
+    schedule = () if encoder.algo == "ars" else (lambda _: 0.0,)
+    # Building draws initial weights, which must not change the random numbers of a run.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            policy: BasePolicy = kind(encoder.observation_space, encoder.action_space, *schedule, **arguments)  # type: ignore[arg-type]
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise IncompatibleError(f"The source's policy cannot be built again: {error}") from error
+    _fill(policy, encoder)
+    policy.set_training_mode(False)
+    return policy.requires_grad_(False)
+
+
+def _refuse_unknown(encoder: Encoder) -> None:
+    reason = None
+    if encoder.algo == "ppo_lstm":
+        reason = "it is recurrent, and its memory has no place where another agent acts"
+    elif encoder.observation_space is None or encoder.action_space is None:
+        reason = "the file does not tell its spaces"
+    elif encoder.anatomy.activation == "unknown" and len(encoder.anatomy.encoders()) > 0:
+        reason = "the file does not tell its activation function"
+    if reason:
+        raise IncompatibleError(f"The source's policy cannot be built again: {reason}. Its weights can still be moved.")
+
+
+def _arguments(encoder: Encoder) -> dict[str, Any]:
+    """Returns the policy's arguments; of what the source's settings state, numbers alone are read and no class."""
+    found = policy_kwargs_of(encoder)
+    stated = encoder.hyperparams.get("policy_kwargs")
+    stated = stated if isinstance(stated, Mapping) else {}
+    if isinstance(stated.get("normalize_images"), bool):
+        found["normalize_images"] = stated["normalize_images"]
+    elif found.get("features_extractor_class") == _SYMBOLS:
+        found["normalize_images"] = False
+    extractor = stated.get("features_extractor_kwargs")
+    if found.get("features_extractor_class") == _SYMBOLS and isinstance(extractor, Mapping) and "scale" in extractor:
+        found["features_extractor_kwargs"]["scale"] = float(extractor["scale"])
+    if _explores_by_state(encoder):
+        found["use_sde"] = True
+    made = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": found}))
+    kwargs: dict[str, Any] = made["policy_kwargs"]
+    return kwargs
+
+
+def _explores_by_state(encoder: Encoder) -> bool:
+    shapes = encoder.anatomy.shapes
+    return len(shapes.get("log_std", ())) == 2 or "actor.log_std" in shapes
+
+
+def _policy_name(encoder: Encoder, arguments: Mapping[str, Any]) -> str:
+    space = encoder.observation_space
+    if encoder.algo == "ars":
+        return "MlpPolicy" if arguments else "LinearPolicy"
+    if isinstance(space, spaces.Dict):
+        return "MultiInputPolicy"
+    anatomy = encoder.anatomy
+    sees = any(anatomy.rule_of(layer).kind == "extractor" for layer in anatomy.online)
+    return "CnnPolicy" if sees and len(space.shape or ()) == 3 else "MlpPolicy"  # type: ignore[union-attr]
+
+
+def _fill(policy: BasePolicy, encoder: Encoder) -> None:
+    own = policy.state_dict()
+    given = {name: tensor for name, tensor in encoder.tensors.items() if name != LOG_ENT_COEF}
+    wrong = [name for name, tensor in given.items() if name not in own or own[name].shape != tensor.shape]
+    # A shared features extractor has three names for one tensor.
+    filled = {own[name].data_ptr() for name in given if name in own}
+    wrong += [
+        name
+        for name, tensor in own.items()
+        if tensor.data_ptr() not in filled and not name.partition(".")[0].endswith("_target")
+    ]
+    if wrong:
+        raise IncompatibleError(
+            f"The source's policy cannot be built again: SB3 builds it with other tensors ({', '.join(wrong[:4])}). "
+            "Is its features extractor neither SB3's nor rltransfer's? Its weights can still be moved."
+        )
+    with torch.no_grad():
+        for name, tensor in given.items():
+            own[name].copy_(tensor)
