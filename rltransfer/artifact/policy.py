@@ -32,7 +32,7 @@ def build_policy(encoder: Encoder) -> BasePolicy:
     # Building draws initial weights, which must not change the random numbers of a run.
     with torch.random.fork_rng(devices=[]):
         try:
-            policy: BasePolicy = kind(encoder.observation_space, encoder.action_space, *schedule, **arguments)  # type: ignore[arg-type]
+            policy: BasePolicy = kind(encoder.observation_space, encoder.action_space, *schedule, **arguments)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise IncompatibleError(f"The source's policy cannot be built again: {error}") from error
     _fill(policy, encoder)

@@ -6,6 +6,7 @@ from rltransfer.strategies.grammar import (
     Part,
     Shuffled,
     Strategy,
+    TeacherPart,
     WeightsPart,
     dump_strategy,
     modifiers,
@@ -13,9 +14,11 @@ from rltransfer.strategies.grammar import (
     parse_strategy,
     reads_source,
     strategy_label,
+    teachers,
     weights_part,
 )
 from rltransfer.strategies.modifiers import L2SP, Discriminative, GradualUnfreeze, ShrinkPerturb
+from rltransfer.strategies.teachers import JumpStart, Kickstart
 from rltransfer.strategies.weights import (
     Extra,
     Finetune,
@@ -37,6 +40,8 @@ __all__ = [
     "Frozen",
     "Full",
     "GradualUnfreeze",
+    "JumpStart",
+    "Kickstart",
     "LayerChoice",
     "Modifier",
     "NormaliserOnly",
@@ -47,6 +52,7 @@ __all__ = [
     "ShrinkPerturb",
     "Shuffled",
     "Strategy",
+    "TeacherPart",
     "WeightsPart",
     "dump_strategy",
     "modifiers",
@@ -54,5 +60,6 @@ __all__ = [
     "parse_strategy",
     "reads_source",
     "strategy_label",
+    "teachers",
     "weights_part",
 ]

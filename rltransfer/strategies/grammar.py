@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, Valida
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
 from rltransfer.strategies.modifiers import L2SP, Discriminative, GradualUnfreeze, ShrinkPerturb
+from rltransfer.strategies.teachers import JumpStart, Kickstart
 from rltransfer.strategies.weights import (
     Finetune,
     Frozen,
@@ -41,11 +42,14 @@ class Shuffled(StrategyPart):
         part = weights_part(composed)
         if not isinstance(part, Full | Finetune | Frozen):
             raise ValueError(f"{part.kind!r} copies no weights that could be shuffled")
+        for other in teachers(composed):
+            raise ValueError(f"{other.kind!r} uses the source's policy, which is not shuffled")
         return composed
 
 
 WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled
-Modifier = Discriminative | GradualUnfreeze | L2SP | ShrinkPerturb
+TeacherPart = JumpStart | Kickstart
+Modifier = Discriminative | GradualUnfreeze | L2SP | ShrinkPerturb | TeacherPart
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
 KINDS: dict[str, type[StrategyPart]] = {
     part.model_fields["kind"].default: part for part in (*get_args(WeightsPart), *get_args(Modifier))
@@ -67,7 +71,9 @@ def _as_parts(value: Any) -> Any:
 
 
 def compose(parts: Sequence[Part]) -> "Strategy":
-    """Returns the strategy that parts make together: its weights part first, ``finetune`` where none is named.
+    """Returns the strategy that parts make together, its weights part first.
+
+    Where none is named, ``finetune`` is meant; ``scratch`` if the other parts use the source's policy alone.
 
     Raises:
         ValueError: The parts contradict each other.
@@ -82,14 +88,19 @@ def compose(parts: Sequence[Part]) -> "Strategy":
     for part, following in itertools.pairwise(others):
         if part.kind == following.kind:
             raise ValueError(f"{part.kind!r} stands twice in one strategy")
-    first = weights[0] if weights else Finetune()
+    first = weights[0] if weights else _meant(others)
     if isinstance(first, Shuffled) and others:
         raise ValueError("what 'shuffled' is a control of stands inside it: put the other parts under 'of'")
     for part in others:
-        reason, excluded = _CONTRADICTIONS[type(part)]
+        reason, excluded = _CONTRADICTIONS.get(type(part), ("", ()))
         if isinstance(first, excluded):
             raise ValueError(f"{part.kind!r} {reason}, and {first.kind!r} leaves none")
     return (first, *others)
+
+
+def _meant(others: Sequence[Part]) -> WeightsPart:
+    """Returns the weights part that is meant where none is named."""
+    return Scratch() if all(isinstance(part, TeacherPart) for part in others) else Finetune()
 
 
 def weights_part(strategy: "Strategy") -> WeightsPart:
@@ -102,6 +113,11 @@ def weights_part(strategy: "Strategy") -> WeightsPart:
 def modifiers(strategy: "Strategy") -> tuple[Modifier, ...]:
     """Returns the parts behind the one that says which weights move."""
     return tuple(part for part in strategy if not isinstance(part, WeightsPart))
+
+
+def teachers(strategy: "Strategy") -> tuple[TeacherPart, ...]:
+    """Returns the parts that use the source's policy."""
+    return tuple(part for part in strategy if isinstance(part, TeacherPart))
 
 
 Strategy = tuple[Part, ...]
@@ -177,8 +193,10 @@ def strategy_label(strategy: Strategy) -> str:
     'shuffled_finetune_lr_scale=0.3'
     >>> strategy_label(parse_strategy(["l2_sp", "discriminative"]))
     'discriminative+l2_sp'
+    >>> strategy_label(parse_strategy("jump_start"))
+    'jump_start'
     """
-    named = strategy[1:] if len(strategy) > 1 and strategy[0] == Finetune() else strategy
+    named = strategy[1:] if len(strategy) > 1 and strategy[0] == _meant(strategy[1:]) else strategy
     return "+".join(_part_label(part) for part in named)
 
 

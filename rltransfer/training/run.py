@@ -113,7 +113,8 @@ def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, An
     agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
     scores = _score_start(config, agent, prepared.eval_env)
     curve = _curve_callback(config, folder, prepared, say)
-    callbacks: list[BaseCallback] = [curve, *(transfer.callbacks if transfer else [])]
+    # The transfer's come first: a guide's steps count before the curve looks at the clock.
+    callbacks: list[BaseCallback] = [*(transfer.callbacks if transfer else []), curve]
     if config.save_freq > 0:
         callbacks.append(CheckpointCallback(folder, config.save_freq, replay_buffer=config.save_replay_buffer))
     _learn(config, agent, callbacks)

@@ -13,6 +13,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.strategies import (
     Extra,
+    Kickstart,
     NormaliserOnly,
     Shuffled,
     WeightsPart,
@@ -20,14 +21,17 @@ from rltransfer.strategies import (
     parse_strategy,
     reads_source,
     strategy_label,
+    teachers,
     weights_part,
 )
 from rltransfer.transfer.align import Pair
 from rltransfer.transfer.counterparts import counterparts
+from rltransfer.transfer.distill import refuse_student
 from rltransfer.transfer.findings import findings_of
 from rltransfer.transfer.fit import refuse_misfit, refuse_without_statistics
 from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.statistics import planned_statistics
+from rltransfer.transfer.teacher import teacher_of
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -78,7 +82,8 @@ def plan_transfer(
     treatment = treatment_of(parsed, pair.anatomy)
     _refuse_gradients_of_trpo(pair, treatment)
     sources: dict[str, str] = {}
-    if pair.encoder is not None:
+    moves = pair.encoder is not None and reads_source((part,))
+    if pair.encoder is not None and moves:
         sources = counterparts(pair.encoder.anatomy, anatomy, branch=treatment.source_branch, keys=pair.keys)
         new = {layer.name for layer in anatomy.encoders() if pair.is_new(layer)}
         if treatment.origin != "initialised":
@@ -94,11 +99,22 @@ def plan_transfer(
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
-        inputs=_inputs(pair),
+        inputs=_inputs(pair) if moves or pair.inputs is not None else {},
+        actions=pair.actions.entries() if pair.actions is not None else None,
         encoder=pair.encoder,
     )
     planned_statistics(plan, agent)
+    _refuse_teacher(plan, pair, agent)
     return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
+
+
+def _refuse_teacher(plan: Plan, pair: Pair, agent: "BaseAlgorithm") -> None:
+    """Raises IncompatibleError if the source's policy should act or teach, and cannot."""
+    for part in teachers(plan.strategy):
+        pair.refuse_wrong_actions()
+        if isinstance(part, Kickstart):
+            refuse_student(plan.algo)
+        teacher_of(plan, agent)
 
 
 def _refuse_gradients_of_trpo(pair: Pair, treatment: Treatment) -> None:

@@ -18,6 +18,9 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
+from rltransfer.strategies import JumpStart, Kickstart, teachers
+from rltransfer.transfer.distill import Distillation, remove_distillation
+from rltransfer.transfer.guide import CountGuide, Guide, remove_guide
 from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.statistics import hold_statistics, observation_statistics
 from rltransfer.transfer.steps import (
@@ -28,6 +31,7 @@ from rltransfer.transfer.steps import (
     remove_hooks,
     watches_of,
 )
+from rltransfer.transfer.teacher import innermost, teacher_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -49,7 +53,7 @@ class Transfer:
     _applied: tuple[Check, ...]
     _frozen: Mapping[str, str]
     _statistics: Mapping[str, np.ndarray]
-    _watches: list[WatchHeld]
+    _watches: list[WatchHeld | CountGuide]
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks as they stand now: call it after training."""
@@ -116,11 +120,40 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
-    watches = watches_of(plan, agent, tensors)
+    counts, distillations = _hold_teacher(plan, agent)
+    watches: list[WatchHeld | CountGuide] = [*counts, *watches_of(plan, agent, tensors)]
     callback = _WarnOfFailedChecks()
-    transfer = Transfer(plan, agent, [*watches, callback], applied, _fingerprints(agent, frozen), statistics, watches)
+    callbacks: list[BaseCallback] = [*watches, *distillations, callback]
+    transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, watches)
     callback.transfer = transfer
     return transfer
+
+
+def _hold_teacher(plan: Plan, agent: "BaseAlgorithm") -> tuple[list[CountGuide], list[Distillation]]:
+    """Lets the source's policy act and teach as planned; what an earlier plan put there goes."""
+    remove_guide(agent)
+    remove_distillation(agent)
+    parts = teachers(plan.strategy)
+    if not parts:
+        return [], []
+    starts = next((part for part in parts if isinstance(part, JumpStart)), None)
+    kicks = next((part for part in parts if isinstance(part, Kickstart)), None)
+    teacher = teacher_of(plan, agent, temperature=kicks.temperature if kicks else 1.0)
+    assert agent.env is not None
+    guide = Guide(
+        teacher,
+        innermost(agent.env),
+        part=starts,
+        episodes=max(part.episodes for part in parts),
+        window=max(part.window for part in parts),
+        seed=int(agent.seed or 0),
+    )
+    counts = [CountGuide(guide, logs_horizon=starts is not None)]
+    if kicks is None:
+        return counts, []
+    distillation = Distillation(teacher, guide, kicks, seed=int(agent.seed or 0))
+    distillation.hold_on(agent)
+    return counts, [distillation]
 
 
 class _WarnOfFailedChecks(BaseCallback):

@@ -12,7 +12,15 @@ from rltransfer.anatomy import Branch, Role
 from rltransfer.artifact import Encoder
 from rltransfer.errors import SourceError
 from rltransfer.mapping import IndexMap
-from rltransfer.strategies import Strategy, dump_strategy, parse_strategy, strategy_label
+from rltransfer.strategies import (
+    JumpStart,
+    Kickstart,
+    Strategy,
+    dump_strategy,
+    parse_strategy,
+    strategy_label,
+    teachers,
+)
 
 Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced"]
 StatisticsStart = Literal["none", "fresh", "copied", "mapped"]
@@ -132,7 +140,8 @@ class Plan:
     ``encoder`` holds the source's weights; it is None for strategies without a source and for a plan read from a file,
     which can be held but not applied.
 
-    ``inputs`` says where each part of the observation comes from, by key (empty where it is no dictionary).
+    ``inputs`` says where each part of the observation comes from, by key (empty where it is no dictionary); ``actions``
+    the source's action for each of the target's, None where they are alike.
     ``critic_warmup_steps`` are the env_steps during which the actor is held while the critic learns.
     ``quiet_steps`` are those at the start of an off-policy agent that acts by what it knows: they take the place of
     random actions, and no update counts in them. None: the agent explores as SB3 starts it.
@@ -146,6 +155,7 @@ class Plan:
     critic_warmup_steps: int = 0
     quiet_steps: int | None = None
     inputs: Mapping[str, InputMap] = dataclasses.field(default_factory=dict)
+    actions: IndexMap | None = None
     findings: tuple[Finding, ...] = ()
     encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -168,6 +178,7 @@ class Plan:
             "quiet_steps": self.quiet_steps,
             "totals": self.totals(),
             "inputs": {key: part.model_dump(mode="json") for key, part in self.inputs.items()},
+            "actions": self.actions,
             "findings": [finding.model_dump(mode="json") for finding in self.findings],
             "entries": [entry.model_dump(mode="json") for entry in self.entries],
         }
@@ -188,6 +199,8 @@ class Plan:
             lines.append(f"critic warm-up: the actor is held for {self.critic_warmup_steps:,} env_steps")
         if self.quiet_steps is not None:
             lines.append(f"exploration: goes on, no random actions; updates count from step {self.quiet_steps:,} on")
+        for part in teachers(self.strategy):
+            lines.append(_describe_teacher(part))
         return lines
 
     def __str__(self) -> str:
@@ -227,6 +240,7 @@ def read_plan(path: Path | str) -> Plan:
             critic_warmup_steps=content["critic_warmup_steps"],
             quiet_steps=content["quiet_steps"],
             inputs={key: InputMap.model_validate(part) for key, part in content["inputs"].items()},
+            actions=None if content.get("actions") is None else tuple(content["actions"]),
             findings=tuple(Finding.model_validate(finding) for finding in content["findings"]),
         )
     except OSError as error:
@@ -299,6 +313,14 @@ def _describe_training(entry: PlanEntry) -> str:
     elif entry.decay:
         words += f", pulled to zero ({entry.decay:g})"
     return words
+
+
+def _describe_teacher(part: JumpStart | Kickstart) -> str:
+    until = f", gone by step {part.until:,}" if part.until is not None else ""
+    if isinstance(part, JumpStart):
+        horizon = "as long as its own episodes" if part.horizon is None else f"{part.horizon:,} steps"
+        return f"jump-start: the source's policy begins each training episode, {horizon} at first{until}"
+    return f"kickstart: drawn to the source's policy with weight {part.weight:g}, less as the agent catches up{until}"
 
 
 def _describe_start(start: StatisticsStart, hold: bool) -> str:

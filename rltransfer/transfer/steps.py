@@ -72,14 +72,20 @@ class _PlannedStep:
         self._scales = scales
         self._held = held
         self._pulls = pulls
+        self._pulled = list(pulls)
+        self._anchors = [pull.anchor for pull in pulls.values()]
+        self._strengths = [pull.strength for pull in pulls.values()]
         self._groups: list[dict[str, Any]] | None = None
 
     def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Replaces the groups by planned ones; undoes first what a step that raised left behind."""
         self._put_back(optimizer)
+        left_out = {parameter for held in self._holding() for parameter in held.parameters} if self._held else set()
+        if self._pulled:
+            self._pull(left_out)
+        if not left_out and not self._scales:
+            return
         self._groups = optimizer.param_groups
-        left_out = {parameter for held in self._holding() for parameter in held.parameters}
-        self._pull(left_out)
         split: list[dict[str, Any]] = []
         for group in self._groups:
             by_scale: dict[float, list[torch.Tensor]] = {}
@@ -92,6 +98,8 @@ class _PlannedStep:
     def after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Puts SB3's own groups back, and the buffers of what is held: running statistics move in a forward pass."""
         self._put_back(optimizer)
+        if not self._held:
+            return
         with torch.no_grad():
             for held in self._holding():
                 if held.buffers:
@@ -99,11 +107,15 @@ class _PlannedStep:
 
     @torch.no_grad()
     def _pull(self, left_out: set[torch.Tensor]) -> None:
-        pulled = [one for one in self._pulls if one.grad is not None and one not in left_out]
-        if pulled:
-            away = torch._foreach_sub(pulled, [self._pulls[one].anchor for one in pulled])
+        pulled, anchors, strengths = self._pulled, self._anchors, self._strengths
+        gradients = [one.grad for one in pulled if one.grad is not None]
+        if left_out or len(gradients) < len(pulled):
+            pulled = [one for one in self._pulled if one.grad is not None and one not in left_out]
+            anchors = [self._pulls[one].anchor for one in pulled]
+            strengths = [self._pulls[one].strength for one in pulled]
             gradients = [one.grad for one in pulled if one.grad is not None]
-            torch._foreach_addcmul_(gradients, away, [self._pulls[one].strength for one in pulled])
+        if pulled:
+            torch._foreach_addcmul_(gradients, torch._foreach_sub(pulled, anchors), strengths)
 
     def _put_back(self, optimizer: torch.optim.Optimizer) -> None:
         if self._groups is not None:
@@ -131,7 +143,12 @@ def plan_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.T
         remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
         own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
         if own & (scales.keys() | holds | pulls.keys()):
-            step = _PlannedStep(agent, scales, held, {one: pull for one, pull in pulls.items() if one in own})
+            step = _PlannedStep(
+                agent,
+                {one: scale for one, scale in scales.items() if one in own},
+                [one for one in held if one.buffers or one.parameters & own],
+                {one: pull for one, pull in pulls.items() if one in own},
+            )
             optimizer.register_step_pre_hook(step.before)
             optimizer.register_step_post_hook(step.after)
 

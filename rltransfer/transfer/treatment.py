@@ -14,6 +14,8 @@ from rltransfer.strategies import (
     Frozen,
     Full,
     GradualUnfreeze,
+    JumpStart,
+    Kickstart,
     Modifier,
     NormaliserOnly,
     RandomFrozen,
@@ -88,6 +90,9 @@ def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatme
             return dataclasses.replace(treatment, pull=part.alpha, decay=part.beta)
         case ShrinkPerturb():
             return dataclasses.replace(treatment, shrink=part.shrink, perturb=part.perturb)
+        case JumpStart() | Kickstart():
+            # What the source does changes no tensor by itself.
+            return treatment
         case _:
             assert_never(part)
 

@@ -55,6 +55,8 @@ def test_layer_choices_round_trip(layers: object) -> None:
         ({"kind": "shuffled", "of": ["frozen", "l2_sp"]}, ConfigError, "'frozen' leaves none"),
         ({"kind": "gradual_unfreeze", "at": [5, 5]}, ConfigError, "the steps must increase"),
         ({"kind": "discriminative", "decay": 1.5}, ConfigError, "key 'decay'"),
+        ({"kind": "shuffled", "of": ["full", "jump_start"]}, ConfigError, "source's policy, which is not shuffled"),
+        ({"kind": "kickstart", "weight": 0}, ConfigError, "key 'weight'"),
         ([], ConfigError, "strategy"),
         (3, ConfigError, "strategy"),
     ],
@@ -79,6 +81,13 @@ def test_parts_without_weights_of_their_own_mean_finetune_in_any_order() -> None
         "finetune_lr_scale=0.5+l2_sp_alpha=1.0"
     )
     assert Shuffled(of=["l2_sp"]).of == parse_strategy("l2_sp")
+
+
+def test_teachers_without_weights_of_their_own_mean_scratch() -> None:
+    assert [part.kind for part in parse_strategy("jump_start")] == ["scratch", "jump_start"]
+    assert [part.kind for part in parse_strategy(["kickstart", "l2_sp"])] == ["finetune", "l2_sp", "kickstart"]
+    assert strategy_label(parse_strategy(["scratch", "kickstart"])) == "kickstart"
+    assert strategy_label(parse_strategy(["finetune", "kickstart"])) == "finetune+kickstart"
 
 
 def test_only_scratch_and_random_frozen_do_without_a_source() -> None:

@@ -1,0 +1,250 @@
+"""Draws an agent to what a teacher would do, by a gradient that is added to each step of its actor's optimizer."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import obs_as_tensor
+
+from rltransfer.anatomy import algorithm_of
+from rltransfer.errors import IncompatibleError
+from rltransfer.strategies import Kickstart
+from rltransfer.transfer.guide import Guide
+from rltransfer.transfer.steps import agent_optimizers, remove_hooks
+from rltransfer.transfer.teacher import Advice, Form, Teacher
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+_ON_POLICY = ("ppo", "a2c")
+_Q_LEARNING = ("dqn", "qrdqn")
+_SQUASHES = ("sac", "tqc", "crossq")
+_POINTS = ("td3", "ddpg")
+_LEAST_SPREAD = 1e-3
+_FEW_EPISODES = 3
+
+
+def refuse_student(algo: str) -> None:
+    """Raises IncompatibleError if an agent of an algorithm cannot be drawn to a teacher."""
+    reasons = {
+        "trpo": "changes its actor by a search along the natural gradient, where another gradient has no effect",
+        "ppo_lstm": "has a memory, and a single state does not tell what it would do",
+        "maskable_ppo": "acts under masks, which are not known of remembered states",
+    }
+    if algo in reasons:
+        raise IncompatibleError(
+            f"An agent of {algo} {reasons[algo]}: 'kickstart' is for {', '.join((*_ON_POLICY, *_Q_LEARNING))}, "
+            f"{', '.join((*_SQUASHES, *_POINTS))}."
+        )
+
+
+class Distillation(BaseCallback):
+    """Remembers the agent's states with what the teacher would do there, and draws the agent to it.
+
+    The minibatch of each step is its own, drawn by its own generator: SB3's minibatches stay what they were. The
+    gradient comes after SB3's clipping, as that of other pulls.
+    """
+
+    def __init__(self, teacher: Teacher, guide: Guide, part: Kickstart, *, seed: int) -> None:
+        super().__init__()
+        self._teacher = teacher
+        self._guide = guide
+        self._part = part
+        self._rng = np.random.default_rng([seed, 11])
+        self._first_return: float | None = None
+        self._states: _States | None = None
+        self.losses: list[float] = []
+
+    def hold_on(self, agent: "BaseAlgorithm") -> None:
+        """Puts the hook before each step of the agent's actor."""
+        self._student = _Student(agent, self._teacher)
+        optimizers = agent_optimizers(agent)
+        optimizer = optimizers.get("actor.optimizer") or optimizers["policy.optimizer"]
+        optimizer.register_step_pre_hook(self.before_step)
+
+    @property
+    def weight(self) -> float:
+        """The weight of the loss now: it falls with time, and with the agent's lag behind the teacher's own return."""
+        weight = self._part.weight * self._lag()
+        if self._part.until is not None:
+            weight *= max(0.0, 1.0 - self.num_timesteps / self._part.until)
+        return weight
+
+    def before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Adds the gradient of the weighted distance between teacher and agent."""
+        weight = self.weight
+        if self._states is None or self._states.size == 0 or weight <= 0.0:
+            return
+        parameters = [one for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
+        observations, advice = self._states.draw(self._part.batch_size, self._rng)
+        with torch.enable_grad():
+            loss = self._student.distance(observations, advice, self._part.temperature)
+            gradients = torch.autograd.grad(weight * loss, parameters, allow_unused=True)
+        self.losses = [*self.losses[-99:], float(loss.detach())]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+    def _lag(self) -> float:
+        """Returns how far the agent is behind, as a share of how far it was: 1 at first, 0 when it has caught up."""
+        own, returns = self._guide.own_return, self._guide.returns
+        if own is None or self._guide.n_episodes < min(_FEW_EPISODES, self._part.window):
+            return 1.0
+        now = float(np.mean(returns))
+        if self._first_return is None:
+            self._first_return = now
+        if own <= self._first_return:
+            return 0.0
+        return float(np.clip((own - now) / (own - self._first_return), 0.0, 1.0))
+
+    def _on_rollout_start(self) -> None:
+        if self._states is not None and algorithm_of(self.model) in _ON_POLICY:
+            self._states.forget()
+
+    def _on_step(self) -> bool:
+        advice, observations = self._guide.previous, self.model._last_obs
+        if advice is not None and observations is not None:
+            if self._states is None:
+                self._states = _States(self._capacity(), observations, advice)
+            self._states.add(observations, advice)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.logger.record("transfer/teacher_weight", self.weight)
+        if self.losses:
+            self.logger.record("transfer/teacher_distance", float(np.mean(self.losses)))
+
+    def _capacity(self) -> int:
+        if algorithm_of(self.model) in _ON_POLICY:
+            return int(getattr(self.model, "n_steps", 1))
+        return max(1, self._part.memory // self.model.n_envs)
+
+
+def remove_distillation(agent: "BaseAlgorithm") -> None:
+    """Removes the hooks of an earlier distillation."""
+    for optimizer in agent_optimizers(agent).values():
+        remove_hooks(optimizer._optimizer_step_pre_hooks, Distillation)
+
+
+class _States:
+    """The latest states of an agent as it saw them, with the advice for each."""
+
+    def __init__(self, capacity: int, observations: Any, advice: Advice) -> None:
+        self._observations = {
+            key: np.zeros((capacity, *part.shape), dtype=part.dtype) for key, part in _by_key(observations).items()
+        }
+        self._centre = np.zeros((capacity, *advice.centre.shape))
+        self._spread = np.zeros((capacity, *advice.spread.shape))
+        self._capacity, self._next, self.size = capacity, 0, 0
+
+    def forget(self) -> None:
+        self._next = self.size = 0
+
+    def add(self, observations: Any, advice: Advice) -> None:
+        for key, part in _by_key(observations).items():
+            self._observations[key][self._next] = part
+        self._centre[self._next], self._spread[self._next] = advice.centre, advice.spread
+        self._next = (self._next + 1) % self._capacity
+        self.size = min(self.size + 1, self._capacity)
+
+    def draw(self, batch: int, rng: np.random.Generator) -> tuple[Any, Advice]:
+        moments = rng.integers(self.size, size=batch)
+        places = rng.integers(self._centre.shape[1], size=batch)
+        drawn = {key: part[moments, places] for key, part in self._observations.items()}
+        return drawn.get("", drawn), Advice(self._centre[moments, places], self._spread[moments, places])
+
+
+def _by_key(observations: Any) -> dict[str, np.ndarray]:
+    return observations if isinstance(observations, dict) else {"": observations}
+
+
+class _Student:
+    """An agent's policy as far as its distance to a teacher needs it."""
+
+    def __init__(self, agent: Any, teacher: Teacher) -> None:
+        self._agent = agent
+        self._policy = agent.policy
+        self._algo = algorithm_of(agent)
+        self._teacher = teacher
+        space = agent.action_space
+        self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
+        if isinstance(space, spaces.Box):
+            bounded = np.isfinite(space.low).all() and np.isfinite(space.high).all()
+            low, high = (space.low, space.high) if bounded else (-np.ones(space.shape), np.ones(space.shape))
+            self._bounds = tuple(
+                torch.as_tensor(b.reshape(-1), dtype=torch.float32, device=agent.device) for b in (low, high)
+            )  # type: ignore[assignment]
+        self._known = torch.as_tensor(teacher.is_known, device=agent.device)
+        self._form = self._common_form()
+
+    def distance(self, observations: Any, advice: Advice, temperature: float) -> torch.Tensor:
+        """Returns the mean distance from the teacher: KL(teacher || agent), or a squared one of actions."""
+        tensors = obs_as_tensor(observations, self._agent.device)
+        was_training = self._policy.training
+        # Another forward pass must not move running statistics.
+        self._policy.set_training_mode(False)
+        try:
+            measure: Callable[..., torch.Tensor] = self._of_actions if self._form == "point" else self._of_distributions
+            return measure(tensors, advice, temperature)
+        finally:
+            self._policy.set_training_mode(was_training)
+
+    def _common_form(self) -> Form:
+        own: Form = "point"
+        if self._bounds is None:
+            own = "categorical"
+        elif self._algo in _ON_POLICY:
+            own = "normal"
+        elif self._algo in _SQUASHES and not self._agent.use_sde:
+            own = "squashed"
+        return own if own == self._teacher.form else "point"
+
+    def _of_distributions(self, observations: Any, advice: Advice, temperature: float) -> torch.Tensor:
+        centre, spread = (self._tensor(values) for values in (advice.centre, advice.spread))
+        if self._form == "categorical":
+            own = self._log_probabilities(observations, temperature)
+            return (torch.xlogy(centre, centre) - centre * own).sum(dim=1).mean()
+        mean, deviation = self._gaussian(observations)
+        spread = spread.clamp(min=_LEAST_SPREAD)
+        away = torch.log(deviation / spread) + (spread**2 + (centre - mean) ** 2) / (2 * deviation**2) - 0.5
+        return (away * self._known).sum(dim=1).mean()
+
+    def _of_actions(self, observations: Any, advice: Advice, _: float) -> torch.Tensor:
+        assert self._bounds is not None
+        wanted = self._scaled(self._tensor(self._teacher.in_environment(advice.centre)))
+        if self._algo in _ON_POLICY:
+            own = self._scaled(self._gaussian(observations)[0])
+        elif self._algo in _SQUASHES:
+            own = torch.tanh(self._agent.actor.get_action_dist_params(observations)[0])
+        else:
+            own = self._agent.actor(observations)
+        return (0.5 * (own - wanted) ** 2 * self._known).sum(dim=1).mean()
+
+    def _log_probabilities(self, observations: Any, temperature: float) -> torch.Tensor:
+        if self._algo in _ON_POLICY:
+            logits: torch.Tensor = self._policy.get_distribution(observations).distribution.logits
+            return torch.log_softmax(logits, dim=1)
+        values = (
+            self._agent.q_net(observations)
+            if self._algo == "dqn"
+            else self._agent.quantile_net(observations).mean(dim=1)
+        )
+        return torch.log_softmax(values / temperature, dim=1)
+
+    def _gaussian(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._algo in _ON_POLICY:
+            distribution = self._policy.get_distribution(observations).distribution
+            return distribution.mean, distribution.stddev
+        mean, log_std, _ = self._agent.actor.get_action_dist_params(observations)
+        return mean, log_std.exp()
+
+    def _scaled(self, actions: torch.Tensor) -> torch.Tensor:
+        assert self._bounds is not None
+        low, high = self._bounds
+        return 2.0 * (actions - low) / (high - low) - 1.0
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self._agent.device)

@@ -1,0 +1,217 @@
+"""Lets the source's policy act in the training environments of an agent: inside ``reset``, and never in a buffer."""
+
+import types
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from rltransfer.records import Check
+from rltransfer.strategies import JumpStart
+from rltransfer.transfer.teacher import Advice, Teacher, innermost
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+
+class Guide:
+    """Sees every observation of the innermost vector environment, and plays the beginnings of its episodes.
+
+    Its two methods take the place of ``reset`` and ``step_wait`` on the instance: evaluation environments have none,
+    and what SB3 and its wrappers see is an environment whose episodes begin later.
+
+    Attributes:
+        previous: What the source would have done in the states before the last step.
+        steps: The steps that it has played.
+        own_returns: Of the episodes that it played alone.
+        returns: Of the latest episodes, what it played included; rewards as the environment gives them.
+    """
+
+    def __init__(
+        self, teacher: Teacher, env: VecEnv, *, part: JumpStart | None, episodes: int, window: int, seed: int
+    ) -> None:
+        self._teacher = teacher
+        self._env = env
+        self._part = part
+        self._episodes = episodes
+        self._rng = np.random.default_rng([seed, 7])
+        self._stage = 0
+        self._longest = (part.horizon or 0) if part else 0
+        self._earned = np.zeros(env.num_envs)
+        self._in_stage: deque[float] = deque(maxlen=part.window if part else 1)
+        self._advice: Advice | None = None
+        self.previous: Advice | None = None
+        self.steps = 0
+        self.own_returns: list[float] = []
+        self.returns: deque[float] = deque(maxlen=window)
+        self.n_episodes = 0
+        self.num_timesteps = 0
+        env.__dict__["reset"] = types.MethodType(_guided_reset, env)
+        env.__dict__["step_wait"] = types.MethodType(_guided_step, env)
+        env.__dict__["guide_of_rltransfer"] = self
+
+    @property
+    def horizon(self) -> int:
+        """How many steps it plays at the beginning of an episode that starts now."""
+        if self._part is None:
+            return 0
+        horizon = self._longest * (self._part.stages - self._stage) / self._part.stages
+        if self._part.until is not None:
+            horizon = min(horizon, self._longest * max(0.0, 1.0 - self.num_timesteps / self._part.until))
+        return round(horizon)
+
+    @property
+    def own_return(self) -> float | None:
+        """The mean return of the episodes that it played alone."""
+        return float(np.mean(self.own_returns)) if self.own_returns else None
+
+    def reset(self) -> Any:
+        """Resets the environments; the first time, it plays some episodes alone, to know what it earns."""
+        observations = type(self._env).reset(self._env)
+        if self._episodes:
+            lengths = [self._play_alone(observations) for _ in range(self._episodes)]
+            self._episodes = 0
+            if self._part is not None and self._part.horizon is None:
+                self._longest = max(1, round(float(np.mean(lengths))))
+            _put(observations, 0, self._restart(0))
+        self._earned[:] = 0.0
+        everywhere = np.arange(self._env.num_envs)
+        self._advice = self._see(observations, everywhere, np.ones(len(everywhere), dtype=bool))
+        for index in everywhere:
+            self._begin(observations, int(index))
+        return observations
+
+    def step_wait(self) -> Any:
+        """Steps the environments; where an episode ended, it plays the beginning of the next."""
+        observations, rewards, dones, infos = type(self._env).step_wait(self._env)
+        self._earned += rewards
+        self.previous = self._advice
+        self._advice = self._see(observations, np.arange(len(dones)), np.asarray(dones, dtype=bool))
+        for index in np.flatnonzero(dones):
+            self._note_end(float(self._earned[index]))
+            self._earned[index] = 0.0
+            self._begin(observations, int(index))
+        return observations, rewards, dones, infos
+
+    def _note_end(self, earned: float) -> None:
+        self.returns.append(earned)
+        self.n_episodes += 1
+        if self._part is None or self._stage == self._part.stages:
+            return
+        self._in_stage.append(earned)
+        own = self.own_return or 0.0
+        if len(self._in_stage) == self._part.window and np.mean(self._in_stage) >= own - self._part.tolerance * abs(
+            own
+        ):
+            self._stage += 1
+            self._in_stage.clear()
+
+    def _begin(self, observations: Any, index: int) -> None:
+        """Plays the beginning of an episode; one that ends meanwhile is begun again, for half as long."""
+        horizon = self.horizon
+        while horizon > 0:
+            if not self._play(observations, index, horizon):
+                return
+            _put(observations, index, self._restart(index))
+            self._look(observations, index, starts=True)
+            self._earned[index] = 0.0
+            horizon //= 2
+
+    def _play(self, observations: Any, index: int, horizon: int) -> bool:
+        """Plays ``horizon`` steps, or to the end of the episode; says whether it ended."""
+        for _ in range(horizon):
+            assert self._advice is not None
+            action = self._teacher.act(self._advice.rows(np.array([index])), self._rng)[0]
+            seen, reward, terminated, truncated, _ = self._env.env_method("step", action, indices=[index])[0]
+            self.steps += 1
+            self._earned[index] += float(reward)
+            if terminated or truncated:
+                return True
+            _put(observations, index, seen)
+            self._look(observations, index, starts=False)
+        return False
+
+    def _play_alone(self, observations: Any) -> int:
+        """Plays one whole episode in the first environment; returns its length."""
+        _put(observations, 0, self._restart(0))
+        everywhere = np.arange(self._env.num_envs)
+        self._advice = self._see(observations, everywhere, np.ones(len(everywhere), dtype=bool))
+        self._earned[0] = 0.0
+        before = self.steps
+        while not self._play(observations, 0, 1):
+            pass
+        self.own_returns.append(float(self._earned[0]))
+        return self.steps - before
+
+    def _restart(self, index: int) -> Any:
+        return self._env.env_method("reset", indices=[index])[0][0]
+
+    def _look(self, observations: Any, index: int, *, starts: bool) -> None:
+        chosen = np.array([index])
+        seen = self._see(_rows(observations, chosen), chosen, np.array([starts]))
+        assert self._advice is not None
+        self._advice.centre[index], self._advice.spread[index] = seen.centre[0], seen.spread[0]
+
+    def _see(self, observations: Any, indices: np.ndarray, starts: np.ndarray) -> Advice:
+        return self._teacher.see(observations, indices, starts)
+
+
+def remove_guide(agent: "BaseAlgorithm") -> None:
+    """Gives an agent's environments their own ``reset`` and ``step_wait`` back."""
+    if agent.env is not None:
+        for name in ("reset", "step_wait", "guide_of_rltransfer"):
+            innermost(agent.env).__dict__.pop(name, None)
+
+
+class CountGuide(BaseCallback):
+    """Counts the guide's steps as env_steps, so that budgets, schedules and curves know of them."""
+
+    def __init__(self, guide: Guide, *, logs_horizon: bool) -> None:
+        super().__init__()
+        self._guide = guide
+        self._counted = 0
+        self._logs_horizon = logs_horizon
+
+    def check(self) -> Check:
+        """Returns the self-check."""
+        left = self._guide.steps - self._counted
+        detail = f"{self._guide.steps:,} steps" + (f"; {left:,} are not" if left else "")
+        return Check(name="the source's steps counted as env_steps", passed=left == 0, detail=detail)
+
+    def _on_step(self) -> bool:
+        self._count()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._logs_horizon:
+            self.logger.record("transfer/guide_horizon", self._guide.horizon)
+        self.logger.record("transfer/guide_steps", self._guide.steps)
+
+    def _count(self) -> None:
+        self.model.num_timesteps += self._guide.steps - self._counted
+        self._counted = self._guide.steps
+        self.num_timesteps = self._guide.num_timesteps = self.model.num_timesteps
+
+
+def _guided_reset(env: Any) -> Any:
+    return env.guide_of_rltransfer.reset()
+
+
+def _guided_step(env: Any) -> Any:
+    return env.guide_of_rltransfer.step_wait()
+
+
+def _put(observations: Any, index: int, value: Any) -> None:
+    if isinstance(observations, dict):
+        for key, part in value.items():
+            observations[key][index] = part
+    else:
+        observations[index] = value
+
+
+def _rows(observations: Any, chosen: np.ndarray) -> Any:
+    if isinstance(observations, dict):
+        return {key: part[chosen] for key, part in observations.items()}
+    return observations[chosen]
