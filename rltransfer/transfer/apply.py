@@ -8,10 +8,10 @@ import torch
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
+from rltransfer.transfer.gradient.steps import agent_optimizers
 from rltransfer.transfer.hold import Transfer, hold_plan
 from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
 from rltransfer.transfer.statistics import copy_statistics
-from rltransfer.transfer.steps import agent_optimizers
 from rltransfer.transfer.values import gathered, new_values, planned_tensors, source_of, taken
 
 if TYPE_CHECKING:

@@ -24,14 +24,14 @@ from rltransfer.strategies import (
     teachers,
     weights_part,
 )
-from rltransfer.transfer.align import Pair
-from rltransfer.transfer.counterparts import counterparts
-from rltransfer.transfer.distill import refuse_student
-from rltransfer.transfer.findings import findings_of
-from rltransfer.transfer.fit import refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.experience.teacher import teacher_of
+from rltransfer.transfer.gradient.distill import refuse_student
+from rltransfer.transfer.meeting.align import Pair
+from rltransfer.transfer.meeting.counterparts import counterparts
+from rltransfer.transfer.meeting.findings import findings_of
+from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
 from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.statistics import planned_statistics
-from rltransfer.transfer.teacher import teacher_of
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:

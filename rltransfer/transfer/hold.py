@@ -19,19 +19,19 @@ from stable_baselines3.common.utils import LinearSchedule
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
 from rltransfer.strategies import JumpStart, Kickstart, teachers
-from rltransfer.transfer.distill import Distillation, remove_distillation
-from rltransfer.transfer.guide import CountGuide, Guide, remove_guide
-from rltransfer.transfer.plan import Plan
-from rltransfer.transfer.statistics import hold_statistics, observation_statistics
-from rltransfer.transfer.steps import (
-    WatchHeld,
+from rltransfer.transfer.experience.guide import CountGuide, Guide, remove_guide
+from rltransfer.transfer.experience.teacher import innermost, teacher_of
+from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
+from rltransfer.transfer.gradient.steps import (
     agent_optimizers,
     plan_steps,
     refuse_pulls_without_source,
     remove_hooks,
     watches_of,
 )
-from rltransfer.transfer.teacher import innermost, teacher_of
+from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.statistics import hold_statistics, observation_statistics
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -53,7 +53,7 @@ class Transfer:
     _applied: tuple[Check, ...]
     _frozen: Mapping[str, str]
     _statistics: Mapping[str, np.ndarray]
-    _watches: list[WatchHeld | CountGuide]
+    _holdings: tuple[Holding, ...]
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks as they stand now: call it after training."""
@@ -63,8 +63,17 @@ class Transfer:
             self._check_targets(),
             _check_optimizers(self.plan, self.agent),
             *self._check_statistics(),
-            *(watch.check() for watch in self._watches),
+            *(check for holding in self._holdings for check in holding.checks()),
         )
+
+    def state(self) -> list[dict[str, Any]]:
+        """Returns what training has changed in what is held, for a run that is to be resumed."""
+        return [holding.state() for holding in self._holdings]
+
+    def put_back(self, state: list[dict[str, Any]]) -> None:
+        """Takes up what ``state`` returned, after the run was built again as it began and this plan applied again."""
+        for holding, own in zip(self._holdings, state, strict=True):
+            holding.put_back(own)
 
     def _check_frozen(self) -> Check:
         now = _fingerprints(self.agent, self._frozen)
@@ -120,22 +129,20 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
-    counts, distillations = _hold_teacher(plan, agent)
-    watches: list[WatchHeld | CountGuide] = [*counts, *watches_of(plan, agent, tensors)]
-    callback = _WarnOfFailedChecks()
-    callbacks: list[BaseCallback] = [*watches, *distillations, callback]
-    transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, watches)
-    callback.transfer = transfer
+    holdings = (*_hold_teacher(plan, agent), *watches_of(plan, agent, tensors))
+    warning = _WarnOfFailedChecks()
+    transfer = Transfer(plan, agent, [*holdings, warning], applied, _fingerprints(agent, frozen), statistics, holdings)
+    warning.transfer = transfer
     return transfer
 
 
-def _hold_teacher(plan: Plan, agent: "BaseAlgorithm") -> tuple[list[CountGuide], list[Distillation]]:
+def _hold_teacher(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
     """Lets the source's policy act and teach as planned; what an earlier plan put there goes."""
     remove_guide(agent)
     remove_distillation(agent)
     parts = teachers(plan.strategy)
     if not parts:
-        return [], []
+        return
     starts = next((part for part in parts if isinstance(part, JumpStart)), None)
     kicks = next((part for part in parts if isinstance(part, Kickstart)), None)
     teacher = teacher_of(plan, agent, temperature=kicks.temperature if kicks else 1.0)
@@ -148,12 +155,11 @@ def _hold_teacher(plan: Plan, agent: "BaseAlgorithm") -> tuple[list[CountGuide],
         window=max(part.window for part in parts),
         seed=int(agent.seed or 0),
     )
-    counts = [CountGuide(guide, logs_horizon=starts is not None)]
-    if kicks is None:
-        return counts, []
-    distillation = Distillation(teacher, guide, kicks, seed=int(agent.seed or 0))
-    distillation.hold_on(agent)
-    return counts, [distillation]
+    yield CountGuide(guide, logs_horizon=starts is not None)
+    if kicks is not None:
+        distillation = Distillation(teacher, guide, kicks, seed=int(agent.seed or 0))
+        distillation.hold_on(agent)
+        yield distillation
 
 
 class _WarnOfFailedChecks(BaseCallback):

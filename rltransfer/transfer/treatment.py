@@ -28,7 +28,7 @@ from rltransfer.strategies import (
     modifiers,
     weights_part,
 )
-from rltransfer.transfer.counterparts import SourceBranch
+from rltransfer.transfer.meeting.counterparts import SourceBranch
 from rltransfer.transfer.plan import Origin
 
 

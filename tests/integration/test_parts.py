@@ -26,7 +26,7 @@ from rltransfer import (
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import IncompatibleError
 from rltransfer.transfer import read_plan
-from rltransfer.transfer.steps import agent_optimizers
+from rltransfer.transfer.gradient.steps import agent_optimizers
 
 ONE_UPDATE: dict[str, Any] = {"n_epochs": 1, "batch_size": 32, "max_grad_norm": 1e9}
 CNN: dict[str, Any] = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]}

@@ -21,10 +21,10 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import read_curve
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
-from rltransfer.transfer.distill import Distillation
-from rltransfer.transfer.guide import CountGuide
-from rltransfer.transfer.steps import agent_optimizers
-from rltransfer.transfer.teacher import Advice, Teacher, innermost
+from rltransfer.transfer.experience.guide import CountGuide
+from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
+from rltransfer.transfer.gradient.distill import Distillation
+from rltransfer.transfer.gradient.steps import agent_optimizers
 
 
 class Corridor(gym.Env[np.ndarray, Any]):

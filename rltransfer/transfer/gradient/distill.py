@@ -1,20 +1,21 @@
 """Draws an agent to what a teacher would do, by a gradient that is added to each step of its actor's optimizer."""
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import obs_as_tensor
 
 from rltransfer.anatomy import algorithm_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import Kickstart
-from rltransfer.transfer.guide import Guide
-from rltransfer.transfer.steps import agent_optimizers, remove_hooks
-from rltransfer.transfer.teacher import Advice, Form, Teacher
+from rltransfer.transfer.experience.guide import Guide
+from rltransfer.transfer.experience.teacher import Advice, Form, Teacher
+from rltransfer.transfer.gradient.steps import agent_optimizers, remove_hooks
+from rltransfer.transfer.holding import Holding
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -41,7 +42,7 @@ def refuse_student(algo: str) -> None:
         )
 
 
-class Distillation(BaseCallback):
+class Distillation(Holding):
     """Remembers the agent's states with what the teacher would do there, and draws the agent to it.
 
     The minibatch of each step is its own, drawn by its own generator: SB3's minibatches stay what they were. The
@@ -64,6 +65,22 @@ class Distillation(BaseCallback):
         optimizers = agent_optimizers(agent)
         optimizer = optimizers.get("actor.optimizer") or optimizers["policy.optimizer"]
         optimizer.register_step_pre_hook(self.before_step)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the remembered states with what was found so far."""
+        return {
+            "rng": self._rng.bit_generator.state,
+            "first_return": self._first_return,
+            "losses": list(self.losses),
+            "states": copy.deepcopy(self._states),
+        }
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up what ``state`` returned."""
+        self._rng.bit_generator.state = state["rng"]
+        self._first_return = state["first_return"]
+        self.losses = list(state["losses"])
+        self._states = copy.deepcopy(state["states"])
 
     @property
     def weight(self) -> float:

@@ -116,6 +116,14 @@ class Teacher:
             centre, spread = self._outputs(self.policy.obs_to_tensor(observations)[0])
         return self._in_targets_actions(centre, spread)
 
+    def state(self) -> dict[str, Any]:
+        """Returns the frames that it remembers, by key."""
+        return self._view.state()
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up the frames that it remembered."""
+        self._view.put_back(state)
+
     def act(self, advice: Advice, rng: np.random.Generator) -> np.ndarray:
         """Returns an action of the target's environments for each state: sampled where the source's policy samples."""
         if self.form == "categorical":
@@ -253,6 +261,13 @@ class _View:
         seen = {key: sight.of_source(given, indices, starts) for key, sight in self._sights.items()}
         return seen if self._is_dict else seen[""]
 
+    def state(self) -> dict[str, Any]:
+        return {key: sight.stack.copy() for key, sight in self._sights.items() if sight.stack is not None}
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        for key, stack in state.items():
+            self._sights[key].stack = stack.copy()
+
 
 @dataclasses.dataclass(frozen=True)
 class _Statistic:
@@ -302,22 +317,22 @@ class _Sight:
                 f"{list(statistic.mean.shape)}, and one observation is of shape {list(self._frame)}."
             )
         frames = self._shape[self._axis] // self._frame[self._axis] if self._shape else 1
-        self._stack = np.zeros((n_envs, *self._shape), dtype=np.float32) if frames > 1 else None
+        self.stack = np.zeros((n_envs, *self._shape), dtype=np.float32) if frames > 1 else None
 
     def of_source(self, given: Mapping[str, np.ndarray], indices: np.ndarray, starts: np.ndarray) -> np.ndarray:
         frame = self._one_frame(given, len(indices))
         if self._statistic is not None:
             known = self._statistic
             frame = np.clip((frame - known.mean) / known.deviation, -known.bound, known.bound)
-        if self._stack is not None:
-            stack = self._stack[indices]
+        if self.stack is not None:
+            stack = self.stack[indices]
             stack[starts] = 0.0
             length, axis = self._frame[self._axis], self._axis + 1
             stack = np.roll(stack, -length, axis=axis)
             newest = [slice(None)] * stack.ndim
             newest[axis] = slice(stack.shape[axis] - length, None)
             stack[tuple(newest)] = frame
-            self._stack[indices] = stack
+            self.stack[indices] = stack
             frame = stack
         is_scaled = self._statistic is not None
         return frame.astype(np.float32 if is_scaled else self._dtype)

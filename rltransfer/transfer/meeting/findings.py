@@ -5,8 +5,8 @@ from typing import Literal
 
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
-from rltransfer.transfer.align import Pair
-from rltransfer.transfer.fit import is_normalised
+from rltransfer.transfer.meeting.align import Pair
+from rltransfer.transfer.meeting.fit import is_normalised
 from rltransfer.transfer.plan import Finding, Plan
 from rltransfer.transfer.treatment import Treatment
 

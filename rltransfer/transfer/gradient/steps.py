@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
+from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
 from rltransfer.transfer.values import anchored
 
@@ -193,7 +193,7 @@ def _pulls(plan: Plan, tensors: Mapping[str, torch.Tensor]) -> dict[torch.Tensor
     return pulls
 
 
-class WatchHeld(BaseCallback):
+class WatchHeld(Holding):
     """Watches that what is held stays as it is until its step; puts TRPO's actor back, which no optimizer moves."""
 
     def __init__(self, name: str, tensors: list[torch.Tensor], until: int, *, restores: bool = False) -> None:
@@ -206,10 +206,18 @@ class WatchHeld(BaseCallback):
         self._restores = restores
         self._stayed: bool | None = None
 
-    def check(self) -> Check:
+    def checks(self) -> tuple[Check, ...]:
         """Returns the self-check."""
         stayed = self._is_unchanged() if self._stayed is None else self._stayed
-        return Check(name=self._name, passed=stayed, detail=f"for {self.until:,} env_steps")
+        return (Check(name=self._name, passed=stayed, detail=f"for {self.until:,} env_steps"),)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what was found when the tensors were released."""
+        return {"stayed": self._stayed}
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up an earlier finding."""
+        self._stayed = state["stayed"]
 
     def _on_rollout_start(self) -> None:
         if self._restores and self.num_timesteps < self.until:

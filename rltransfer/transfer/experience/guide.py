@@ -1,19 +1,36 @@
 """Lets the source's policy act in the training environments of an agent: inside ``reset``, and never in a buffer."""
 
+import copy
 import types
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.records import Check
 from rltransfer.strategies import JumpStart
-from rltransfer.transfer.teacher import Advice, Teacher, innermost
+from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
+from rltransfer.transfer.holding import Holding
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
+
+
+_CHANGING = (
+    "_episodes",
+    "_stage",
+    "_longest",
+    "_earned",
+    "_in_stage",
+    "_advice",
+    "previous",
+    "steps",
+    "own_returns",
+    "returns",
+    "n_episodes",
+    "num_timesteps",
+)
 
 
 class Guide:
@@ -95,6 +112,20 @@ class Guide:
             self._begin(observations, int(index))
         return observations, rewards, dones, infos
 
+    def state(self) -> dict[str, Any]:
+        """Returns what changes in training; see ``Holding``."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in _CHANGING} | {
+            "rng": self._rng.bit_generator.state,
+            "teacher": self._teacher.state(),
+        }
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up what ``state`` returned."""
+        for name in _CHANGING:
+            setattr(self, name, copy.deepcopy(state[name]))
+        self._rng.bit_generator.state = state["rng"]
+        self._teacher.put_back(state["teacher"])
+
     def _note_end(self, earned: float) -> None:
         self.returns.append(earned)
         self.n_episodes += 1
@@ -165,7 +196,7 @@ def remove_guide(agent: "BaseAlgorithm") -> None:
             innermost(agent.env).__dict__.pop(name, None)
 
 
-class CountGuide(BaseCallback):
+class CountGuide(Holding):
     """Counts the guide's steps as env_steps, so that budgets, schedules and curves know of them."""
 
     def __init__(self, guide: Guide, *, logs_horizon: bool) -> None:
@@ -174,11 +205,20 @@ class CountGuide(BaseCallback):
         self._counted = 0
         self._logs_horizon = logs_horizon
 
-    def check(self) -> Check:
+    def checks(self) -> tuple[Check, ...]:
         """Returns the self-check."""
         left = self._guide.steps - self._counted
         detail = f"{self._guide.steps:,} steps" + (f"; {left:,} are not" if left else "")
-        return Check(name="the source's steps counted as env_steps", passed=left == 0, detail=detail)
+        return (Check(name="the source's steps counted as env_steps", passed=left == 0, detail=detail),)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the guide's own state, and how much of it is counted."""
+        return {"guide": self._guide.state(), "counted": self._counted}
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up both."""
+        self._guide.put_back(state["guide"])
+        self._counted = state["counted"]
 
     def _on_step(self) -> bool:
         self._count()

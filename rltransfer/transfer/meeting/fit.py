@@ -11,7 +11,7 @@ from rltransfer.artifact import Encoder, policy_kwargs_of
 from rltransfer.artifact.architecture import policy_kwargs_text
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
-from rltransfer.transfer.align import Pair, key_of
+from rltransfer.transfer.meeting.align import Pair, key_of
 from rltransfer.transfer.treatment import Treatment
 
 
