@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rltransfer.comparison import compare
     from rltransfer.mapping import Actions, Inputs
     from rltransfer.strategies import (
+        EWC,
         L2SP,
         Discriminative,
         Finetune,
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
         GradualUnfreeze,
         JumpStart,
         Kickstart,
+        L2Init,
         NormaliserOnly,
         RandomFrozen,
+        ReDo,
         Rescaled,
         Scratch,
         ShrinkPerturb,
@@ -38,15 +41,18 @@ _HOMES = {
     "policy_kwargs_of": "artifact",
     "compare": "comparison",
     "Discriminative": "strategies",
+    "EWC": "strategies",
     "Finetune": "strategies",
     "Frozen": "strategies",
     "Full": "strategies",
     "GradualUnfreeze": "strategies",
     "JumpStart": "strategies",
     "Kickstart": "strategies",
+    "L2Init": "strategies",
     "L2SP": "strategies",
     "NormaliserOnly": "strategies",
     "RandomFrozen": "strategies",
+    "ReDo": "strategies",
     "Rescaled": "strategies",
     "Scratch": "strategies",
     "ShrinkPerturb": "strategies",
@@ -61,6 +67,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EWC",
     "L2SP",
     "Actions",
     "Discriminative",
@@ -72,8 +79,10 @@ __all__ = [
     "Inputs",
     "JumpStart",
     "Kickstart",
+    "L2Init",
     "NormaliserOnly",
     "RandomFrozen",
+    "ReDo",
     "Rescaled",
     "Scratch",
     "ShrinkPerturb",

@@ -13,6 +13,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rltransfer import Encoder, load_encoder
+from rltransfer.anatomy import agent_tensors
+from rltransfer.transfer.gradient.steps import agent_optimizers
 
 torch.set_num_threads(1)
 
@@ -112,3 +114,34 @@ def encoder_of(agent: BaseAlgorithm, folder: Path) -> Encoder:
 def weights(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
     """Returns copies of everything in an agent's policy."""
     return {name: tensor.detach().clone() for name, tensor in agent.policy.state_dict().items()}
+
+
+def source_encoder(algo: str, folder: Path, env: Any = None, **settings: Any) -> Encoder:
+    """Returns the encoder of a small agent that has learned for some steps."""
+    return encoder_of(make_agent(algo, env, seed=7, **settings).learn(STEPS[algo]), folder)
+
+
+def pulls_of_last_steps(agent: BaseAlgorithm, hold: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Returns what the plan adds to each gradient in the last step of each optimizer, and the weights before it."""
+    names = {parameter: name for name, parameter in agent_tensors(agent).items()}
+    losses: dict[str, torch.Tensor] = {}
+    added: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def parameters(optimizer: torch.optim.Optimizer) -> Any:
+        return ((names[one], one) for group in optimizer.param_groups for one in group["params"])
+
+    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        losses.update({name: one.grad.clone() for name, one in parameters(optimizer) if one.grad is not None})
+
+    def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for name, one in parameters(optimizer):
+            if one.grad is not None:
+                added[name] = one.grad - losses[name], one.detach().clone()
+
+    for optimizer in agent_optimizers(agent).values():
+        optimizer.register_step_pre_hook(before)
+    transfer = hold()
+    for optimizer in agent_optimizers(agent).values():
+        optimizer.register_step_pre_hook(after)
+    agent.learn(STEPS["ppo"], callback=transfer.callbacks)
+    return added

@@ -8,6 +8,7 @@ are resolved to the first of them.
 
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip
 from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, refuse_unknown_layers
+from rltransfer.anatomy.outputs import Output, Reader, layer_outputs, readers
 from rltransfer.anatomy.rules import ALGORITHMS, LOG_ENT_COEF, Branch, Kind, Role, Rule, is_same_network, place
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Branch",
     "Kind",
     "Layer",
+    "Output",
+    "Reader",
     "Role",
     "Rule",
     "agent_tensors",
@@ -25,6 +28,8 @@ __all__ = [
     "anatomy_of_zip",
     "choose_layers",
     "is_same_network",
+    "layer_outputs",
     "place",
+    "readers",
     "refuse_unknown_layers",
 ]

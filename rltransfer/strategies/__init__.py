@@ -9,6 +9,7 @@ from rltransfer.strategies.grammar import (
     TeacherPart,
     WeightsPart,
     dump_strategy,
+    held_parts,
     modifiers,
     needs_source,
     parse_strategy,
@@ -17,7 +18,7 @@ from rltransfer.strategies.grammar import (
     teachers,
     weights_part,
 )
-from rltransfer.strategies.modifiers import L2SP, Discriminative, GradualUnfreeze, ShrinkPerturb
+from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
 from rltransfer.strategies.teachers import JumpStart, Kickstart
 from rltransfer.strategies.weights import (
     Extra,
@@ -32,6 +33,7 @@ from rltransfer.strategies.weights import (
 )
 
 __all__ = [
+    "EWC",
     "KINDS",
     "L2SP",
     "Discriminative",
@@ -42,11 +44,13 @@ __all__ = [
     "GradualUnfreeze",
     "JumpStart",
     "Kickstart",
+    "L2Init",
     "LayerChoice",
     "Modifier",
     "NormaliserOnly",
     "Part",
     "RandomFrozen",
+    "ReDo",
     "Rescaled",
     "Scratch",
     "ShrinkPerturb",
@@ -55,6 +59,7 @@ __all__ = [
     "TeacherPart",
     "WeightsPart",
     "dump_strategy",
+    "held_parts",
     "modifiers",
     "needs_source",
     "parse_strategy",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, ValidationError, field_validator
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
-from rltransfer.strategies.modifiers import L2SP, Discriminative, GradualUnfreeze, ShrinkPerturb
+from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
 from rltransfer.strategies.teachers import JumpStart, Kickstart
 from rltransfer.strategies.weights import (
     Finetune,
@@ -49,7 +49,7 @@ class Shuffled(StrategyPart):
 
 WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled
 TeacherPart = JumpStart | Kickstart
-Modifier = Discriminative | GradualUnfreeze | L2SP | ShrinkPerturb | TeacherPart
+Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | TeacherPart
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
 KINDS: dict[str, type[StrategyPart]] = {
     part.model_fields["kind"].default: part for part in (*get_args(WeightsPart), *get_args(Modifier))
@@ -60,8 +60,13 @@ _CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], .
     Discriminative: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen)),
     GradualUnfreeze: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen)),
     L2SP: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
+    EWC: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
     ShrinkPerturb: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
 }
+# Modifiers of which a strategy has one, and why.
+_OPPOSITES: tuple[tuple[tuple[type[StrategyPart], ...], str], ...] = (
+    ((L2SP, L2Init), "one pulls new weights to zero, the other to what they start from"),
+)
 
 
 def _as_parts(value: Any) -> Any:
@@ -95,7 +100,15 @@ def compose(parts: Sequence[Part]) -> "Strategy":
         reason, excluded = _CONTRADICTIONS.get(type(part), ("", ()))
         if isinstance(first, excluded):
             raise ValueError(f"{part.kind!r} {reason}, and {first.kind!r} leaves none")
+    _refuse_opposites(others)
     return (first, *others)
+
+
+def _refuse_opposites(others: Sequence[Part]) -> None:
+    for kinds, reason in _OPPOSITES:
+        named = [part.kind for part in others if isinstance(part, kinds)]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(map(repr, named))} contradict each other: {reason}")
 
 
 def _meant(others: Sequence[Part]) -> WeightsPart:
@@ -113,6 +126,12 @@ def weights_part(strategy: "Strategy") -> WeightsPart:
 def modifiers(strategy: "Strategy") -> tuple[Modifier, ...]:
     """Returns the parts behind the one that says which weights move."""
     return tuple(part for part in strategy if not isinstance(part, WeightsPart))
+
+
+def held_parts(strategy: "Strategy") -> tuple[Modifier, ...]:
+    """Returns the parts that act during training, those of what ``shuffled`` is a control of included."""
+    first = strategy[0]
+    return held_parts(first.of) if isinstance(first, Shuffled) else modifiers(strategy)
 
 
 def teachers(strategy: "Strategy") -> tuple[TeacherPart, ...]:
@@ -214,10 +233,10 @@ def _setting_label(value: Any) -> str:
 
 
 def needs_source(strategy: Strategy) -> bool:
-    """Says whether a strategy reads a source: all but ``scratch``, and ``random_frozen`` which can do without."""
-    return any(part.kind not in ("scratch", "random_frozen") for part in strategy)
+    """Says whether a strategy cannot do without a source."""
+    return any(part.reads_source == "always" for part in strategy)
 
 
 def reads_source(strategy: Strategy) -> bool:
-    """Says whether a strategy reads a source where there is one: all but ``scratch``."""
-    return any(part.kind != "scratch" for part in strategy)
+    """Says whether a strategy reads a source where there is one."""
+    return any(part.reads_source != "never" for part in strategy)

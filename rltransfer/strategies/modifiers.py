@@ -3,11 +3,11 @@
 They act on the layers that the weights part chooses. Without a weights part, ``finetune`` is meant.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt, field_validator
 
-from rltransfer.strategies.weights import StrategyPart
+from rltransfer.strategies.weights import Reads, StrategyPart
 
 _HOWARD_RUDER = 1 / 2.6
 
@@ -57,6 +57,49 @@ class L2SP(StrategyPart):
     kind: Literal["l2_sp"] = "l2_sp"
     alpha: NonNegativeFloat = Field(default=0.01, description="the pull of what moved towards the source")
     beta: NonNegativeFloat = Field(default=0.01, description="the pull of new weights towards zero")
+
+
+class EWC(StrategyPart):
+    """Moved weights pulled towards the source's, each by what it matters there (EWC; Kirkpatrick et al. 2017, eq. 3).
+
+    Adds ``strength * F * (w - w_source)`` to the gradient, where F is the diagonal of the Fisher information of the
+    source's policy and values, over ``steps`` env_steps of its own, which count. For targets in which what the source
+    can do must not be lost, and what it does not need may change.
+    """
+
+    kind: Literal["ewc"] = "ewc"
+    strength: NonNegativeFloat = Field(default=100.0, description="of the pull: lambda of the paper")
+    steps: PositiveInt = Field(default=1000, description="env_steps that the source plays, to know what matters")
+    states: Literal["source", "target"] = Field(
+        default="source", description="where it plays: in its own task, or in the target where that is not known"
+    )
+
+
+class L2Init(StrategyPart):
+    """Every weight pulled towards what it starts from (L2 Init; Kumar, Marklund & Van Roy 2023), new heads included.
+
+    Adds ``alpha * (w - w_start)`` to the gradient. For long runs, in which weights grow until they no longer learn.
+    """
+
+    kind: Literal["l2_init"] = "l2_init"
+    reads_source: ClassVar[Reads] = "never"
+    alpha: NonNegativeFloat = Field(default=0.01, description="of the pull towards the start")
+
+
+class ReDo(StrategyPart):
+    """Units that are dormant start again (ReDo; Sokar et al. 2023): before training, and every so many env_steps.
+
+    A unit is dormant whose mean activation is at most ``threshold`` of its layer's. What it reads is initialised anew,
+    what reads it is set to zero. For sources that were trained long, of which many units answer to nothing any more.
+    """
+
+    kind: Literal["redo"] = "redo"
+    reads_source: ClassVar[Reads] = "never"
+    threshold: NonNegativeFloat = Field(default=0.025, description="the share of its layer's mean activation")
+    every: PositiveInt | None = Field(
+        default=None, description="env_steps between two looks during training; before it alone if not given"
+    )
+    states: PositiveInt = Field(default=256, description="the agent's own states that units are looked at on")
 
 
 class ShrinkPerturb(StrategyPart):

@@ -1,6 +1,6 @@
 """The parts that say which weights move, the controls among them; a strategy has exactly one of these."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
 
@@ -21,6 +21,8 @@ LayerChoice = Annotated[
     BeforeValidator(_single_name_as_list),
     Field(description="`all`, `none`, the first N from the observations on, or names as `rltransfer plan` prints them"),
 ]
+Reads = Literal["always", "if given", "never"]
+"""Whether a part needs a source."""
 Extra = Literal["copy", "reset"] | float
 
 
@@ -28,6 +30,7 @@ class StrategyPart(BaseModel):
     """One part of a strategy; its ``kind`` is its name in files and on the command line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    reads_source: ClassVar[Reads] = "always"
 
 
 class _MovesLayers(StrategyPart):
@@ -55,6 +58,7 @@ class Scratch(StrategyPart):
     """Nothing moves: the baseline that every claim is measured against."""
 
     kind: Literal["scratch"] = "scratch"
+    reads_source: ClassVar[Reads] = "never"
 
 
 class Full(_WarmsUp):
@@ -92,6 +96,7 @@ class RandomFrozen(_MovesLayers):
     """Control: a frozen encoder with random weights. What frozen features give without any training."""
 
     kind: Literal["random_frozen"] = "random_frozen"
+    reads_source: ClassVar[Reads] = "if given"
 
 
 class Rescaled(_MovesLayers):

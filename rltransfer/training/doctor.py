@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_normalization, unwrap_vec_normalize
 
-from rltransfer.anatomy import agent_tensors
+from rltransfer.anatomy import agent_tensors, layer_outputs
 from rltransfer.normaliser import Normaliser, Statistics
 from rltransfer.training.evaluation import UniformPolicy
 from rltransfer.transfer import Finding, Plan
@@ -162,10 +162,12 @@ def _idle_units(plan: Plan, agent: "BaseAlgorithm", seen: Any) -> Iterator[Findi
     for name, tensor in planned_tensors(plan, fresh).items():
         if name in own:
             own[name].data.copy_(tensor)
-    moved = {entry.tensor: entry.layer for entry in plan.entries if entry.origin in MOVED and entry.role == "encoder"}
-    for layer, (module, outputs) in _activations(policy, moved, seen).items():
-        units = outputs.transpose(0, 1).flatten(start_dim=1) if outputs.dim() > 2 else outputs.T
-        if isinstance(module, torch.nn.ReLU):
+    moved = {entry.layer for entry in plan.entries if entry.origin in MOVED and entry.role == "encoder"}
+    for layer, output in layer_outputs(agent, seen, policy=policy).items():
+        if layer not in moved or not isinstance(output.activation, torch.nn.ReLU | torch.nn.Tanh):
+            continue
+        units = output.values.transpose(0, 1).flatten(start_dim=1)
+        if isinstance(output.activation, torch.nn.ReLU):
             idle, kind, words = (units <= 0).all(dim=1), "dead_units", "are zero"
         else:
             often = (units.abs() > _SATURATED).float().mean(dim=1)
@@ -179,38 +181,3 @@ def _idle_units(plan: Plan, agent: "BaseAlgorithm", seen: Any) -> Iterator[Findi
                 "observations",
                 numbers={"share": share},
             )
-
-
-def _activations(policy: Any, moved: dict[str, str], seen: Any) -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
-    """Returns what the ReLU or Tanh behind each moved layer gives, by the layer's name."""
-    found: dict[str, tuple[torch.nn.Module, torch.Tensor]] = {}
-
-    def keep(layer: str) -> Any:
-        def hook(module: torch.nn.Module, _: Any, output: torch.Tensor) -> None:
-            found.setdefault(layer, (module, output.detach()))
-
-        return hook
-
-    layer = None
-    for name, module in policy.named_modules():
-        if isinstance(module, torch.nn.ReLU | torch.nn.Tanh) and layer is not None:
-            module.register_forward_hook(keep(layer))
-            layer = None
-        elif f"{name}.weight" in policy.state_dict():
-            layer = moved.get(f"{name}.weight")
-    policy.set_training_mode(False)
-    with torch.no_grad():
-        _forward(policy, seen)
-    return found
-
-
-def _forward(policy: Any, seen: Any) -> None:
-    observations, _ = policy.obs_to_tensor(seen)
-    if hasattr(policy, "lstm_actor"):
-        policy.predict(seen, deterministic=True)
-    elif hasattr(policy, "predict_values"):
-        policy(observations)
-    else:
-        actions = policy._predict(observations, deterministic=True)
-        if hasattr(policy, "critic"):
-            policy.critic(observations, actions)

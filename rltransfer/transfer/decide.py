@@ -4,19 +4,23 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, anatomy_of_agent
+from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, agent_tensors, anatomy_of_agent
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.strategies import (
+    EWC,
     Extra,
     Kickstart,
     NormaliserOnly,
+    ReDo,
     Shuffled,
     WeightsPart,
+    held_parts,
     needs_source,
     parse_strategy,
     reads_source,
@@ -26,6 +30,8 @@ from rltransfer.strategies import (
 )
 from rltransfer.transfer.experience.teacher import teacher_of
 from rltransfer.transfer.gradient.distill import refuse_student
+from rltransfer.transfer.gradient.fisher import refuse_unplayable
+from rltransfer.transfer.gradient.recycle import refuse_unrecyclable
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.counterparts import counterparts
 from rltransfer.transfer.meeting.findings import findings_of
@@ -102,9 +108,11 @@ def plan_transfer(
         inputs=_inputs(pair) if moves or pair.inputs is not None else {},
         actions=pair.actions.entries() if pair.actions is not None else None,
         encoder=pair.encoder,
+        fresh=_fresh(agent) if treatment.return_pull else None,
     )
     planned_statistics(plan, agent)
     _refuse_teacher(plan, pair, agent)
+    _refuse_without_effect(plan, agent)
     return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
 
 
@@ -117,6 +125,19 @@ def _refuse_teacher(plan: Plan, pair: Pair, agent: "BaseAlgorithm") -> None:
         teacher_of(plan, agent)
 
 
+def _refuse_without_effect(plan: Plan, agent: "BaseAlgorithm") -> None:
+    """Raises IncompatibleError if a source should play and cannot, or no unit could start again."""
+    for part in held_parts(plan.strategy):
+        if isinstance(part, EWC):
+            refuse_unplayable(plan, agent, part)
+        elif isinstance(part, ReDo):
+            refuse_unrecyclable(plan, agent)
+
+
+def _fresh(agent: "BaseAlgorithm") -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
+
+
 def _refuse_gradients_of_trpo(pair: Pair, treatment: Treatment) -> None:
     if pair.anatomy.algo != "trpo":
         return
@@ -126,10 +147,13 @@ def _refuse_gradients_of_trpo(pair: Pair, treatment: Treatment) -> None:
         "lr_scale": any(treatment.rates.get(name, 1.0) != 1.0 for name in chosen),
         "gradual_unfreeze": any(treatment.held_until.get(name, 0) for name in chosen),
         "l2_sp": treatment.pull or treatment.decay,
+        "ewc": treatment.importance,
+        "l2_init": treatment.return_pull,
     }
     for what, is_used in without_effect.items():
         if is_used:
-            critic = "" if what == "l2_sp" else "use it for the critic alone (actor: none), or "
+            pulls = what in ("l2_sp", "ewc", "l2_init")
+            critic = "" if pulls else "use it for the critic alone (actor: none), or "
             raise IncompatibleError(
                 f"TRPO changes its actor by a search along the natural gradient, where {what} has no effect: {critic}"
                 "use frozen, finetune at the full rate, or another algorithm."
@@ -172,9 +196,14 @@ def _with_pulls(treatment: Treatment, entry: PlanEntry) -> PlanEntry:
     """Returns the entry with what draws it towards the source or away from it; exploration's numbers stay alone."""
     if not entry.trains or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
         return entry
-    drawn: dict[str, Any] = {"decay": treatment.decay}
+    drawn: dict[str, Any] = {"decay": treatment.decay, "return_pull": treatment.return_pull}
     if entry.origin in MOVED:
-        drawn |= {"pull": treatment.pull, "shrink": treatment.shrink, "perturb": treatment.perturb}
+        drawn |= {
+            "pull": treatment.pull,
+            "importance": treatment.importance,
+            "shrink": treatment.shrink,
+            "perturb": treatment.perturb,
+        }
     return entry.model_copy(update=drawn)
 
 

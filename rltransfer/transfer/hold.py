@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +19,17 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
-from rltransfer.strategies import JumpStart, Kickstart, teachers
-from rltransfer.transfer.experience.guide import CountGuide, Guide, remove_guide
+from rltransfer.strategies import EWC, JumpStart, Kickstart, ReDo, held_parts, teachers
+from rltransfer.transfer.counting import CountSteps
+from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
 from rltransfer.transfer.experience.teacher import innermost, teacher_of
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
+from rltransfer.transfer.gradient.fisher import importance_of
+from rltransfer.transfer.gradient.recycle import Recycle
 from rltransfer.transfer.gradient.steps import (
     agent_optimizers,
     plan_steps,
-    refuse_pulls_without_source,
+    refuse_lost_anchors,
     remove_hooks,
     watches_of,
 )
@@ -113,7 +117,7 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         IncompatibleError: The plan holds statistics and the agent has no VecNormalize; or it pulls towards a source
             that it does not have, since it was read from a file.
     """
-    refuse_pulls_without_source(plan)
+    refuse_lost_anchors(plan)
     tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:
@@ -121,7 +125,6 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
             tensors[entry.tensor].requires_grad_(entry.trains)
     _pin_to_eval(agent, frozen)
     _hide_frozen(agent, frozen)
-    plan_steps(plan, agent, tensors)
     _go_on_exploring(plan, agent)
     _pin_targets(plan, agent, tensors)
     statistics: Mapping[str, np.ndarray] = {}
@@ -129,17 +132,37 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
-    holdings = (*_hold_teacher(plan, agent), *watches_of(plan, agent, tensors))
+    holdings = tuple(_holdings(plan, agent, tensors))
     warning = _WarnOfFailedChecks()
     transfer = Transfer(plan, agent, [*holdings, warning], applied, _fingerprints(agent, frozen), statistics, holdings)
     warning.transfer = transfer
     return transfer
 
 
-def _hold_teacher(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
-    """Lets the source's policy act and teach as planned; what an earlier plan put there goes."""
+def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> Iterator[Holding]:
+    """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
     remove_guide(agent)
     remove_distillation(agent)
+    parts = held_parts(plan.strategy)
+    taken: dict[str, Callable[[], int]] = {}
+    importance = None
+    for ewc in (part for part in parts if isinstance(part, EWC)):
+        importance = importance_of(plan, agent, ewc)
+        taken["importance"] = partial(int, importance.env_steps)
+    plan_steps(plan, agent, tensors, importance.tensors if importance else None)
+    teaching = tuple(_teaching(plan, agent))
+    for guide in (holding.guide for holding in teaching if isinstance(holding, WatchGuide)):
+        taken["guide"] = partial(getattr, guide, "steps")
+    if taken:
+        yield CountSteps(taken)
+    yield from teaching
+    yield from watches_of(plan, agent, tensors)
+    for redo in (part for part in parts if isinstance(part, ReDo)):
+        yield Recycle(plan, agent, redo)
+
+
+def _teaching(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
+    """Lets the source's policy act and teach as planned."""
     parts = teachers(plan.strategy)
     if not parts:
         return
@@ -155,7 +178,7 @@ def _hold_teacher(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
         window=max(part.window for part in parts),
         seed=int(agent.seed or 0),
     )
-    yield CountGuide(guide, logs_horizon=starts is not None)
+    yield WatchGuide(guide)
     if kicks is not None:
         distillation = Distillation(teacher, guide, kicks, seed=int(agent.seed or 0))
         distillation.hold_on(agent)

@@ -6,21 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rltransfer.anatomy import Branch, Role
 from rltransfer.artifact import Encoder
 from rltransfer.errors import SourceError
 from rltransfer.mapping import IndexMap
-from rltransfer.strategies import (
-    JumpStart,
-    Kickstart,
-    Strategy,
-    dump_strategy,
-    parse_strategy,
-    strategy_label,
-    teachers,
-)
+from rltransfer.strategies import Strategy, dump_strategy, parse_strategy
 
 Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced"]
 StatisticsStart = Literal["none", "fresh", "copied", "mapped"]
@@ -52,6 +45,8 @@ class PlanEntry(BaseModel):
         perturb: See ``shrink``.
         pull: What the distance from the source's numbers is multiplied by and added to the gradient.
         decay: Likewise the distance from zero, where there are no numbers of the source.
+        importance: Likewise the distance from the source's numbers, times each weight's Fisher information there.
+        return_pull: Likewise the distance from what the tensor starts from.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,6 +72,8 @@ class PlanEntry(BaseModel):
     perturb: float = 0.0
     pull: float = 0.0
     decay: float = 0.0
+    importance: float = 0.0
+    return_pull: float = 0.0
 
     @property
     def is_mixed(self) -> bool:
@@ -145,6 +142,8 @@ class Plan:
     ``critic_warmup_steps`` are the env_steps during which the actor is held while the critic learns.
     ``quiet_steps`` are those at the start of an off-policy agent that acts by what it knows: they take the place of
     random actions, and no update counts in them. None: the agent explores as SB3 starts it.
+    ``fresh`` holds the agent's own weights as it was planned for, where a pull leads back to what they make; None in a
+    plan read from a file.
     """
 
     strategy: Strategy
@@ -158,6 +157,7 @@ class Plan:
     actions: IndexMap | None = None
     findings: tuple[Finding, ...] = ()
     encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
+    fresh: Mapping[str, torch.Tensor] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -193,34 +193,11 @@ class Plan:
             "trained": sum(entry.size for entry in online if entry.trains),
         }
 
-    def _timed(self) -> list[str]:
-        lines = []
-        if self.critic_warmup_steps:
-            lines.append(f"critic warm-up: the actor is held for {self.critic_warmup_steps:,} env_steps")
-        if self.quiet_steps is not None:
-            lines.append(f"exploration: goes on, no random actions; updates count from step {self.quiet_steps:,} on")
-        for part in teachers(self.strategy):
-            lines.append(_describe_teacher(part))
-        return lines
-
     def __str__(self) -> str:
         """Returns the plan as a table: a line for each tensor, what is not weights, and the totals."""
-        rows: list[tuple[str, ...]] = [("tensor", "shape", "branch", "role", "weights", "training")]
-        rows += [_row(entry) for entry in self.entries]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        totals = self.totals()
-        facts = [
-            f"strategy: {strategy_label(self.strategy)}",
-            f"observation statistics: {_describe_start(self.statistics.observation, self.statistics.hold_observation)}",
-            f"reward statistics: {_describe_start(self.statistics.reward, hold=False)}",
-            "optimizer moments: fresh",
-            *self._timed(),
-            f"online networks: {totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
-            f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
-        ]
-        return "\n".join([*lines, "", *facts, *map(str, self.findings)])
+        from rltransfer.transfer.plan_table import plan_table
+
+        return plan_table(self)
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -247,91 +224,3 @@ def read_plan(path: Path | str) -> Plan:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
     except (KeyError, TypeError, ValidationError, ValueError) as error:
         raise SourceError(f"{path} is not a plan of rltransfer: {error}") from None
-
-
-def _row(entry: PlanEntry) -> tuple[str, ...]:
-    shape = "x".join(str(length) for length in entry.shape) or "scalar"
-    return entry.tensor, shape, entry.branch, entry.role, _describe_origin(entry), _describe_training(entry)
-
-
-def _describe_origin(entry: PlanEntry) -> str:
-    match entry.origin:
-        case "synced":
-            return f"synced with {entry.twin}"
-        case "mapped":
-            return _describe_map(entry) + _describe_mix(entry)
-        case "set":
-            return f"set to {entry.value:g}"
-        case "copied":
-            return f"copied{', shuffled' if entry.permuted else ''}{_from(entry)}{_describe_mix(entry)}"
-        case _:
-            return entry.origin
-
-
-def _describe_map(entry: PlanEntry) -> str:
-    words = []
-    if entry.rows is not None:
-        taken = sum(row is not None for row in entry.rows)
-        new = len(entry.rows) - taken
-        words.append(
-            f"{taken} of {len(entry.rows)} rows copied" + (f", {new} initialised" if new else ", in new order")
-        )
-    if entry.columns is not None:
-        kinds = {
-            kind: entry.columns.count(kind) for kind in ("zero", "random", "fresh", "mean") if kind in entry.columns
-        }
-        side = "entries" if len(entry.shape) == 1 else "columns"
-        taken = sum(isinstance(column, int) for column in entry.columns)
-        words.append(
-            ", ".join([f"{taken} of {len(entry.columns)} {side} copied", *(f"{n} {kind}" for kind, n in kinds.items())])
-        )
-    if entry.gain != 1.0:
-        words.append(f"times {entry.gain:g}")
-    return f"mapped: {'; '.join(words)}{', shuffled' if entry.permuted else ''}{_from(entry)}"
-
-
-def _describe_mix(entry: PlanEntry) -> str:
-    return f", times {entry.shrink:g} plus {entry.perturb:g} x fresh" if entry.is_mixed else ""
-
-
-def _from(entry: PlanEntry) -> str:
-    return f", from {entry.source}" if entry.source not in (None, entry.tensor) else ""
-
-
-def _describe_training(entry: PlanEntry) -> str:
-    if entry.branch == "target":
-        return "held equal to its twin" if entry.frozen else "follows its twin"
-    if entry.frozen:
-        return "frozen"
-    if not entry.trains:
-        return "statistic"
-    words = "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:.3g} x lr"
-    if entry.held_until:
-        words += f" from step {entry.held_until:,} on"
-    if entry.pull:
-        words += f", pulled to the source ({entry.pull:g})"
-    elif entry.decay:
-        words += f", pulled to zero ({entry.decay:g})"
-    return words
-
-
-def _describe_teacher(part: JumpStart | Kickstart) -> str:
-    until = f", gone by step {part.until:,}" if part.until is not None else ""
-    if isinstance(part, JumpStart):
-        horizon = "as long as its own episodes" if part.horizon is None else f"{part.horizon:,} steps"
-        return f"jump-start: the source's policy begins each training episode, {horizon} at first{until}"
-    return f"kickstart: drawn to the source's policy with weight {part.weight:g}, less as the agent catches up{until}"
-
-
-def _describe_start(start: StatisticsStart, hold: bool) -> str:
-    match start:
-        case "none":
-            return "none"
-        case "fresh":
-            return "fresh, held" if hold else "fresh, updated"
-        case "copied" | "mapped":
-            return f"{start} from the source, {'held' if hold else 'continued'}"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"

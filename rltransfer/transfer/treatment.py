@@ -7,6 +7,7 @@ from typing import Any, assert_never
 from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import (
+    EWC,
     L2SP,
     Discriminative,
     Extra,
@@ -16,9 +17,11 @@ from rltransfer.strategies import (
     GradualUnfreeze,
     JumpStart,
     Kickstart,
+    L2Init,
     Modifier,
     NormaliserOnly,
     RandomFrozen,
+    ReDo,
     Rescaled,
     Scratch,
     ShrinkPerturb,
@@ -46,6 +49,8 @@ class Treatment:
     held_until: Mapping[str, int] = dataclasses.field(default_factory=dict)
     pull: float = 0.0
     decay: float = 0.0
+    importance: float = 0.0
+    return_pull: float = 0.0
     shrink: float = 1.0
     perturb: float = 0.0
     heads: bool = False
@@ -76,25 +81,31 @@ def treatment_of(strategy: Strategy, anatomy: Anatomy) -> Treatment:
 
 
 def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatment:
+    changes: dict[str, Any] = {}
     match part:
         case Discriminative():
-            rates = {
+            changes["rates"] = {
                 name: treatment.rates.get(name, 1.0) * part.decay**distance
                 for name, distance in _distances(anatomy).items()
             }
-            return dataclasses.replace(treatment, rates=rates)
         case GradualUnfreeze():
-            held = {name: part.at[min(distance, len(part.at)) - 1] for name, distance in _distances(anatomy).items()}
-            return dataclasses.replace(treatment, held_until=held)
+            changes["held_until"] = {
+                name: part.at[min(distance, len(part.at)) - 1] for name, distance in _distances(anatomy).items()
+            }
         case L2SP():
-            return dataclasses.replace(treatment, pull=part.alpha, decay=part.beta)
+            changes |= {"pull": part.alpha, "decay": part.beta}
+        case EWC():
+            changes["importance"] = part.strength
+        case L2Init():
+            changes["return_pull"] = part.alpha
         case ShrinkPerturb():
-            return dataclasses.replace(treatment, shrink=part.shrink, perturb=part.perturb)
-        case JumpStart() | Kickstart():
-            # What the source does changes no tensor by itself.
-            return treatment
+            changes |= {"shrink": part.shrink, "perturb": part.perturb}
+        case ReDo() | JumpStart() | Kickstart():
+            # What they do to a tensor is not known before training.
+            pass
         case _:
             assert_never(part)
+    return dataclasses.replace(treatment, **changes)
 
 
 def _distances(anatomy: Anatomy) -> dict[str, int]:

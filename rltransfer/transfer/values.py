@@ -32,8 +32,21 @@ def anchored(plan: Plan, entry: PlanEntry, like: torch.Tensor) -> tuple[torch.Te
     zeros = torch.zeros_like(like)
     if entry.origin not in MOVED:
         return zeros, zeros
-    moved = _moved(entry, plan, like)
+    moved = _moved(entry, plan, source_of(plan), like)
     return _in_places(entry, moved, zeros), _in_places(entry, torch.ones_like(moved), zeros)
+
+
+def importance_in_places(
+    plan: Plan, entry: PlanEntry, importance: Mapping[str, torch.Tensor], like: torch.Tensor
+) -> torch.Tensor:
+    """Returns how much each weight of a target's tensor matters, from what the source's do; zero for new ones.
+
+    Of a weight that is ``gain`` times the source's, a step is worth that much less there.
+    """
+    zeros = torch.zeros_like(like)
+    if entry.origin not in MOVED or entry.source_tensor not in importance:
+        return zeros
+    return _in_places(entry, _moved(entry, plan, importance, like), zeros) / entry.gain**3
 
 
 def source_of(plan: Plan) -> Mapping[str, torch.Tensor]:
@@ -47,7 +60,7 @@ def new_values(entry: PlanEntry, plan: Plan, fresh: torch.Tensor) -> torch.Tenso
         return torch.full_like(fresh, float(entry.value or 0.0))
     if entry.origin == "rescaled":
         return _at_norm_of(source_of(plan)[entry.source_tensor].to(fresh.device), fresh, _rng(plan, entry))
-    moved = _moved(entry, plan, fresh)
+    moved = _moved(entry, plan, source_of(plan), fresh)
     values = _in_places(entry, moved, fresh)
     if not entry.is_mixed:
         return values
@@ -59,9 +72,9 @@ def _rng(plan: Plan, entry: PlanEntry) -> np.random.Generator:
     return np.random.default_rng([plan.seed, zlib.crc32(entry.tensor.encode())])
 
 
-def _moved(entry: PlanEntry, plan: Plan, like: torch.Tensor) -> torch.Tensor:
+def _moved(entry: PlanEntry, plan: Plan, source: Mapping[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
     """Returns the source's numbers that move, without their places."""
-    moved = gathered(entry, source_of(plan)[entry.source_tensor].to(like.device))
+    moved = gathered(entry, source[entry.source_tensor].to(like.device))
     if not entry.permuted:
         return moved
     order = torch.as_tensor(_rng(plan, entry).permutation(moved.numel()), device=moved.device)

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from agents import ENVS, STEPS, Images, NormedCnn, encoder_of, make_agent, weights
-from stable_baselines3.common.base_class import BaseAlgorithm
+from agents import ENVS, Images, NormedCnn, make_agent, pulls_of_last_steps, source_encoder, weights
 
 from rltransfer import (
     L2SP,
@@ -23,17 +22,12 @@ from rltransfer import (
     hold_plan,
     plan_transfer,
 )
-from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import IncompatibleError
 from rltransfer.transfer import read_plan
 from rltransfer.transfer.gradient.steps import agent_optimizers
 
 ONE_UPDATE: dict[str, Any] = {"n_epochs": 1, "batch_size": 32, "max_grad_norm": 1e9}
 CNN: dict[str, Any] = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]}
-
-
-def source_encoder(algo: str, folder: Path, env: Any = None, **settings: Any) -> Encoder:
-    return encoder_of(make_agent(algo, env, seed=7, **settings).learn(STEPS[algo]), folder)
 
 
 def updates_of_one_step(encoder: Encoder, strategy: Any, **settings: Any) -> dict[str, torch.Tensor]:
@@ -125,32 +119,6 @@ def test_statistics_of_held_batchnorm_layers_wait_too(tmp_path: Path) -> None:
     assert torch.equal(weights(target)["features_extractor.body.1.running_mean"], start)
     target.learn(32, callback=transfer.callbacks, reset_num_timesteps=False)
     assert not torch.equal(weights(target)["features_extractor.body.1.running_mean"], start)
-
-
-def pulls_of_last_steps(agent: BaseAlgorithm, hold: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Returns what the plan adds to each gradient in the last step of each optimizer, and the weights before it."""
-    names = {parameter: name for name, parameter in agent_tensors(agent).items()}
-    losses: dict[str, torch.Tensor] = {}
-    added: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def parameters(optimizer: torch.optim.Optimizer) -> Any:
-        return ((names[one], one) for group in optimizer.param_groups for one in group["params"])
-
-    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        losses.update({name: one.grad.clone() for name, one in parameters(optimizer) if one.grad is not None})
-
-    def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        for name, one in parameters(optimizer):
-            if one.grad is not None:
-                added[name] = one.grad - losses[name], one.detach().clone()
-
-    for optimizer in agent_optimizers(agent).values():
-        optimizer.register_step_pre_hook(before)
-    transfer = hold()
-    for optimizer in agent_optimizers(agent).values():
-        optimizer.register_step_pre_hook(after)
-    agent.learn(STEPS["ppo"], callback=transfer.callbacks)
-    return added
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c", "dqn", "sac", "td3", "crossq"])

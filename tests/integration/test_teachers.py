@@ -21,7 +21,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import read_curve
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
-from rltransfer.transfer.experience.guide import CountGuide
+from rltransfer.transfer.experience.guide import WatchGuide
 from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
 from rltransfer.transfer.gradient.distill import Distillation
 from rltransfer.transfer.gradient.steps import agent_optimizers
@@ -146,7 +146,7 @@ def test_holding_again_replaces_the_guide_and_a_plan_from_a_file_needs_its_sourc
         hold_plan(read_plan(tmp_path / "plan.json"), agent)
     plain = apply_plan(plan_transfer(None, agent, "scratch"), agent)
     assert "guide_of_rltransfer" not in innermost(agent.env).__dict__
-    assert not any(isinstance(callback, CountGuide) for callback in plain.callbacks)
+    assert not any(isinstance(callback, WatchGuide) for callback in plain.callbacks)
 
 
 def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from rltransfer.records import Check
 from rltransfer.strategies import JumpStart
 from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
 from rltransfer.transfer.holding import Holding
@@ -68,6 +67,11 @@ class Guide:
         env.__dict__["reset"] = types.MethodType(_guided_reset, env)
         env.__dict__["step_wait"] = types.MethodType(_guided_step, env)
         env.__dict__["guide_of_rltransfer"] = self
+
+    @property
+    def begins_episodes(self) -> bool:
+        """Whether it plays the beginnings of episodes."""
+        return self._part is not None
 
     @property
     def horizon(self) -> int:
@@ -196,43 +200,28 @@ def remove_guide(agent: "BaseAlgorithm") -> None:
             innermost(agent.env).__dict__.pop(name, None)
 
 
-class CountGuide(Holding):
-    """Counts the guide's steps as env_steps, so that budgets, schedules and curves know of them."""
+class WatchGuide(Holding):
+    """Tells the guide the time and the logger its horizon; its state is the guide's."""
 
-    def __init__(self, guide: Guide, *, logs_horizon: bool) -> None:
+    def __init__(self, guide: Guide) -> None:
         super().__init__()
-        self._guide = guide
-        self._counted = 0
-        self._logs_horizon = logs_horizon
-
-    def checks(self) -> tuple[Check, ...]:
-        """Returns the self-check."""
-        left = self._guide.steps - self._counted
-        detail = f"{self._guide.steps:,} steps" + (f"; {left:,} are not" if left else "")
-        return (Check(name="the source's steps counted as env_steps", passed=left == 0, detail=detail),)
+        self.guide = guide
 
     def state(self) -> dict[str, Any]:
-        """Returns the guide's own state, and how much of it is counted."""
-        return {"guide": self._guide.state(), "counted": self._counted}
+        """Returns the guide's state."""
+        return self.guide.state()
 
     def put_back(self, state: dict[str, Any]) -> None:
-        """Takes up both."""
-        self._guide.put_back(state["guide"])
-        self._counted = state["counted"]
+        """Takes up the guide's state."""
+        self.guide.put_back(state)
 
     def _on_step(self) -> bool:
-        self._count()
+        self.guide.num_timesteps = self.num_timesteps
         return True
 
     def _on_rollout_end(self) -> None:
-        if self._logs_horizon:
-            self.logger.record("transfer/guide_horizon", self._guide.horizon)
-        self.logger.record("transfer/guide_steps", self._guide.steps)
-
-    def _count(self) -> None:
-        self.model.num_timesteps += self._guide.steps - self._counted
-        self._counted = self._guide.steps
-        self.num_timesteps = self._guide.num_timesteps = self.model.num_timesteps
+        if self.guide.begins_episodes:
+            self.logger.record("transfer/guide_horizon", self.guide.horizon)
 
 
 def _guided_reset(env: Any) -> Any:

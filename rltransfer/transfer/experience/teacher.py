@@ -94,7 +94,7 @@ class Teacher:
         device: torch.device | str = "cpu",
     ) -> None:
         self.policy = build_policy(encoder).to(device)
-        self._algo = encoder.algo
+        self.algo = encoder.algo
         self._view = _View(encoder, inputs, observation_space, n_envs)
         self._temperature = temperature
         self._space = action_space
@@ -111,7 +111,14 @@ class Teacher:
             indices: [batch] the environments that they are of.
             starts: [batch] where an episode begins, so that what came before is forgotten.
         """
-        observations = self._view.of_source(raw, indices, starts)
+        return self.advise(self.observe(raw, indices, starts))
+
+    def observe(self, raw: Raw, indices: np.ndarray, starts: np.ndarray) -> Any:
+        """Returns what the source's policy sees of these observations: its inputs, statistics and frames."""
+        return self._view.of_source(raw, indices, starts)
+
+    def advise(self, observations: Any) -> Advice:
+        """Returns what the source would do where its policy sees these observations."""
         with torch.no_grad():
             centre, spread = self._outputs(self.policy.obs_to_tensor(observations)[0])
         return self._in_targets_actions(centre, spread)
@@ -127,7 +134,7 @@ class Teacher:
     def act(self, advice: Advice, rng: np.random.Generator) -> np.ndarray:
         """Returns an action of the target's environments for each state: sampled where the source's policy samples."""
         if self.form == "categorical":
-            if self._algo not in _SAMPLES:
+            if self.algo not in _SAMPLES:
                 best: np.ndarray = advice.centre.argmax(axis=1)
                 return best
             drawn = rng.random((len(advice.centre), 1))
@@ -155,23 +162,21 @@ class Teacher:
     def _form(self) -> Form:
         if isinstance(self._space, spaces.Discrete):
             return "categorical"
-        if self._algo in _SAMPLES:
+        if self.algo in _SAMPLES:
             return "normal"
         # With gSDE the spread depends on the state; its mean is what counts.
         explores_by_state = getattr(getattr(self.policy, "actor", None), "use_sde", False)
-        return "squashed" if self._algo in _SQUASHES and not explores_by_state else "point"
+        return "squashed" if self.algo in _SQUASHES and not explores_by_state else "point"
 
     def _outputs(self, observations: Any) -> tuple[np.ndarray, np.ndarray]:
         policy: Any = self.policy
-        if self._algo in _SAMPLES:
+        if self.algo in _SAMPLES:
             distribution = policy.get_distribution(observations).distribution
             if self.form == "categorical":
                 return _without_spread(distribution.probs)
             return _numbers(distribution.mean), _numbers(distribution.stddev)
-        if self._algo in ("dqn", "qrdqn"):
-            values = (
-                policy.q_net(observations) if self._algo == "dqn" else policy.quantile_net(observations).mean(dim=1)
-            )
+        if self.algo in ("dqn", "qrdqn"):
+            values = policy.q_net(observations) if self.algo == "dqn" else policy.quantile_net(observations).mean(dim=1)
             return _without_spread(torch.softmax(values / self._temperature, dim=1))
         if self.form == "squashed":
             mean, log_std, _ = policy.actor.get_action_dist_params(observations)

@@ -15,7 +15,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
-from rltransfer.transfer.values import anchored
+from rltransfer.transfer.values import anchored, importance_in_places, planned_tensors
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -126,8 +126,16 @@ class _PlannedStep:
         return [held for held in self._held if self._agent.num_timesteps < held.until]
 
 
-def plan_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> None:
-    """Puts the hooks around the steps of every optimizer that the plan changes; those of an earlier plan go."""
+def plan_steps(
+    plan: Plan,
+    agent: "BaseAlgorithm",
+    tensors: Mapping[str, torch.Tensor],
+    importance: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Puts the hooks around the steps of every optimizer that the plan changes; those of an earlier plan go.
+
+    ``importance`` is the Fisher information of the source's weights, where the plan has a pull by it.
+    """
     scales = {tensors[entry.tensor]: entry.lr_scale for entry in plan.entries if entry.trains and entry.lr_scale != 1.0}
     online = [entry for entry in plan.entries if entry.twin is None and not entry.frozen]
     held = [
@@ -137,7 +145,7 @@ def plan_steps(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.T
     ]
     held = [one for one in held if one.until > agent.num_timesteps]
     holds = {parameter for one in held for parameter in one.parameters}
-    pulls = _pulls(plan, tensors)
+    pulls = _pulls(plan, tensors, importance or {})
     for optimizer in agent_optimizers(agent).values():
         remove_hooks(optimizer._optimizer_step_pre_hooks, _PlannedStep)
         remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
@@ -170,11 +178,16 @@ def _released_later(plan: Plan) -> dict[int, list[PlanEntry]]:
 
 
 def _is_pulled(entry: PlanEntry) -> bool:
-    return entry.pull > 0 or entry.decay > 0
+    return max(entry.pull, entry.decay, entry.importance, entry.return_pull) > 0
 
 
-def refuse_pulls_without_source(plan: Plan) -> None:
-    """Raises IncompatibleError if a plan pulls towards a source that it does not have."""
+def refuse_lost_anchors(plan: Plan) -> None:
+    """Raises IncompatibleError if a plan pulls towards numbers that it does not have."""
+    if plan.fresh is None and any(entry.return_pull for entry in plan.entries):
+        raise IncompatibleError(
+            "The plan pulls weights to what they started from, and was read from a file without them: it can only be "
+            "held by the process that made it, or by resuming its run."
+        )
     if plan.encoder is None and any(_is_pulled(entry) and entry.origin in MOVED for entry in plan.entries):
         raise IncompatibleError(
             "The plan pulls weights towards the source's, and was read from a file without them: hold "
@@ -182,14 +195,26 @@ def refuse_pulls_without_source(plan: Plan) -> None:
         )
 
 
-def _pulls(plan: Plan, tensors: Mapping[str, torch.Tensor]) -> dict[torch.Tensor, _Pull]:
-    """Returns the pull on each parameter, from plan and source alone: it is the same after a load."""
+def _pulls(
+    plan: Plan, tensors: Mapping[str, torch.Tensor], importance: Mapping[str, torch.Tensor]
+) -> dict[torch.Tensor, _Pull]:
+    """Returns the pull on each parameter, from plan and source alone: it is the same after a load.
+
+    Pulls of one weight to two places are one pull, to the place between them.
+    """
+    starts = planned_tensors(plan, plan.fresh) if plan.fresh is not None else {}
     pulls = {}
-    for entry in plan.entries:
-        if _is_pulled(entry):
-            parameter = tensors[entry.tensor]
-            anchor, places = anchored(plan, entry, parameter.detach())
-            pulls[parameter] = _Pull(anchor, places * entry.pull + (1 - places) * entry.decay)
+    for entry in (entry for entry in plan.entries if _is_pulled(entry)):
+        parameter = tensors[entry.tensor]
+        anchor, places = anchored(plan, entry, parameter.detach())
+        strength = places * entry.pull + (1 - places) * entry.decay
+        if entry.importance:
+            strength = strength + entry.importance * importance_in_places(plan, entry, importance, parameter.detach())
+        if entry.return_pull:
+            both = strength + entry.return_pull
+            anchor = (strength * anchor + entry.return_pull * starts[entry.tensor]) / both
+            strength = both
+        pulls[parameter] = _Pull(anchor, strength)
     return pulls
 
 

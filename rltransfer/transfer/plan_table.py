@@ -1,0 +1,159 @@
+"""Prints a plan as a table: a line for each tensor, what is not weights, and the totals."""
+
+from typing import assert_never
+
+from rltransfer.strategies import (
+    EWC,
+    L2SP,
+    Discriminative,
+    GradualUnfreeze,
+    JumpStart,
+    Kickstart,
+    L2Init,
+    Modifier,
+    ReDo,
+    ShrinkPerturb,
+    held_parts,
+    strategy_label,
+)
+from rltransfer.transfer.plan import Plan, PlanEntry, StatisticsStart
+
+
+def plan_table(plan: Plan) -> str:
+    """Returns what ``print(plan)`` shows."""
+    rows: list[tuple[str, ...]] = [("tensor", "shape", "branch", "role", "weights", "training")]
+    rows += [_row(entry) for entry in plan.entries]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    totals = plan.totals()
+    facts = [
+        f"strategy: {strategy_label(plan.strategy)}",
+        f"observation statistics: {_describe_start(plan.statistics.observation, plan.statistics.hold_observation)}",
+        f"reward statistics: {_describe_start(plan.statistics.reward, hold=False)}",
+        "optimizer moments: fresh",
+        *_beside_weights(plan),
+        f"online networks: {totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
+        f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
+    ]
+    return "\n".join([*lines, "", *facts, *map(str, plan.findings)])
+
+
+def _beside_weights(plan: Plan) -> list[str]:
+    """Returns what no row of the table shows."""
+    lines = []
+    if plan.critic_warmup_steps:
+        lines.append(f"critic warm-up: the actor is held for {plan.critic_warmup_steps:,} env_steps")
+    if plan.quiet_steps is not None:
+        lines.append(f"exploration: goes on, no random actions; updates count from step {plan.quiet_steps:,} on")
+    return lines + [words for part in held_parts(plan.strategy) for words in _describe(part)]
+
+
+def _row(entry: PlanEntry) -> tuple[str, ...]:
+    shape = "x".join(str(length) for length in entry.shape) or "scalar"
+    return entry.tensor, shape, entry.branch, entry.role, _describe_origin(entry), _describe_training(entry)
+
+
+def _describe_origin(entry: PlanEntry) -> str:
+    match entry.origin:
+        case "synced":
+            return f"synced with {entry.twin}"
+        case "mapped":
+            return _describe_map(entry) + _describe_mix(entry)
+        case "set":
+            return f"set to {entry.value:g}"
+        case "copied":
+            return f"copied{', shuffled' if entry.permuted else ''}{_from(entry)}{_describe_mix(entry)}"
+        case _:
+            return entry.origin
+
+
+def _describe_map(entry: PlanEntry) -> str:
+    words = []
+    if entry.rows is not None:
+        taken = sum(row is not None for row in entry.rows)
+        new = len(entry.rows) - taken
+        words.append(
+            f"{taken} of {len(entry.rows)} rows copied" + (f", {new} initialised" if new else ", in new order")
+        )
+    if entry.columns is not None:
+        kinds = {
+            kind: entry.columns.count(kind) for kind in ("zero", "random", "fresh", "mean") if kind in entry.columns
+        }
+        side = "entries" if len(entry.shape) == 1 else "columns"
+        taken = sum(isinstance(column, int) for column in entry.columns)
+        words.append(
+            ", ".join([f"{taken} of {len(entry.columns)} {side} copied", *(f"{n} {kind}" for kind, n in kinds.items())])
+        )
+    if entry.gain != 1.0:
+        words.append(f"times {entry.gain:g}")
+    return f"mapped: {'; '.join(words)}{', shuffled' if entry.permuted else ''}{_from(entry)}"
+
+
+def _describe_mix(entry: PlanEntry) -> str:
+    return f", times {entry.shrink:g} plus {entry.perturb:g} x fresh" if entry.is_mixed else ""
+
+
+def _from(entry: PlanEntry) -> str:
+    return f", from {entry.source}" if entry.source not in (None, entry.tensor) else ""
+
+
+def _describe_training(entry: PlanEntry) -> str:
+    if entry.branch == "target":
+        return "held equal to its twin" if entry.frozen else "follows its twin"
+    if entry.frozen:
+        return "frozen"
+    if not entry.trains:
+        return "statistic"
+    words = "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:.3g} x lr"
+    if entry.held_until:
+        words += f" from step {entry.held_until:,} on"
+    if entry.pull:
+        words += f", pulled to the source ({entry.pull:g})"
+    elif entry.decay:
+        words += f", pulled to zero ({entry.decay:g})"
+    if entry.importance:
+        words += f", pulled to the source by importance ({entry.importance:g})"
+    if entry.return_pull:
+        words += f", pulled to its start ({entry.return_pull:g})"
+    return words
+
+
+def _describe(part: Modifier) -> list[str]:
+    """Returns what a part does besides what the rows show: a line, or none."""
+    match part:
+        case JumpStart():
+            horizon = "as long as its own episodes" if part.horizon is None else f"{part.horizon:,} steps"
+            words = f"jump-start: the source's policy begins each training episode, {horizon} at first"
+            return [words + _until(part.until)]
+        case Kickstart():
+            words = f"kickstart: drawn to the source's policy with weight {part.weight:g}, less as the agent catches up"
+            return [words + _until(part.until)]
+        case EWC():
+            where = "its own task" if part.states == "source" else "the target"
+            return [f"importance: Fisher information over {part.steps:,} env_steps of the source in {where}, counted"]
+        case ReDo():
+            when = "before training" + (f" and every {part.every:,} env_steps" if part.every else "")
+            return [f"dormant units (at most {part.threshold:g} of their layer's activation) start again {when}"]
+        case Discriminative() | GradualUnfreeze() | L2SP() | L2Init() | ShrinkPerturb():
+            return []
+        case _:
+            assert_never(part)
+
+
+def _until(steps: int | None) -> str:
+    return "" if steps is None else f", gone by step {steps:,}"
+
+
+def _describe_start(start: StatisticsStart, hold: bool) -> str:
+    match start:
+        case "none":
+            return "none"
+        case "fresh":
+            return "fresh, held" if hold else "fresh, updated"
+        case "copied" | "mapped":
+            return f"{start} from the source, {'held' if hold else 'continued'}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
