@@ -19,7 +19,7 @@ from rltransfer.strategies.grammar import (
     weights_part,
 )
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
-from rltransfer.strategies.teachers import JumpStart, Kickstart
+from rltransfer.strategies.teachers import JumpStart, Kickstart, QDagger
 from rltransfer.strategies.weights import (
     Extra,
     Finetune,
@@ -49,6 +49,7 @@ __all__ = [
     "Modifier",
     "NormaliserOnly",
     "Part",
+    "QDagger",
     "RandomFrozen",
     "ReDo",
     "Rescaled",

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, Valida
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
-from rltransfer.strategies.teachers import JumpStart, Kickstart
+from rltransfer.strategies.teachers import JumpStart, Kickstart, QDagger
 from rltransfer.strategies.weights import (
     Finetune,
     Frozen,
@@ -48,7 +48,7 @@ class Shuffled(StrategyPart):
 
 
 WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled
-TeacherPart = JumpStart | Kickstart
+TeacherPart = JumpStart | Kickstart | QDagger
 Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | TeacherPart
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
 KINDS: dict[str, type[StrategyPart]] = {
@@ -65,6 +65,8 @@ _CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], .
 }
 # Modifiers of which a strategy has one, and why.
 _OPPOSITES: tuple[tuple[tuple[type[StrategyPart], ...], str], ...] = (
+    ((Kickstart, QDagger), "both draw the agent to the source, with a weight each"),
+    ((JumpStart, QDagger), "both let the source act first"),
     ((L2SP, L2Init), "one pulls new weights to zero, the other to what they start from"),
 )
 

@@ -32,16 +32,9 @@ class JumpStart(StrategyPart):
     episodes: PositiveInt = Field(default=5, description="episodes that it plays alone at first, to know its return")
 
 
-class Kickstart(StrategyPart):
-    """The agent is drawn to what the source's policy would do in the agent's own states (Schmitt et al. 2018).
+class _Teaches(StrategyPart):
+    """A part by which the source's policy teaches the agent."""
 
-    Adds the gradient of ``weight * KL(source || agent)`` to each step of the actor (of Q-learning: over
-    ``softmax(Q / temperature)``); of a squared distance of actions where their distributions are not of one kind.
-    The weight falls with the agent's lag behind the source's own return in the target, to zero when it is caught up.
-    For sources that are right in much of the target, also of another architecture or algorithm.
-    """
-
-    kind: Literal["kickstart"] = "kickstart"
     weight: PositiveFloat = Field(default=1.0, description="of the distillation loss at the start")
     until: PositiveInt | None = Field(default=None, description="env_steps by which the weight is zero, on a line")
     temperature: PositiveFloat = Field(default=1.0, description="what Q-values are divided by before the softmax")
@@ -54,3 +47,29 @@ class Kickstart(StrategyPart):
         description="episodes that the source plays at first, to know its return; 0: the weight is not tied to it",
     )
     window: PositiveInt = Field(default=10, description="episodes over which the agent's return is averaged")
+
+
+class Kickstart(_Teaches):
+    """The agent is drawn to what the source's policy would do in the agent's own states (Schmitt et al. 2018).
+
+    Adds the gradient of ``weight * KL(source || agent)`` to each step of the actor (of Q-learning: over
+    ``softmax(Q / temperature)``); of a squared distance of actions where their distributions are not of one kind.
+    The weight falls with the agent's lag behind the source's own return in the target, to zero when it is caught up.
+    For sources that are right in much of the target, also of another architecture or algorithm.
+    """
+
+    kind: Literal["kickstart"] = "kickstart"
+
+
+class QDagger(_Teaches):
+    """The agent learns Q-values from what the source does, and is drawn to it (QDagger; Agarwal et al. 2022, eq. 2).
+
+    For the first ``collect`` env_steps the source acts and the agent learns from it; then come ``offline_updates`` on
+    what was collected, then the agent acts. All along it is drawn to the source as by ``kickstart``, less as it catches
+    up. For agents of DQN whose source is good at the target, of whatever kind it is.
+    """
+
+    kind: Literal["qdagger"] = "qdagger"
+    collect: PositiveInt = Field(default=2000, description="env_steps that the source plays into the replay buffer")
+    offline_updates: NonNegativeInt = Field(default=1000, description="gradient steps before the agent acts")
+    episodes: NonNegativeInt = Field(default=0, description="as of `kickstart`; what is collected tells its return too")

@@ -17,6 +17,7 @@ from rltransfer.strategies import (
     Extra,
     Kickstart,
     NormaliserOnly,
+    QDagger,
     ReDo,
     Shuffled,
     WeightsPart,
@@ -120,8 +121,8 @@ def _refuse_teacher(plan: Plan, pair: Pair, agent: "BaseAlgorithm") -> None:
     """Raises IncompatibleError if the source's policy should act or teach, and cannot."""
     for part in teachers(plan.strategy):
         pair.refuse_wrong_actions()
-        if isinstance(part, Kickstart):
-            refuse_student(plan.algo)
+        if isinstance(part, Kickstart | QDagger):
+            refuse_student(plan.algo, part)
         teacher_of(plan, agent)
 
 

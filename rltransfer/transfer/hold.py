@@ -19,8 +19,9 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
-from rltransfer.strategies import EWC, JumpStart, Kickstart, ReDo, held_parts, teachers
+from rltransfer.strategies import EWC, JumpStart, Kickstart, QDagger, ReDo, held_parts, teachers
 from rltransfer.transfer.counting import CountSteps
+from rltransfer.transfer.experience.demonstration import Demonstration, remove_demonstration
 from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
 from rltransfer.transfer.experience.teacher import innermost, teacher_of
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
@@ -142,6 +143,7 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
 def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> Iterator[Holding]:
     """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
     remove_guide(agent)
+    remove_demonstration(agent)
     remove_distillation(agent)
     parts = held_parts(plan.strategy)
     taken: dict[str, Callable[[], int]] = {}
@@ -167,7 +169,7 @@ def _teaching(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
     if not parts:
         return
     starts = next((part for part in parts if isinstance(part, JumpStart)), None)
-    kicks = next((part for part in parts if isinstance(part, Kickstart)), None)
+    kicks = next((part for part in parts if isinstance(part, Kickstart | QDagger)), None)
     teacher = teacher_of(plan, agent, temperature=kicks.temperature if kicks else 1.0)
     assert agent.env is not None
     guide = Guide(
@@ -177,8 +179,11 @@ def _teaching(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
         episodes=max(part.episodes for part in parts),
         window=max(part.window for part in parts),
         seed=int(agent.seed or 0),
+        demonstrates=kicks.collect if isinstance(kicks, QDagger) else 0,
     )
     yield WatchGuide(guide)
+    if isinstance(kicks, QDagger):
+        yield Demonstration(guide, agent, kicks)
     if kicks is not None:
         distillation = Distillation(teacher, guide, kicks, seed=int(agent.seed or 0))
         distillation.hold_on(agent)

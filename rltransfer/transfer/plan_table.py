@@ -11,6 +11,7 @@ from rltransfer.strategies import (
     Kickstart,
     L2Init,
     Modifier,
+    QDagger,
     ReDo,
     ShrinkPerturb,
     held_parts,
@@ -129,6 +130,9 @@ def _describe(part: Modifier) -> list[str]:
         case Kickstart():
             words = f"kickstart: drawn to the source's policy with weight {part.weight:g}, less as the agent catches up"
             return [words + _until(part.until)]
+        case QDagger():
+            words = f"qdagger: the source's policy acts for {part.collect:,} env_steps, then {part.offline_updates:,}"
+            return [f"{words} updates on that; drawn to it with weight {part.weight:g}{_until(part.until)}"]
         case EWC():
             where = "its own task" if part.states == "source" else "the target"
             return [f"importance: Fisher information over {part.steps:,} env_steps of the source in {where}, counted"]

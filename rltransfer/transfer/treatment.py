@@ -20,6 +20,7 @@ from rltransfer.strategies import (
     L2Init,
     Modifier,
     NormaliserOnly,
+    QDagger,
     RandomFrozen,
     ReDo,
     Rescaled,
@@ -100,7 +101,7 @@ def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatme
             changes["return_pull"] = part.alpha
         case ShrinkPerturb():
             changes |= {"shrink": part.shrink, "perturb": part.perturb}
-        case ReDo() | JumpStart() | Kickstart():
+        case ReDo() | JumpStart() | Kickstart() | QDagger():
             # What they do to a tensor is not known before training.
             pass
         case _:

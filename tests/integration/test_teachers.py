@@ -12,10 +12,11 @@ from agents import ENVS, encoder_of, make_agent, normalised
 from runs import pretrained, run_config
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecNormalize
 
-from rltransfer import Encoder, Finetune, JumpStart, Kickstart, apply_plan, hold_plan, plan_transfer
+from rltransfer import Encoder, Finetune, JumpStart, Kickstart, QDagger, apply_plan, hold_plan, plan_transfer
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import read_curve
@@ -331,3 +332,89 @@ def test_a_run_counts_the_guides_steps_and_leaves_a_stock_agent(algo: str, strat
 def test_advice_of_some_states() -> None:
     advice = Advice(np.arange(6.0).reshape(3, 2), np.zeros((3, 2)))
     assert advice.rows(np.array([1])).centre.tolist() == [[2.0, 3.0]]
+
+
+def qdagger(folder: Path, part: QDagger, **settings: Any) -> Transfer:
+    """Returns a DQN agent that always takes action 0, taught by a source that always takes action 1."""
+    encoder = encoder_of(always(make_agent("ppo", Corridor(), seed=7), 1), folder)
+    target = make_agent("dqn", Corridor(), **{"learning_rate": 0.0, "learning_starts": 4, **settings})
+    with torch.no_grad():
+        target.policy.q_net.q_net[-1].weight.zero_()
+        target.policy.q_net.q_net[-1].bias.copy_(torch.tensor([5.0, -5.0]))
+    return apply_plan(plan_transfer(encoder, target, part), target)
+
+
+def test_qdagger_fills_the_buffer_with_what_the_source_does_and_then_hands_over(tmp_path: Path) -> None:
+    transfer = qdagger(tmp_path, QDagger(collect=40, offline_updates=0), exploration_initial_eps=0.05)
+    agent = transfer.agent
+    agent.learn(100, callback=transfer.callbacks)
+    env = innermost(agent.env).envs[0].unwrapped
+    assert isinstance(env, Corridor)
+    taken = [action for _, action in env.done]
+    assert len(taken) == agent.num_timesteps == 100
+    assert taken[:40] == [1] * 40
+    assert np.mean(taken[40:]) < 0.3
+    assert agent.replay_buffer.actions[:100].flatten().tolist() == taken
+    assert guide_of(transfer).own_returns == [10.0] * 4
+    assert len(guide_of(transfer).returns) == 6
+    assert "add" not in agent.replay_buffer.__dict__
+    assert "qdagger: the source's policy acts for 40 env_steps, then 0 updates" in str(transfer.plan)
+    assert all(check.passed for check in transfer.checks()), transfer.checks()
+
+
+def test_an_episode_that_both_played_is_the_return_of_neither(tmp_path: Path) -> None:
+    transfer = qdagger(tmp_path, QDagger(collect=35, offline_updates=0), exploration_initial_eps=0.05)
+    transfer.agent.learn(60, callback=transfer.callbacks)
+    assert guide_of(transfer).own_returns == [10.0] * 3
+    assert len(guide_of(transfer).returns) == 2
+
+
+def test_offline_updates_come_between_collecting_and_acting(tmp_path: Path) -> None:
+    transfer = qdagger(tmp_path, QDagger(collect=40, offline_updates=25), train_freq=1, target_update_interval=10)
+    agent = transfer.agent
+    updates: dict[int, int] = {}
+    synced: list[float] = []
+
+    class Note(BaseCallback):
+        def _on_step(self) -> bool:
+            updates[self.num_timesteps] = self.model._n_updates
+            synced.append(float(self.model.q_net_target.q_net[-1].bias[0].detach()))
+            return True
+
+    with torch.no_grad():
+        agent.policy.q_net_target.q_net[-1].bias.zero_()
+    agent.tau = 1.0
+    agent.target_update_interval = 1000
+    agent.learn(60, callback=[*transfer.callbacks, Note()])
+    # Learning begins behind step 4, once a step; between step 40 and 41 there are 25 more updates.
+    assert updates[40] == 35
+    assert updates[41] == 36 + 25
+    assert synced[39] == 0.0
+    assert synced[40] == 5.0, "the target network follows in offline updates too"
+
+
+def test_qdagger_draws_q_values_to_the_source(tmp_path: Path) -> None:
+    transfer = qdagger(tmp_path, QDagger(collect=64, offline_updates=300, weight=5.0), learning_rate=3e-3)
+    agent = transfer.agent
+    agent.learn(70, callback=transfer.callbacks)
+    observations = np.arange(10, dtype=np.float32)[:, None]
+    assert (agent.predict(observations, deterministic=True)[0] == 1).all()
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "sac", "td3", "qrdqn"])
+def test_qdagger_is_for_dqn_and_refused_elsewhere_with_the_reason(algo: str, tmp_path: Path) -> None:
+    encoder = encoder_of(make_agent(algo, seed=7), tmp_path)
+    with pytest.raises(IncompatibleError, match="which is a loss of DQN"):
+        plan_transfer(encoder, make_agent(algo), QDagger())
+
+
+def test_remembered_states_are_normalised_as_they_are_now(tmp_path: Path) -> None:
+    """Off-policy agents see their old states through today's statistics, as their replay buffer does."""
+    source = make_agent("dqn", normalised("CartPole-v1"), seed=7).learn(40)
+    target = make_agent("dqn", normalised("CartPole-v1"))
+    transfer = apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Kickstart(episodes=0)), target)
+    target.learn(60, callback=transfer.callbacks)
+    distillation = next(callback for callback in transfer.callbacks if isinstance(callback, Distillation))
+    states = distillation._states
+    assert states is not None
+    np.testing.assert_array_equal(states._observations[""][:60], target.replay_buffer.observations[:60])

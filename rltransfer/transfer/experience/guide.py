@@ -23,6 +23,8 @@ _CHANGING = (
     "_earned",
     "_in_stage",
     "_advice",
+    "_was_shown",
+    "done",
     "previous",
     "steps",
     "own_returns",
@@ -33,20 +35,30 @@ _CHANGING = (
 
 
 class Guide:
-    """Sees every observation of the innermost vector environment, and plays the beginnings of its episodes.
+    """Sees every observation of the innermost vector environment, and acts in it.
 
-    Its two methods take the place of ``reset`` and ``step_wait`` on the instance: evaluation environments have none,
+    It plays some episodes alone, the beginnings of others, and may take the agent's steps for it at first. Its methods
+    take the place of ``reset``, ``step_async`` and ``step_wait`` on the instance: evaluation environments have none,
     and what SB3 and its wrappers see is an environment whose episodes begin later.
 
     Attributes:
         previous: What the source would have done in the states before the last step.
         steps: The steps that it has played.
         own_returns: Of the episodes that it played alone.
+        done: The actions that it took for the agent in the last step; None where the agent's own were taken.
         returns: Of the latest episodes, what it played included; rewards as the environment gives them.
     """
 
     def __init__(
-        self, teacher: Teacher, env: VecEnv, *, part: JumpStart | None, episodes: int, window: int, seed: int
+        self,
+        teacher: Teacher,
+        env: VecEnv,
+        *,
+        part: JumpStart | None,
+        episodes: int,
+        window: int,
+        seed: int,
+        demonstrates: int = 0,
     ) -> None:
         self._teacher = teacher
         self._env = env
@@ -58,6 +70,9 @@ class Guide:
         self._earned = np.zeros(env.num_envs)
         self._in_stage: deque[float] = deque(maxlen=part.window if part else 1)
         self._advice: Advice | None = None
+        self._demonstrates = demonstrates
+        self._was_shown = np.zeros(env.num_envs, dtype=bool)
+        self.done: np.ndarray | None = None
         self.previous: Advice | None = None
         self.steps = 0
         self.own_returns: list[float] = []
@@ -65,6 +80,7 @@ class Guide:
         self.n_episodes = 0
         self.num_timesteps = 0
         env.__dict__["reset"] = types.MethodType(_guided_reset, env)
+        env.__dict__["step_async"] = types.MethodType(_guided_action, env)
         env.__dict__["step_wait"] = types.MethodType(_guided_step, env)
         env.__dict__["guide_of_rltransfer"] = self
 
@@ -104,6 +120,20 @@ class Guide:
             self._begin(observations, int(index))
         return observations
 
+    @property
+    def is_demonstrating(self) -> bool:
+        """Whether it takes the agent's steps now."""
+        return self.num_timesteps < self._demonstrates
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Takes the agent's actions, or its own while it shows what it does; ``done`` says which were taken."""
+        self.done = None
+        if self.is_demonstrating:
+            assert self._advice is not None
+            self.done = actions = self._teacher.act(self._advice, self._rng)
+            self._was_shown[:] = True
+        type(self._env).step_async(self._env, actions)
+
     def step_wait(self) -> Any:
         """Steps the environments; where an episode ended, it plays the beginning of the next."""
         observations, rewards, dones, infos = type(self._env).step_wait(self._env)
@@ -111,7 +141,12 @@ class Guide:
         self.previous = self._advice
         self._advice = self._see(observations, np.arange(len(dones)), np.asarray(dones, dtype=bool))
         for index in np.flatnonzero(dones):
-            self._note_end(float(self._earned[index]))
+            if self.done is not None:
+                self.own_returns.append(float(self._earned[index]))
+            elif not self._was_shown[index]:
+                self._note_end(float(self._earned[index]))
+            # What one of them began and the other ended is the return of neither.
+            self._was_shown[index] = False
             self._earned[index] = 0.0
             self._begin(observations, int(index))
         return observations, rewards, dones, infos
@@ -196,7 +231,7 @@ class Guide:
 def remove_guide(agent: "BaseAlgorithm") -> None:
     """Gives an agent's environments their own ``reset`` and ``step_wait`` back."""
     if agent.env is not None:
-        for name in ("reset", "step_wait", "guide_of_rltransfer"):
+        for name in ("reset", "step_async", "step_wait", "guide_of_rltransfer"):
             innermost(agent.env).__dict__.pop(name, None)
 
 
@@ -226,6 +261,10 @@ class WatchGuide(Holding):
 
 def _guided_reset(env: Any) -> Any:
     return env.guide_of_rltransfer.reset()
+
+
+def _guided_action(env: Any, actions: np.ndarray) -> None:
+    env.guide_of_rltransfer.step_async(actions)
 
 
 def _guided_step(env: Any) -> Any:

@@ -11,7 +11,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 
 from rltransfer.anatomy import algorithm_of
 from rltransfer.errors import IncompatibleError
-from rltransfer.strategies import Kickstart
+from rltransfer.strategies import Kickstart, QDagger
 from rltransfer.transfer.experience.guide import Guide
 from rltransfer.transfer.experience.teacher import Advice, Form, Teacher
 from rltransfer.transfer.gradient.steps import agent_optimizers, remove_hooks
@@ -28,8 +28,13 @@ _LEAST_SPREAD = 1e-3
 _FEW_EPISODES = 3
 
 
-def refuse_student(algo: str) -> None:
-    """Raises IncompatibleError if an agent of an algorithm cannot be drawn to a teacher."""
+def refuse_student(algo: str, part: Kickstart | QDagger) -> None:
+    """Raises IncompatibleError if an agent of an algorithm cannot be taught in this way."""
+    if isinstance(part, QDagger) and algo != "dqn":
+        raise IncompatibleError(
+            f"An agent of {algo} cannot be taught by 'qdagger', which is a loss of DQN: Q-values are learned from what "
+            "the source does and drawn to its choices. Use 'kickstart', or an agent of dqn."
+        )
     reasons = {
         "trpo": "changes its actor by a search along the natural gradient, where another gradient has no effect",
         "ppo_lstm": "has a memory, and a single state does not tell what it would do",
@@ -49,7 +54,7 @@ class Distillation(Holding):
     gradient comes after SB3's clipping, as that of other pulls.
     """
 
-    def __init__(self, teacher: Teacher, guide: Guide, part: Kickstart, *, seed: int) -> None:
+    def __init__(self, teacher: Teacher, guide: Guide, part: Kickstart | QDagger, *, seed: int) -> None:
         super().__init__()
         self._teacher = teacher
         self._guide = guide
@@ -62,6 +67,8 @@ class Distillation(Holding):
     def hold_on(self, agent: "BaseAlgorithm") -> None:
         """Puts the hook before each step of the agent's actor."""
         self._student = _Student(agent, self._teacher)
+        # Statistics move on while a state is remembered, so that it is remembered raw, as SB3's replay buffer does.
+        self._normaliser = None if algorithm_of(agent) in _ON_POLICY else agent.get_vec_normalize_env()
         optimizers = agent_optimizers(agent)
         optimizer = optimizers.get("actor.optimizer") or optimizers["policy.optimizer"]
         optimizer.register_step_pre_hook(self.before_step)
@@ -97,6 +104,8 @@ class Distillation(Holding):
             return
         parameters = [one for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
         observations, advice = self._states.draw(self._part.batch_size, self._rng)
+        if self._normaliser is not None:
+            observations = self._normaliser.normalize_obs(observations)
         with torch.enable_grad():
             loss = self._student.distance(observations, advice, self._part.temperature)
             gradients = torch.autograd.grad(weight * loss, parameters, allow_unused=True)
@@ -122,12 +131,18 @@ class Distillation(Holding):
             self._states.forget()
 
     def _on_step(self) -> bool:
-        advice, observations = self._guide.previous, self.model._last_obs
+        advice, observations = self._guide.previous, self._remembered()
         if advice is not None and observations is not None:
             if self._states is None:
                 self._states = _States(self._capacity(), observations, advice)
             self._states.add(observations, advice)
         return True
+
+    def _remembered(self) -> Any:
+        if self._normaliser is None:
+            return self.model._last_obs
+        original: Any = self.model._last_original_obs
+        return original
 
     def _on_rollout_end(self) -> None:
         self.logger.record("transfer/teacher_weight", self.weight)
