@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rltransfer.artifact import Encoder, load_encoder, policy_kwargs_of
+    from rltransfer.artifact import Encoder, average_encoders, load_encoder, policy_kwargs_of
     from rltransfer.comparison import compare
     from rltransfer.mapping import Actions, Inputs
     from rltransfer.strategies import (
@@ -38,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Encoder": "artifact",
+    "average_encoders": "artifact",
     "load_encoder": "artifact",
     "policy_kwargs_of": "artifact",
     "compare": "comparison",
@@ -91,6 +92,7 @@ __all__ = [
     "ShrinkPerturb",
     "Shuffled",
     "apply_plan",
+    "average_encoders",
     "compare",
     "diagnose",
     "hold_plan",

@@ -62,7 +62,7 @@ def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("extract", help="save an agent's encoder with its contract as an artifact")
-    parser.add_argument("source", help=_SOURCE_HELP)
+    parser.add_argument("sources", nargs="+", metavar="source", help=f"{_SOURCE_HELP}; of several, their average")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the artifact")
     parser.add_argument("--which", default="best", help=_WHICH_HELP)
     parser.set_defaults(run=verbs.extract)

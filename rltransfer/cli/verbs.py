@@ -73,11 +73,12 @@ def plan(arguments: argparse.Namespace) -> None:
 
 
 def extract(arguments: argparse.Namespace) -> None:
-    """Saves the encoder of an agent as an artifact."""
-    from rltransfer.artifact import load_encoder
+    """Saves the encoder of an agent, or the average of several, as an artifact."""
+    from rltransfer.artifact import average_encoders, load_encoder
     from rltransfer.cli.describe import describe_encoder
 
-    encoder = load_encoder(arguments.source, arguments.which)
+    encoders = [load_encoder(source, arguments.which) for source in arguments.sources]
+    encoder = encoders[0] if len(encoders) == 1 else average_encoders(encoders)
     folder = encoder.save(arguments.output)
     print(describe_encoder(encoder))
     print(f"\nsaved to {folder}")

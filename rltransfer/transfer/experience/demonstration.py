@@ -19,12 +19,12 @@ class Demonstration(Holding):
     SB3 goes on collecting and learning as always: what was chosen by the agent is what was done by the guide.
     """
 
-    def __init__(self, guide: Guide, agent: "BaseAlgorithm", part: QDagger) -> None:
+    def __init__(self, guide: Guide, agent: Any, part: QDagger) -> None:
         super().__init__()
         self._guide = guide
         self._part = part
         self._is_over = False
-        self._agent: Any = agent
+        self._agent = agent
         buffer = self._agent.replay_buffer
         buffer.__dict__["add"] = types.MethodType(self._add, buffer)
 

@@ -1,0 +1,121 @@
+"""Averages the weights of several sources into one, where their layers agree."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rltransfer.artifact.encoder import Encoder
+from rltransfer.errors import IncompatibleError
+from rltransfer.normaliser import Normaliser, Statistics
+from rltransfer.records import SourceFacts
+
+_SHOWN = 6
+
+
+def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
+    """Returns the average of several sources, tensor by tensor: a "model soup" (Wortsman et al. 2022).
+
+    It is worth something where the sources come from one agent (trained on in several tasks, say): networks that were
+    initialised apart have their units in another order, and their average is no network of either kind. Observation
+    statistics are pooled. How good the average is, is not known: its facts hold no score.
+
+    Args:
+        encoders: At least two sources.
+
+    Raises:
+        IncompatibleError: Their layers, activations, spaces or normalisation differ; the message names what.
+    """
+    if len(encoders) < 2:
+        raise IncompatibleError(f"An average needs at least two sources, found {len(encoders)}.")
+    first, *others = encoders
+    for other in others:
+        _refuse_difference(first, other)
+    return dataclasses.replace(
+        first,
+        tensors={name: _mean([one.tensors[name] for one in encoders]) for name in first.tensors},
+        normaliser=_pooled([one.normaliser for one in encoders]),
+        source=_facts([one.source for one in encoders]),
+        hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
+    )
+
+
+def _refuse_difference(first: Encoder, other: Encoder) -> None:
+    where = f"{first.source.path} and {other.source.path} cannot be averaged: "
+    facts: dict[str, tuple[Any, Any]] = {
+        "algorithms": (first.algo, other.algo),
+        "activations": (first.anatomy.activation, other.anatomy.activation),
+        "observations": (first.observation_space, other.observation_space),
+        "actions": (first.action_space, other.action_space),
+        "normalised observations": (_is_normalised(first), _is_normalised(other)),
+    }
+    for what, (one, another) in facts.items():
+        if one != another:
+            raise IncompatibleError(f"{where}their {what} differ: {one} and {another}.")
+    shapes, others = first.anatomy.shapes, other.anatomy.shapes
+    wrong = [
+        f"{name}: {_shape(shapes.get(name))} and {_shape(others.get(name))}"
+        for name in dict.fromkeys((*shapes, *others))
+        if shapes.get(name) != others.get(name)
+    ]
+    if wrong:
+        more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise IncompatibleError(f"{where}their layers differ:\n  " + "\n  ".join(wrong[:_SHOWN]) + more)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else str(list(shape))
+
+
+def _is_normalised(encoder: Encoder) -> bool:
+    return encoder.normaliser is not None and encoder.normaliser.norm_obs
+
+
+def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Returns the mean; of counters, which are whole numbers, the largest."""
+    stacked = torch.stack(list(tensors))
+    return stacked.mean(dim=0) if stacked.is_floating_point() else stacked.amax(dim=0)
+
+
+def _pooled(normalisers: Sequence[Normaliser | None]) -> Normaliser | None:
+    known = [one for one in normalisers if one is not None]
+    if len(known) < len(normalisers):
+        return None
+    first = known[0]
+    observations = [one.observation for one in known]
+    observation: Statistics | dict[str, Statistics] | None = None
+    if isinstance(first.observation, Mapping):
+        by_key = [one for one in observations if isinstance(one, Mapping)]
+        observation = {key: _pool([one[key] for one in by_key]) for key in first.observation}
+    elif first.observation is not None:
+        observation = _pool([one for one in observations if isinstance(one, Statistics)])
+    rewards = [one.reward for one in known if one.reward is not None]
+    return dataclasses.replace(
+        first, observation=observation, reward=_pool(rewards) if len(rewards) == len(known) else None
+    )
+
+
+def _pool(statistics: Sequence[Statistics]) -> Statistics:
+    """Returns the mean and variance of everything that the statistics were taken over."""
+    counts = np.array([one.count for one in statistics])
+    weights = counts / counts.sum()
+    mean = sum(weight * one.mean for weight, one in zip(weights, statistics, strict=True))
+    square = sum(weight * (one.var + one.mean**2) for weight, one in zip(weights, statistics, strict=True))
+    return Statistics(mean=np.asarray(mean), var=np.asarray(square - np.asarray(mean) ** 2), count=float(counts.sum()))
+
+
+def _facts(sources: Sequence[SourceFacts]) -> SourceFacts:
+    """Returns where the average comes from; all that its sources cost was spent on it."""
+    steps = [one.env_steps for one in sources]
+    known = [one for one in steps if one is not None]
+    tasks = {str(one.task): one.task for one in sources}
+    return SourceFacts(
+        path=f"average of {', '.join(one.path for one in sources)}",
+        sha256=hashlib.sha256("".join(one.sha256 for one in sources).encode()).hexdigest(),
+        algo=sources[0].algo,
+        task=sources[0].task if len(tasks) == 1 else None,
+        env_steps=sum(known) if len(known) == len(steps) else None,
+    )

@@ -1,0 +1,103 @@
+"""The average of several sources is their tensors' mean, with pooled statistics and an honest origin."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from agents import Images, NormedCnn, encoder_of, make_agent, normalised, source_encoder, weights
+from runs import pretrained
+
+from rltransfer import Full, apply_plan, average_encoders, load_encoder, plan_transfer
+from rltransfer.cli import main
+from rltransfer.errors import IncompatibleError
+from rltransfer.normaliser import Statistics
+
+
+def two(folder: Path, algo: str = "ppo", **second: object) -> list:
+    encoders = []
+    for seed, settings in ((7, {}), (8, second)):
+        place = folder / str(seed)
+        place.mkdir(parents=True)
+        encoders.append(encoder_of(make_agent(algo, **{"seed": seed, **settings}), place))
+    return encoders
+
+
+def test_each_tensor_is_the_mean_and_moves_as_any_source(tmp_path: Path) -> None:
+    first, second = two(tmp_path)
+    average = average_encoders([first, second])
+    for name, tensor in average.tensors.items():
+        torch.testing.assert_close(tensor, (first.tensors[name] + second.tensors[name]) / 2)
+    target = make_agent("ppo")
+    transfer = apply_plan(plan_transfer(average, target, Full()), target)
+    assert all(torch.equal(weights(target)[name], tensor) for name, tensor in average.tensors.items())
+    assert all(check.passed for check in transfer.checks())
+
+
+def test_counters_are_not_averaged(tmp_path: Path) -> None:
+    kwargs = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]}
+    encoders = []
+    for steps in (32, 96):
+        place = tmp_path / str(steps)
+        place.mkdir()
+        agent = make_agent("ppo", Images(), policy="CnnPolicy", policy_kwargs=dict(kwargs)).learn(steps)
+        encoders.append(encoder_of(agent, place))
+    name = "features_extractor.body.1.num_batches_tracked"
+    counts = [int(encoder.tensors[name]) for encoder in encoders]
+    assert counts[0] < counts[1]
+    assert int(average_encoders(encoders).tensors[name]) == counts[1]
+
+
+def test_statistics_are_those_of_everything_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(2.0, 3.0, (50, 4)), rng.normal(-1.0, 0.5, (150, 4))]
+    encoders = []
+    for number, values in enumerate(parts):
+        place = tmp_path / str(number)
+        place.mkdir()
+        encoder = encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=number), place)
+        own = Statistics(values.mean(axis=0), values.var(axis=0), float(len(values)))
+        assert encoder.normaliser is not None
+        encoders.append(
+            dataclasses.replace(encoder, normaliser=dataclasses.replace(encoder.normaliser, observation=own))
+        )
+    pooled = average_encoders(encoders).normaliser
+    assert pooled is not None
+    assert isinstance(pooled.observation, Statistics)
+    both = np.concatenate(parts)
+    np.testing.assert_allclose(pooled.observation.mean, both.mean(axis=0))
+    np.testing.assert_allclose(pooled.observation.var, both.var(axis=0))
+    assert pooled.observation.count == 200.0
+
+
+def test_what_differs_is_named(tmp_path: Path) -> None:
+    def refused(words: str, other: object) -> None:
+        with pytest.raises(IncompatibleError, match=words):
+            average_encoders([first, other])  # type: ignore[list-item]
+
+    first, wider = two(tmp_path, policy_kwargs={"net_arch": [9, 8]})
+    refused(r"their layers differ:\n  mlp_extractor.policy_net.0.weight: \[8, 4\] and \[9, 4\]", wider)
+    refused("their algorithms differ: ppo and dqn", source_encoder("dqn", tmp_path))
+    refused("their observations differ", source_encoder("ppo", tmp_path, "Acrobot-v1"))
+    refused(
+        "their activations differ",
+        encoder_of(make_agent("ppo", policy_kwargs={"activation_fn": torch.nn.ReLU, "net_arch": [8, 8]}), tmp_path),
+    )
+    refused("their normalised observations differ", encoder_of(make_agent("ppo", normalised("CartPole-v1")), tmp_path))
+    with pytest.raises(IncompatibleError, match="at least two sources, found 1"):
+        average_encoders([first])
+
+
+def test_extract_saves_the_average_with_its_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2):
+        pretrained(tmp_path / str(seed), seed=seed)
+    assert main(["extract", str(tmp_path / "1"), str(tmp_path / "2"), "-o", str(tmp_path / "average")]) == 0
+    assert f"average of {tmp_path / '1'}" in capsys.readouterr().out
+    average = load_encoder(tmp_path / "average")
+    singles = [load_encoder(tmp_path / str(seed)) for seed in (1, 2)]
+    assert average.source.env_steps == sum(one.source.env_steps or 0 for one in singles)
+    assert average.source.mean_return is None
+    assert average.source.task == singles[0].source.task
+    name = "action_net.weight"
+    torch.testing.assert_close(average.tensors[name], (singles[0].tensors[name] + singles[1].tensors[name]) / 2)
