@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rltransfer.strategies import (
         EWC,
         L2SP,
+        Auto,
         Discriminative,
         Finetune,
         Frozen,
@@ -42,6 +43,7 @@ _HOMES = {
     "load_encoder": "artifact",
     "policy_kwargs_of": "artifact",
     "compare": "comparison",
+    "Auto": "strategies",
     "Discriminative": "strategies",
     "EWC": "strategies",
     "Finetune": "strategies",
@@ -73,6 +75,7 @@ __all__ = [
     "EWC",
     "L2SP",
     "Actions",
+    "Auto",
     "Discriminative",
     "Encoder",
     "Finetune",

@@ -219,7 +219,7 @@ class StudyConfig(_Model):
     @field_validator("arms")
     @classmethod
     def _scratch_is_there(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
-        if "scratch" not in value or value["scratch"][0].kind != "scratch":
+        if [part.kind for part in value.get("scratch", ())] != ["scratch"]:
             raise ValueError("an arm 'scratch' with the strategy 'scratch' is needed as the baseline")
         return value
 

@@ -62,7 +62,7 @@ def plan(arguments: argparse.Namespace) -> None:
         **_task_settings(arguments),
     )
     from rltransfer.training import diagnose
-    from rltransfer.training.run import prepare
+    from rltransfer.training.prepare import prepare
 
     with prepare(config, monitor_folder=None) as prepared:
         if prepared.plan is None:

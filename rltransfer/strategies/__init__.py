@@ -2,6 +2,7 @@
 
 from rltransfer.strategies.grammar import (
     KINDS,
+    Auto,
     Modifier,
     Part,
     Shuffled,
@@ -36,6 +37,7 @@ __all__ = [
     "EWC",
     "KINDS",
     "L2SP",
+    "Auto",
     "Discriminative",
     "Extra",
     "Finetune",

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, field_validator
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
@@ -23,6 +23,19 @@ from rltransfer.strategies.weights import (
     Scratch,
     StrategyPart,
 )
+
+
+def _as_parts(value: Any) -> Any:
+    """Accepts ``"frozen"``, one mapping or one part where a list of parts is expected."""
+    parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return [{"kind": part} if isinstance(part, str) else part for part in parts]
+
+
+def _as_strategies(value: Any) -> Any:
+    """Accepts ``[full, frozen]``, as a shell gives it, and lists of kinds and settings."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.strip().strip("[]()").split(",") if name.strip()]
+    return value
 
 
 class Shuffled(StrategyPart):
@@ -47,7 +60,44 @@ class Shuffled(StrategyPart):
         return composed
 
 
-WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled
+class Auto(StrategyPart):
+    """Tries several strategies on the same seeds, stops the hopeless, and spends the rest of the budget on the best.
+
+    Successive halving (Jamieson & Talwalkar 2016): in each round every strategy left trains for a slice, then the
+    better half goes on to a slice twice as long, within ``share`` of the budget. ``scratch`` is always in the race and
+    stays to the last round, so that a harmful source costs little. Every step of every trial counts.
+    """
+
+    kind: Literal["auto"] = "auto"
+    of: Annotated[tuple["StrategyField", ...] | None, BeforeValidator(_as_strategies)] = Field(
+        default=None, description="the strategies beside `scratch`; by default those of `full finetune frozen` that fit"
+    )
+    share: float = Field(default=0.3, gt=0, lt=1, description="of the budget, what choosing may cost")
+    episodes: PositiveInt = Field(
+        default=3, description="of an evaluation, counted, where a slice holds too few episodes to judge by"
+    )
+
+    @field_validator("of")
+    @classmethod
+    def _can_race(cls, value: "tuple[Strategy, ...] | None") -> "tuple[Strategy, ...] | None":
+        if value is None:
+            return None
+        composed = tuple(compose(one) for one in value)
+        if any(isinstance(weights_part(one), Auto) for one in composed):
+            raise ValueError("'auto' cannot be an arm of 'auto'")
+        labels = [strategy_label(one) for one in composed]
+        if len(set(labels)) < len(labels):
+            raise ValueError("an arm is listed twice")
+        return tuple(one for one in composed if one != (Scratch(),))
+
+    @property
+    def candidates(self) -> "tuple[Strategy, ...]":
+        """The strategies that race, ``scratch`` first."""
+        others = ((Full(),), (Finetune(),), (Frozen(),)) if self.of is None else self.of
+        return ((Scratch(),), *others)
+
+
+WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled | Auto
 TeacherPart = JumpStart | Kickstart | QDagger
 Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | TeacherPart
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
@@ -71,12 +121,6 @@ _OPPOSITES: tuple[tuple[tuple[type[StrategyPart], ...], str], ...] = (
 )
 
 
-def _as_parts(value: Any) -> Any:
-    """Accepts ``"frozen"``, one mapping or one part where a list of parts is expected."""
-    parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return [{"kind": part} if isinstance(part, str) else part for part in parts]
-
-
 def compose(parts: Sequence[Part]) -> "Strategy":
     """Returns the strategy that parts make together, its weights part first.
 
@@ -98,6 +142,8 @@ def compose(parts: Sequence[Part]) -> "Strategy":
     first = weights[0] if weights else _meant(others)
     if isinstance(first, Shuffled) and others:
         raise ValueError("what 'shuffled' is a control of stands inside it: put the other parts under 'of'")
+    if isinstance(first, Auto) and others:
+        raise ValueError("what 'auto' tries stands inside it: put the other parts under 'of'")
     for part in others:
         reason, excluded = _CONTRADICTIONS.get(type(part), ("", ()))
         if isinstance(first, excluded):
@@ -144,6 +190,7 @@ def teachers(strategy: "Strategy") -> tuple[TeacherPart, ...]:
 Strategy = tuple[Part, ...]
 StrategyField = Annotated[Strategy, BeforeValidator(_as_parts), Field(min_length=1)]
 Shuffled.model_rebuild()
+Auto.model_rebuild()
 _ADAPTER: TypeAdapter[Strategy] = TypeAdapter(StrategyField)
 
 
@@ -190,6 +237,9 @@ def _refuse_unknown_names(value: Any, where: str) -> None:
                 )
         if kind == "shuffled" and "of" in part:
             _refuse_unknown_names(part["of"], where)
+        if kind == "auto":
+            for one in _as_strategies(part.get("of")) or ():
+                _refuse_unknown_names(one, where)
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -226,6 +276,8 @@ def _part_label(part: Part) -> str:
     words: list[str] = [part.kind]
     if isinstance(part, Shuffled):
         words.append(strategy_label(part.of))
+    elif isinstance(part, Auto) and part.of is not None:
+        words += [strategy_label(one) for one in part.of]
     words += [f"{key}={_setting_label(value)}" for key, value in settings.items()]
     return "_".join(words)
 

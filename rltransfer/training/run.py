@@ -1,46 +1,33 @@
 """Trains and evaluates one agent for one seed, and writes the run folder."""
 
-import contextlib
-import dataclasses
 import datetime
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files, tasks
-from rltransfer.artifact import Encoder, load_encoder
 from rltransfer.artifact.sources import LAST_NORMALISER
 from rltransfer.config import RunConfig
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
-from rltransfer.strategies import dump_strategy, needs_source, reads_source, strategy_label
-from rltransfer.training.agents import build_agent, learn_arguments
-from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, Snapshot
-from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
+from rltransfer.strategies import dump_strategy, strategy_label
+from rltransfer.training.agents import learn_arguments
+from rltransfer.training.callbacks import CheckpointCallback, CurveCallback
+from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
-from rltransfer.transfer import Plan, Transfer, apply_plan, plan_transfer
+from rltransfer.training.prepare import Prepared, has_plan, prepare
+from rltransfer.training.scoring import score_end, score_start
+from rltransfer.transfer import Plan, Transfer, apply_plan
 
-_SCORING_EPISODES = 20
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """An agent that is ready to train, with the environments that it is evaluated on."""
-
-    agent: BaseAlgorithm
-    eval_env: VecEnv
-    encoder: Encoder | None
-    plan: Plan | None
 
 
 def train_run(config: RunConfig, folder: Path) -> RunRecord:
@@ -70,48 +57,14 @@ def train_run(config: RunConfig, folder: Path) -> RunRecord:
     return _update_record(folder, status="done", wall_seconds=time.perf_counter() - started, **facts)
 
 
-@contextlib.contextmanager
-def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[_Prepared]:
-    """Yields the agent of a run with its plan, nothing applied yet; closes its environments at the end.
-
-    Raises:
-        RLTransferError: The source cannot be read, or source and target do not fit.
-    """
-    torch.set_num_threads(config.num_threads if config.num_threads > 0 else torch.get_num_threads())
-    encoder = _encoder(config)
-    with contextlib.ExitStack() as stack:
-        eval_env = tasks.make_eval_env(
-            config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
-        )
-        stack.callback(eval_env.close)
-        env = tasks.make_train_env(
-            config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
-        )
-        stack.callback(env.close)
-        agent = build_agent(config, env)
-        plan = None
-        if _has_plan(config):
-            plan = plan_transfer(encoder, agent, config.strategy, inputs=config.inputs, actions=config.actions)
-        yield _Prepared(agent, eval_env, encoder, plan)
-
-
-def _has_plan(config: RunConfig) -> bool:
-    return config.role == "target" or needs_source(config.strategy)
-
-
-def _encoder(config: RunConfig) -> Encoder | None:
-    is_read = config.source is not None and reads_source(config.strategy)
-    return load_encoder(str(config.source), config.which) if is_read else None
-
-
-def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, Any]:
+def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any]:
     """Trains the prepared agent; returns the facts that the record gains."""
     say: Callable[[str], None] = print if config.verbose else _say_nothing
     agent = prepared.agent
     say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
     transfer = _apply(folder, agent, prepared.plan, say)
     agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
-    scores = _score_start(config, agent, prepared.eval_env)
+    scores = score_start(config, agent, prepared.eval_env)
     curve = _curve_callback(config, folder, prepared, say)
     # The transfer's come first: a guide's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = [*(transfer.callbacks if transfer else []), curve]
@@ -123,7 +76,7 @@ def _train(config: RunConfig, folder: Path, prepared: _Prepared) -> dict[str, An
     if config.save_replay_buffer:
         save_replay_buffer(agent, folder / "replay_buffer.pkl")
     checks = transfer.checks() if transfer else ()
-    scores |= _score_end(config, agent, prepared.eval_env, curve.best)
+    scores |= score_end(config, agent, prepared.eval_env, curve.best)
     _report_end(say, folder, scores, checks)
     return {"env_steps": agent.num_timesteps, "checks": checks, **scores}
 
@@ -142,34 +95,7 @@ def _apply(folder: Path, agent: BaseAlgorithm, plan: Plan | None, say: Callable[
     return apply_plan(plan, agent)
 
 
-def _score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
-    """Scores a uniform policy, and the agent before training with sampled actions: its mode alone is a lottery."""
-    episodes = max(_SCORING_EPISODES, config.evaluation.episodes)
-    seed = derived_seed(config.seed, "start")
-    uniform = UniformPolicy(env, seed)
-    return {
-        "random": evaluate(uniform, env, episodes=episodes, seed=seed, deterministic=False),
-        "initial": evaluate_agent(agent, env, episodes=episodes, seed=seed, deterministic=False),
-    }
-
-
-def _score_end(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snapshot | None) -> dict[str, Episodes]:
-    """Scores the last and the best agent on seeds that did not choose the best one."""
-    settings: dict[str, Any] = {
-        "episodes": max(_SCORING_EPISODES, config.evaluation.episodes),
-        "seed": derived_seed(config.seed, "final"),
-        "deterministic": tasks.evaluates_deterministically(config.task.env),
-    }
-    scores = {"final": evaluate_agent(agent, env, **settings)}
-    if best is not None:
-        last = Snapshot.of(agent)
-        best.put_into(agent)
-        scores["best"] = evaluate_agent(agent, env, **settings)
-        last.put_into(agent)
-    return scores
-
-
-def _curve_callback(config: RunConfig, folder: Path, prepared: _Prepared, say: Callable[[str], None]) -> CurveCallback:
+def _curve_callback(config: RunConfig, folder: Path, prepared: Prepared, say: Callable[[str], None]) -> CurveCallback:
     def report(step: int, episodes: Episodes) -> None:
         say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({len(episodes.episode_returns)} episodes)")
 
@@ -224,7 +150,7 @@ def _first_record(config: RunConfig) -> RunRecord:
         task_name=config.task_name,
         algo=config.algo,
         arm=config.arm,
-        strategy=dump_strategy(config.strategy) if _has_plan(config) else (),
+        strategy=dump_strategy(config.strategy) if has_plan(config) else (),
         maps=config.maps(),
         seed=config.seed,
         n_timesteps=config.n_timesteps,

@@ -9,6 +9,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import (
     EWC,
     L2SP,
+    Auto,
     Discriminative,
     Extra,
     Finetune,
@@ -144,6 +145,11 @@ def _of_weights(part: WeightsPart, anatomy: Anatomy) -> Treatment:
                 origin="rescaled",
                 copies_statistics=True,
                 source_branch=part.source_branch,
+            )
+        case Auto():
+            raise IncompatibleError(
+                "'auto' trains an agent for each strategy that it tries, and has no plan of its own: plan one of them "
+                "(full, finetune, frozen), or train it with rltransfer transfer or in a study."
             )
         case Shuffled():
             treatment = _shuffling(part, anatomy)

@@ -19,7 +19,7 @@ from rltransfer.records import Curve, RunRecord, read_curve, read_record, read_t
 from rltransfer.sb3_zip import read_sb3_zip
 from rltransfer.training import callbacks, train_run
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
-from rltransfer.training.run import prepare
+from rltransfer.training.prepare import prepare
 from rltransfer.transfer import apply_plan, read_plan
 
 NORMALISED = {"normalize": True, "n_envs": 2}

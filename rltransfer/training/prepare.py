@@ -1,0 +1,62 @@
+"""Builds the agent of a run, its environments and its plan; nothing is applied or trained here."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from rltransfer import tasks
+from rltransfer.artifact import Encoder, load_encoder
+from rltransfer.config import RunConfig
+from rltransfer.strategies import needs_source, reads_source
+from rltransfer.training.agents import build_agent
+from rltransfer.transfer import Plan, plan_transfer
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """An agent that is ready to train, with the environments that it is evaluated on."""
+
+    agent: BaseAlgorithm
+    eval_env: VecEnv
+    encoder: Encoder | None
+    plan: Plan | None
+
+
+@contextlib.contextmanager
+def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared]:
+    """Yields the agent of a run with its plan, nothing applied yet; closes its environments at the end.
+
+    Raises:
+        RLTransferError: The source cannot be read, or source and target do not fit.
+    """
+    torch.set_num_threads(config.num_threads if config.num_threads > 0 else torch.get_num_threads())
+    encoder = _encoder(config)
+    with contextlib.ExitStack() as stack:
+        eval_env = tasks.make_eval_env(
+            config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
+        )
+        stack.callback(eval_env.close)
+        env = tasks.make_train_env(
+            config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
+        )
+        stack.callback(env.close)
+        agent = build_agent(config, env)
+        plan = None
+        if has_plan(config):
+            plan = plan_transfer(encoder, agent, config.strategy, inputs=config.inputs, actions=config.actions)
+        yield Prepared(agent, eval_env, encoder, plan)
+
+
+def has_plan(config: RunConfig) -> bool:
+    """Says whether weights, gradients or experience of a run are planned: not so where a source is simply trained."""
+    return config.role == "target" or needs_source(config.strategy)
+
+
+def _encoder(config: RunConfig) -> Encoder | None:
+    is_read = config.source is not None and reads_source(config.strategy)
+    return load_encoder(str(config.source), config.which) if is_read else None

@@ -1,0 +1,41 @@
+"""Scores an agent beside its curve: before training, and at the end on seeds that chose nothing."""
+
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from rltransfer import tasks
+from rltransfer.config import RunConfig
+from rltransfer.records import Episodes
+from rltransfer.training.callbacks import Snapshot
+from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
+
+_SCORING_EPISODES = 20
+
+
+def score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
+    """Scores a uniform policy, and the agent before training with sampled actions: its mode alone is a lottery."""
+    episodes = max(_SCORING_EPISODES, config.evaluation.episodes)
+    seed = derived_seed(config.seed, "start")
+    uniform = UniformPolicy(env, seed)
+    return {
+        "random": evaluate(uniform, env, episodes=episodes, seed=seed, deterministic=False),
+        "initial": evaluate_agent(agent, env, episodes=episodes, seed=seed, deterministic=False),
+    }
+
+
+def score_end(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snapshot | None) -> dict[str, Episodes]:
+    """Scores the last and the best agent on seeds that did not choose the best one."""
+    settings: dict[str, Any] = {
+        "episodes": max(_SCORING_EPISODES, config.evaluation.episodes),
+        "seed": derived_seed(config.seed, "final"),
+        "deterministic": tasks.evaluates_deterministically(config.task.env),
+    }
+    scores = {"final": evaluate_agent(agent, env, **settings)}
+    if best is not None:
+        last = Snapshot.of(agent)
+        best.put_into(agent)
+        scores["best"] = evaluate_agent(agent, env, **settings)
+        last.put_into(agent)
+    return scores
