@@ -95,6 +95,28 @@ class Check(_Model):
     detail: str
 
 
+class Trial(_Model):
+    """One strategy that a run of ``auto`` tried: what it cost, its score after each slice, and how it ended."""
+
+    label: str
+    strategy: tuple[dict[str, Any], ...]
+    env_steps: int = 0
+    evaluation_steps: int = 0
+    scores: tuple[float, ...] = ()
+    end: str
+
+
+class RaceFacts(_Model):
+    """What a run of ``auto`` tried, in the order of its trials."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def winner(self) -> str:
+        """The label of the strategy that went on."""
+        return next(trial.label for trial in self.trials if trial.end == "went on")
+
+
 class RunRecord(_Model):
     """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's."""
 
@@ -118,6 +140,7 @@ class RunRecord(_Model):
     final: Episodes | None = None
     best: Episodes | None = None
     checks: tuple[Check, ...] = ()
+    race: RaceFacts | None = None
     reward_threshold: float | None = None
     wall_seconds: float = 0.0
     started: str = ""

@@ -66,6 +66,7 @@ def score_run(run: Run, measuring: Measuring) -> RunScores:
         scores=scores,
         time=None if threshold is None else metrics.time_to_threshold(curve, threshold, budget),
         curve=metrics.on_grid(curve, measuring.grid_steps, success=measuring.metric == "success_auc"),
+        race=record.race,
     )
 
 

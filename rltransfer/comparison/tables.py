@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rltransfer.metrics import TimeToThreshold, Undefined
-from rltransfer.records import RunRecord, SourceFacts
+from rltransfer.records import RaceFacts, RunRecord, SourceFacts
 from rltransfer.stats import Band, CensoredMean, Estimate, Verdict
 
 Cause = Literal["features", "policy", "initialisation scale", "undecided"]
@@ -17,7 +17,7 @@ Kind = Literal["baseline", "transfer", "control"]
 
 @dataclasses.dataclass(frozen=True)
 class RunScores:
-    """One run, reduced to scalars, and its curve on the grid of its task for drawing."""
+    """One run, reduced to scalars, and its curve on the grid of its task for drawing; of ``auto``, what it tried."""
 
     folder: Path
     seed: int
@@ -26,6 +26,7 @@ class RunScores:
     scores: dict[str, float | Undefined]
     time: TimeToThreshold | None
     curve: Float[np.ndarray, " points"]
+    race: RaceFacts | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,7 @@ def _task(comparison: Comparison, task: TaskComparison) -> str:
         _notes(task),
         "### Other metrics\n\n" + _metric_table(comparison, task),
         "### Steps\n\n" + _steps_table(task),
+        _races(task),
         "### Settings\n\n" + _settings(task),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -83,6 +84,33 @@ def _verdict_table(comparison: Comparison, task: TaskComparison) -> str:
         for arm in task.arms
     ]
     return _table(head, rows)
+
+
+def _races(task: TaskComparison) -> str:
+    """Returns what each run of ``auto`` tried: a row for each strategy, the scores of each seed's trials in order."""
+    parts = []
+    for arm in task.arms:
+        raced = [run for run in arm.runs if run.race is not None]
+        if not raced:
+            continue
+        rows = [
+            [
+                f"{run.seed}",
+                f"`{trial.label}`",
+                f"{trial.env_steps:,}",
+                f"{trial.evaluation_steps:,}",
+                ", ".join(words.number(score) for score in trial.scores) or words.NOTHING,
+                f"**{trial.end}**" if trial.end == "went on" else trial.end.partition(":")[0],
+            ]
+            for run in raced
+            for trial in (run.race.trials if run.race else ())
+        ]
+        head = ["seed", "tried", "env_steps", "steps of judging", "mean return when judged", "end"]
+        parts.append(
+            f"### What `{arm.name}` tried\n\n{_table(head, rows)}\n\nThe curve is that of the strategy that led, over "
+            "the steps of all of them; the episodes that they were judged by count."
+        )
+    return "\n\n".join(parts)
 
 
 def _notes(task: TaskComparison) -> str:

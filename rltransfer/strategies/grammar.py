@@ -74,7 +74,7 @@ class Auto(StrategyPart):
     )
     share: float = Field(default=0.3, gt=0, lt=1, description="of the budget, what choosing may cost")
     episodes: PositiveInt = Field(
-        default=3, description="of an evaluation, counted, where a slice holds too few episodes to judge by"
+        default=3, description="by which a strategy is judged after each slice, fewer where they are long; they count"
     )
 
     @field_validator("of")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER
@@ -42,13 +43,34 @@ class Snapshot:
             normaliser.obs_rms = copy.deepcopy(self.statistics)
 
 
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What an evaluation looks at: an agent, the environments that it is evaluated on, and the env_steps so far.
+
+    No update counts in the agent's first ``quiet_steps``.
+    """
+
+    agent: BaseAlgorithm
+    env: VecEnv
+    env_steps: int
+    quiet_steps: int
+
+    @property
+    def moment(self) -> tuple[int, int, int]:
+        """What tells whether anything has changed since an earlier evaluation."""
+        return id(self.agent), self.env_steps, self.agent._n_updates
+
+
 class CurveCallback(BaseCallback):
     """Evaluates at step 0, whenever ``eval_freq`` env_steps have passed, and at the end; keeps the best agent.
 
     SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
     uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no update
     has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
+    ``run_logger`` is where evaluations are logged, if not where the agent logs.
     """
+
+    run_logger: Logger | None = None
 
     def __init__(
         self,
@@ -74,56 +96,64 @@ class CurveCallback(BaseCallback):
         self._report = report
         self._points: list[tuple[int, Episodes]] = []
         self._best = -np.inf
-        self._evaluated = (-1, -1)
+        self._evaluated = (-1, -1, -1)
+
+    def subject(self) -> Subject:
+        """Returns what is evaluated now."""
+        return Subject(self.model, self._env, self.num_timesteps, self._quiet_steps)
+
+    def finish(self) -> None:
+        """Evaluates once more where something has changed since the last time."""
+        subject = self.subject()
+        if self._evaluated != subject.moment:
+            if self._points[-1][0] == subject.env_steps:
+                # Measured at the end of the last rollout, before the update that came after it.
+                self._points.pop()
+            self._evaluate(subject)
+        if self.best is None:
+            self._keep_best(subject)
 
     def _on_training_start(self) -> None:
-        self._evaluate()
+        self._evaluate(self.subject())
 
     def _on_step(self) -> bool:
-        if self.num_timesteps // self._eval_freq > self._points[-1][0] // self._eval_freq:
-            self._evaluate()
+        subject = self.subject()
+        if subject.env_steps // self._eval_freq > self._points[-1][0] // self._eval_freq:
+            self._evaluate(subject)
         return True
 
     def _on_training_end(self) -> None:
-        if self._evaluated != self._moment():
-            if self._points[-1][0] == self.num_timesteps:
-                # Measured at the end of the last rollout, before the update that came after it.
-                self._points.pop()
-            self._evaluate()
-        if self.best is None:
-            self._keep_best()
+        self.finish()
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, subject: Subject) -> None:
         episodes = evaluate_agent(
-            self.model, self._env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
+            subject.agent, subject.env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
         )
-        self._points.append((self.num_timesteps, episodes))
-        self._evaluated = self._moment()
+        self._points.append((subject.env_steps, episodes))
+        self._evaluated = subject.moment
         write_curve(self._folder, _curve(self._points))
-        self._log(episodes)
+        self._log(episodes, subject)
         # More steps than 0 are not enough: a first rollout, or learning_starts, may be longer than eval_freq.
         # Nor are updates, where a plan lets none of the first steps count.
-        is_trained = self.model._n_updates > 0 and self.num_timesteps > self._quiet_steps
+        is_trained = subject.agent._n_updates > 0 and subject.agent.num_timesteps > subject.quiet_steps
         if is_trained and episodes.mean_return > self._best:
             self._best = episodes.mean_return
-            self._keep_best()
-        self._report(self.num_timesteps, episodes)
+            self._keep_best(subject)
+        self._report(subject.env_steps, episodes)
 
-    def _moment(self) -> tuple[int, int]:
-        return self.num_timesteps, self.model._n_updates
+    def _keep_best(self, subject: Subject) -> None:
+        save_normaliser(subject.agent.get_vec_normalize_env(), self._folder / BEST_NORMALISER)
+        save_agent(subject.agent, self._folder / BEST_AGENT)
+        self.best = Snapshot.of(subject.agent)
 
-    def _keep_best(self) -> None:
-        save_normaliser(self.model.get_vec_normalize_env(), self._folder / BEST_NORMALISER)
-        save_agent(self.model, self._folder / BEST_AGENT)
-        self.best = Snapshot.of(self.model)
-
-    def _log(self, episodes: Episodes) -> None:
-        self.logger.record("eval/mean_reward", episodes.mean_return)
-        self.logger.record("eval/mean_ep_length", float(np.mean(episodes.episode_lengths)))
+    def _log(self, episodes: Episodes, subject: Subject) -> None:
+        logger = self.run_logger or self.logger
+        logger.record("eval/mean_reward", episodes.mean_return)
+        logger.record("eval/mean_ep_length", float(np.mean(episodes.episode_lengths)))
         if episodes.successes is not None:
-            self.logger.record("eval/success_rate", float(np.mean(episodes.successes)))
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.dump(self.num_timesteps)
+            logger.record("eval/success_rate", float(np.mean(episodes.successes)))
+        logger.record("time/total_timesteps", subject.env_steps, exclude="tensorboard")
+        logger.dump(subject.env_steps)
 
 
 class CheckpointCallback(BaseCallback):

@@ -18,13 +18,14 @@ from rltransfer import files, tasks
 from rltransfer.artifact.sources import LAST_NORMALISER
 from rltransfer.config import RunConfig
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
-from rltransfer.strategies import dump_strategy, strategy_label
+from rltransfer.strategies import Auto, dump_strategy, strategy_label
 from rltransfer.training.agents import learn_arguments
 from rltransfer.training.callbacks import CheckpointCallback, CurveCallback
 from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
 from rltransfer.training.prepare import Prepared, has_plan, prepare
-from rltransfer.training.scoring import score_end, score_start
+from rltransfer.training.race import LeaderCurve, Race, collect_monitors
+from rltransfer.training.scoring import score_best, score_last, score_start
 from rltransfer.transfer import Plan, Transfer, apply_plan
 
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")
@@ -47,9 +48,7 @@ def train_run(config: RunConfig, folder: Path) -> RunRecord:
     write_settings(folder, config)
     write_record(folder, _first_record(config))
     try:
-        with prepare(config, monitor_folder=folder) as prepared:
-            _update_record(folder, source=prepared.encoder.source if prepared.encoder else None)
-            facts = _train(config, folder, prepared)
+        facts = _race(config, folder) if isinstance(config.strategy[0], Auto) else _train_one(config, folder)
     except BaseException as error:
         reason = "".join(traceback.format_exception_only(error)).strip()
         _update_record(folder, status="failed", error=reason, wall_seconds=time.perf_counter() - started)
@@ -57,26 +56,63 @@ def train_run(config: RunConfig, folder: Path) -> RunRecord:
     return _update_record(folder, status="done", wall_seconds=time.perf_counter() - started, **facts)
 
 
+def _train_one(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Trains one agent; returns the facts that the record gains."""
+    with prepare(config, monitor_folder=folder) as prepared:
+        _update_record(folder, source=prepared.encoder.source if prepared.encoder else None)
+        return _train(config, folder, prepared)
+
+
+def _race(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Lets the agents of ``auto`` race; returns the facts that the record gains."""
+    say = _voice(config)
+    say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
+    with Race(config, folder, say).prepared() as race:
+        _update_record(folder, source=race.source)
+        scores = race.scores_at_start()
+        curve = LeaderCurve(race, folder, **_curve_settings(config, say))
+        curve.run_logger = configure(str(_tensorboard_folder(config, folder)), _log_formats(config))
+        winner = race.run(curve)
+        files.write_json(folder / OWN_FOLDER / PLAN, winner.transfer.plan.to_json())
+        _save_last(config, folder, winner.prepared.agent)
+        checks = race.checks()
+        scores |= race.scores_at_end(winner, curve)
+        facts = {"env_steps": race.env_steps, "checks": checks, "race": race.facts(winner), **scores}
+    collect_monitors(folder)
+    _report_end(say, folder, scores, checks)
+    return facts
+
+
+def _save_last(config: RunConfig, folder: Path, agent: BaseAlgorithm) -> None:
+    save_normaliser(agent.get_vec_normalize_env(), folder / config.task.file_name / LAST_NORMALISER)
+    save_agent(agent, folder / f"{config.task.file_name}.zip")
+    if config.save_replay_buffer:
+        save_replay_buffer(agent, folder / "replay_buffer.pkl")
+
+
+def _voice(config: RunConfig) -> Callable[[str], None]:
+    return print if config.verbose else _say_nothing
+
+
 def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any]:
     """Trains the prepared agent; returns the facts that the record gains."""
-    say: Callable[[str], None] = print if config.verbose else _say_nothing
+    say = _voice(config)
     agent = prepared.agent
     say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
     transfer = _apply(folder, agent, prepared.plan, say)
     agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
     scores = score_start(config, agent, prepared.eval_env)
-    curve = _curve_callback(config, folder, prepared, say)
+    quiet_steps = (prepared.plan.quiet_steps or 0) if prepared.plan else 0
+    curve = CurveCallback(folder, prepared.eval_env, quiet_steps=quiet_steps, **_curve_settings(config, say))
     # The transfer's come first: a guide's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = [*(transfer.callbacks if transfer else []), curve]
     if config.save_freq > 0:
         callbacks.append(CheckpointCallback(folder, config.save_freq, replay_buffer=config.save_replay_buffer))
     _learn(config, agent, callbacks)
-    save_normaliser(agent.get_vec_normalize_env(), folder / config.task.file_name / LAST_NORMALISER)
-    save_agent(agent, folder / f"{config.task.file_name}.zip")
-    if config.save_replay_buffer:
-        save_replay_buffer(agent, folder / "replay_buffer.pkl")
+    _save_last(config, folder, agent)
     checks = transfer.checks() if transfer else ()
-    scores |= score_end(config, agent, prepared.eval_env, curve.best)
+    scores |= score_last(config, agent, prepared.eval_env)
+    scores |= score_best(config, agent, prepared.eval_env, curve.best)
     _report_end(say, folder, scores, checks)
     return {"env_steps": agent.num_timesteps, "checks": checks, **scores}
 
@@ -95,20 +131,17 @@ def _apply(folder: Path, agent: BaseAlgorithm, plan: Plan | None, say: Callable[
     return apply_plan(plan, agent)
 
 
-def _curve_callback(config: RunConfig, folder: Path, prepared: Prepared, say: Callable[[str], None]) -> CurveCallback:
+def _curve_settings(config: RunConfig, say: Callable[[str], None]) -> dict[str, Any]:
     def report(step: int, episodes: Episodes) -> None:
         say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({len(episodes.episode_returns)} episodes)")
 
-    return CurveCallback(
-        folder,
-        prepared.eval_env,
-        eval_freq=config.evaluation.frequency(config.n_timesteps),
-        episodes=config.evaluation.episodes,
-        seed=derived_seed(config.seed, "curve"),
-        deterministic=tasks.evaluates_deterministically(config.task.env),
-        report=report,
-        quiet_steps=(prepared.plan.quiet_steps or 0) if prepared.plan else 0,
-    )
+    return {
+        "eval_freq": config.evaluation.frequency(config.n_timesteps),
+        "episodes": config.evaluation.episodes,
+        "seed": derived_seed(config.seed, "curve"),
+        "deterministic": tasks.evaluates_deterministically(config.task.env),
+        "report": report,
+    }
 
 
 def _learn(config: RunConfig, agent: BaseAlgorithm, callbacks: list[BaseCallback]) -> None:

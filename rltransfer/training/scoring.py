@@ -25,17 +25,25 @@ def score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[st
     }
 
 
-def score_end(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snapshot | None) -> dict[str, Episodes]:
-    """Scores the last and the best agent on seeds that did not choose the best one."""
-    settings: dict[str, Any] = {
+def score_last(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
+    """Scores the last agent on seeds that chose nothing."""
+    return {"final": evaluate_agent(agent, env, **_at_the_end(config))}
+
+
+def score_best(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snapshot | None) -> dict[str, Episodes]:
+    """Scores the best agent on seeds that did not choose it; the agent is as it was afterwards."""
+    if best is None:
+        return {}
+    last = Snapshot.of(agent)
+    best.put_into(agent)
+    score = evaluate_agent(agent, env, **_at_the_end(config))
+    last.put_into(agent)
+    return {"best": score}
+
+
+def _at_the_end(config: RunConfig) -> dict[str, Any]:
+    return {
         "episodes": max(_SCORING_EPISODES, config.evaluation.episodes),
         "seed": derived_seed(config.seed, "final"),
         "deterministic": tasks.evaluates_deterministically(config.task.env),
     }
-    scores = {"final": evaluate_agent(agent, env, **settings)}
-    if best is not None:
-        last = Snapshot.of(agent)
-        best.put_into(agent)
-        scores["best"] = evaluate_agent(agent, env, **settings)
-        last.put_into(agent)
-    return scores

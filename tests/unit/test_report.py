@@ -3,13 +3,13 @@ import io
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic import FROZEN, SCRATCH, TASK, make_run, make_study, ramp
+from synthetic import FROZEN, FULL, SCRATCH, TASK, make_run, make_study, ramp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
-from rltransfer.records import Check, TaskFacts
+from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
 from rltransfer.report import markdown, print_comparison, words, write_report
 from rltransfer.report.figures import spread
 from rltransfer.stats import Estimate
@@ -163,3 +163,24 @@ def test_labels_are_pushed_apart_and_stay_inside():
     assert np.diff(heights).min() >= 1.0 - 1e-9
     assert heights[0] >= 0
     assert heights[-1] <= 10
+
+
+def test_the_report_tells_what_auto_tried(tmp_path):
+    auto = ({"kind": "auto", "of": None, "share": 0.3, "episodes": 3},)
+    stopped = {"env_steps": 2048, "evaluation_steps": 60, "scores": (20.5,), "end": "stopped as 2 of 2"}
+    won = {"env_steps": 9000, "evaluation_steps": 600, "scores": (200.0, 480.0), "end": "went on"}
+    trials = (
+        Trial(label="scratch", strategy=SCRATCH, **stopped),
+        Trial(label="frozen", strategy=FROZEN, **won),
+        Trial(label="full", strategy=FULL, end="does not fit: the heads | differ"),
+    )
+    for seed in range(2):
+        make_run(tmp_path, arm="scratch", seed=seed)
+        run = make_run(tmp_path, arm="auto", seed=seed, strategy=auto)
+        write_record(run.folder, run.record.model_copy(update={"race": RaceFacts(trials=trials)}))
+    text = markdown.render(compare(tmp_path))
+    assert "### What `auto` tried" in text
+    rows = [line.replace(" ", "") for line in text.splitlines() if line.startswith("|")]
+    assert "|0|`frozen`|9,000|600|200,480|**wenton**|" in rows
+    assert "|1|`full`|0|0|–|doesnotfit|" in rows
+    assert "`scratch`" in text
