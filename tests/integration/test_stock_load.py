@@ -14,10 +14,15 @@ from runs import pretrained, run_config
 from stable_baselines3 import PPO
 
 from rltransfer import (
+    EWC,
     Finetune,
     Frozen,
     Full,
+    JumpStart,
+    Kickstart,
+    L2Init,
     RandomFrozen,
+    ReDo,
     Rescaled,
     Scratch,
     Shuffled,
@@ -36,6 +41,9 @@ STRATEGIES = [
     RandomFrozen(),
     Rescaled(),
     Shuffled(of=Frozen()),
+    [Full(), EWC(states="target", steps=8)],
+    [Finetune(), L2Init(), ReDo(threshold=0.5)],
+    [JumpStart(horizon=3, episodes=1), Kickstart(episodes=1)],
 ]
 READER = """
 import json, sys
@@ -96,7 +104,7 @@ def trained_with_each_strategy(algo: str, folder: Path, **settings: Any) -> list
         agent = make_agent(algo, **settings)
         transfer = apply_plan(plan_transfer(encoder, agent, strategy), agent)
         agent.learn(32, callback=transfer.callbacks)
-        path = folder / f"{strategy_label((strategy,))}.zip"
+        path = folder / f"{strategy_label(transfer.plan.strategy)}.zip"
         agent.save(path)
         made.append((path, agent))
     return made
