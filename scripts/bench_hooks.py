@@ -36,6 +36,7 @@ STRATEGIES: list[Any] = [
     {"kind": "gradual_unfreeze", "at": NEVER},
     "l2_sp",
     "shrink_perturb",
+    "lora",
     ["discriminative", "l2_sp", "shrink_perturb"],
 ]
 

@@ -1,5 +1,6 @@
 """The strategies as validated data, without torch: which weights move, and how they may change."""
 
+from rltransfer.strategies.adapters import LoRA
 from rltransfer.strategies.grammar import (
     KINDS,
     Auto,
@@ -48,6 +49,7 @@ __all__ = [
     "Kickstart",
     "L2Init",
     "LayerChoice",
+    "LoRA",
     "Modifier",
     "NormaliserOnly",
     "Part",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, field_validator
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
+from rltransfer.strategies.adapters import LoRA
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
 from rltransfer.strategies.teachers import JumpStart, Kickstart, QDagger
 from rltransfer.strategies.weights import (
@@ -99,7 +100,7 @@ class Auto(StrategyPart):
 
 WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled | Auto
 TeacherPart = JumpStart | Kickstart | QDagger
-Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | TeacherPart
+Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | LoRA | TeacherPart
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
 KINDS: dict[str, type[StrategyPart]] = {
     part.model_fields["kind"].default: part for part in (*get_args(WeightsPart), *get_args(Modifier))
@@ -112,6 +113,7 @@ _CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], .
     L2SP: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
     EWC: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
     ShrinkPerturb: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
+    LoRA: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
 }
 # Modifiers of which a strategy has one, and why.
 _OPPOSITES: tuple[tuple[tuple[type[StrategyPart], ...], str], ...] = (

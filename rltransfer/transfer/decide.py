@@ -32,6 +32,7 @@ from rltransfer.strategies import (
 from rltransfer.transfer.experience.teacher import teacher_of
 from rltransfer.transfer.gradient.distill import refuse_student
 from rltransfer.transfer.gradient.fisher import refuse_unplayable
+from rltransfer.transfer.gradient.lowrank import refuse_low_rank
 from rltransfer.transfer.gradient.recycle import refuse_unrecyclable
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.counterparts import counterparts
@@ -112,6 +113,7 @@ def plan_transfer(
         fresh=_fresh(agent) if treatment.return_pull else None,
     )
     planned_statistics(plan, agent)
+    refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
     return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
@@ -150,6 +152,7 @@ def _refuse_gradients_of_trpo(pair: Pair, treatment: Treatment) -> None:
         "l2_sp": treatment.pull or treatment.decay,
         "ewc": treatment.importance,
         "l2_init": treatment.return_pull,
+        "lora": any(name in treatment.low_rank for name in chosen),
     }
     for what, is_used in without_effect.items():
         if is_used:
@@ -195,16 +198,14 @@ def _entries(pair: Pair, treatment: Treatment, sources: Mapping[str, str]) -> It
 
 def _with_pulls(treatment: Treatment, entry: PlanEntry) -> PlanEntry:
     """Returns the entry with what draws it towards the source or away from it; exploration's numbers stay alone."""
-    if not entry.trains or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
+    if not (entry.trains or entry.frozen) or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
         return entry
-    drawn: dict[str, Any] = {"decay": treatment.decay, "return_pull": treatment.return_pull}
-    if entry.origin in MOVED:
-        drawn |= {
-            "pull": treatment.pull,
-            "importance": treatment.importance,
-            "shrink": treatment.shrink,
-            "perturb": treatment.perturb,
-        }
+    moves = entry.origin in MOVED
+    drawn: dict[str, Any] = {"shrink": treatment.shrink, "perturb": treatment.perturb} if moves else {}
+    if entry.trains:
+        drawn |= {"decay": treatment.decay, "return_pull": treatment.return_pull}
+    if entry.trains and moves:
+        drawn |= {"pull": treatment.pull, "importance": treatment.importance}
     return entry.model_copy(update=drawn)
 
 
@@ -217,7 +218,8 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
         is_parameter = tensor in pair.anatomy.parameters
         # What new inputs bring has to be learned, however well the rest is known.
         is_held = is_chosen and not is_partly_new
-        frozen = is_held and treatment.frozen
+        is_low_rank = moves and layer.name in treatment.low_rank
+        frozen = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
         entry = _entry(
             pair.anatomy,
             layer,
@@ -230,12 +232,25 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
         if layer.role == "head":
             yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))
         elif moves:
-            permuted = treatment.permuted and is_parameter
-            yield entry.model_copy(update={**_origin(tensor, sources[tensor], maps[tensor]), "permuted": permuted})
+            found = _origin(tensor, sources[tensor], maps[tensor])
+            updates = _low_rank(treatment, entry) if is_low_rank else {}
+            yield entry.model_copy(update={**found, **updates, "permuted": treatment.permuted and is_parameter})
         elif is_chosen and is_parameter:
             yield entry.model_copy(update={"origin": treatment.origin, "source": _other_name(tensor, sources)})
         else:
             yield entry
+
+
+def _is_held_vector(pair: Pair, treatment: Treatment, tensor: str) -> bool:
+    is_vector = len(pair.anatomy.shapes[tensor]) < 2
+    return treatment.holds_vectors and is_vector and tensor in pair.anatomy.parameters
+
+
+def _low_rank(treatment: Treatment, entry: PlanEntry) -> dict[str, Any]:
+    """Returns the low-rank update of a matrix; a convolution's is of its output channels and all else."""
+    if len(entry.shape) < 2 or not entry.trains:
+        return {}
+    return {"rank": min(treatment.rank, entry.full_rank), "rank_gain": treatment.rank_gain}
 
 
 def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
 from rltransfer.transfer.experience.teacher import innermost, teacher_of
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
 from rltransfer.transfer.gradient.fisher import importance_of
+from rltransfer.transfer.gradient.lowrank import low_rank_updates
 from rltransfer.transfer.gradient.recycle import Recycle
 from rltransfer.transfer.gradient.steps import (
     agent_optimizers,
@@ -151,14 +152,18 @@ def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Te
     for ewc in (part for part in parts if isinstance(part, EWC)):
         importance = importance_of(plan, agent, ewc)
         taken["importance"] = partial(int, importance.env_steps)
-    plan_steps(plan, agent, tensors, importance.tensors if importance else None)
+    # A teacher's gradient is part of what the planned step gets: its hook comes first.
     teaching = tuple(_teaching(plan, agent))
+    low_rank = low_rank_updates(plan, tensors, agent_optimizers(agent))
+    plan_steps(plan, agent, tensors, importance.tensors if importance else None, low_rank)
     for guide in (holding.guide for holding in teaching if isinstance(holding, WatchGuide)):
         taken["guide"] = partial(getattr, guide, "steps")
     if taken:
         yield CountSteps(taken)
     yield from teaching
     yield from watches_of(plan, agent, tensors)
+    if low_rank is not None:
+        yield low_rank
     for redo in (part for part in parts if isinstance(part, ReDo)):
         yield Recycle(plan, agent, redo)
 

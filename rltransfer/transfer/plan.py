@@ -47,6 +47,8 @@ class PlanEntry(BaseModel):
         decay: Likewise the distance from zero, where there are no numbers of the source.
         importance: Likewise the distance from the source's numbers, times each weight's Fisher information there.
         return_pull: Likewise the distance from what the tensor starts from.
+        rank: The rank of the update that moves it (as a matrix of its first side and the others); 0 for any update.
+        rank_gain: What the product of that update's two factors is multiplied by.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +76,8 @@ class PlanEntry(BaseModel):
     decay: float = 0.0
     importance: float = 0.0
     return_pull: float = 0.0
+    rank: int = 0
+    rank_gain: float = 1.0
 
     @property
     def is_mixed(self) -> bool:
@@ -92,6 +96,18 @@ class PlanEntry(BaseModel):
         for length in self.shape:
             size *= length
         return size
+
+    @property
+    def full_rank(self) -> int:
+        """The highest rank of its matrix: first side by the others."""
+        return min(self.shape[0], self.size // self.shape[0]) if len(self.shape) > 1 else 1
+
+    @property
+    def trained_size(self) -> int:
+        """The number of values that are learned: of a low-rank update, those of its factors."""
+        if not self.trains:
+            return 0
+        return self.rank * (self.shape[0] + self.size // self.shape[0]) if self.rank else self.size
 
 
 class InputMap(BaseModel):
@@ -190,7 +206,7 @@ class Plan:
             "values": sum(entry.size for entry in online),
             "moved": sum(entry.size for entry in online if entry.origin in MOVED),
             "frozen": sum(entry.size for entry in online if entry.frozen),
-            "trained": sum(entry.size for entry in online if entry.trains),
+            "trained": sum(entry.trained_size for entry in online),
         }
 
     def __str__(self) -> str:

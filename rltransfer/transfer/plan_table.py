@@ -10,6 +10,7 @@ from rltransfer.strategies import (
     JumpStart,
     Kickstart,
     L2Init,
+    LoRA,
     Modifier,
     QDagger,
     ReDo,
@@ -106,7 +107,9 @@ def _describe_training(entry: PlanEntry) -> str:
         return "frozen"
     if not entry.trains:
         return "statistic"
-    words = "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:.3g} x lr"
+    words = f"low-rank update (rank {entry.rank})" if entry.rank else "trained"
+    if entry.lr_scale != 1.0:
+        words += f" at {entry.lr_scale:.3g} x lr"
     if entry.held_until:
         words += f" from step {entry.held_until:,} on"
     if entry.pull:
@@ -139,7 +142,7 @@ def _describe(part: Modifier) -> list[str]:
         case ReDo():
             when = "before training" + (f" and every {part.every:,} env_steps" if part.every else "")
             return [f"dormant units (at most {part.threshold:g} of their layer's activation) start again {when}"]
-        case Discriminative() | GradualUnfreeze() | L2SP() | L2Init() | ShrinkPerturb():
+        case Discriminative() | GradualUnfreeze() | L2SP() | L2Init() | ShrinkPerturb() | LoRA():
             return []
         case _:
             assert_never(part)

@@ -19,6 +19,7 @@ from rltransfer.strategies import (
     JumpStart,
     Kickstart,
     L2Init,
+    LoRA,
     Modifier,
     NormaliserOnly,
     QDagger,
@@ -41,7 +42,8 @@ from rltransfer.transfer.plan import Origin
 class Treatment:
     """What a strategy means for an agent: its ``chosen`` encoder layers, its heads, and what is not weights.
 
-    ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count.
+    ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count. ``low_rank`` are the
+    chosen layers that an update of ``rank`` moves; with ``holds_vectors`` nothing else in them trains.
     """
 
     chosen: frozenset[str] = frozenset()
@@ -55,6 +57,10 @@ class Treatment:
     return_pull: float = 0.0
     shrink: float = 1.0
     perturb: float = 0.0
+    low_rank: frozenset[str] = frozenset()
+    rank: int = 0
+    rank_gain: float = 1.0
+    holds_vectors: bool = False
     heads: bool = False
     permuted: bool = False
     log_std: Extra = "reset"
@@ -102,12 +108,31 @@ def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatme
             changes["return_pull"] = part.alpha
         case ShrinkPerturb():
             changes |= {"shrink": part.shrink, "perturb": part.perturb}
+        case LoRA():
+            changes |= {
+                "low_rank": _of_low_rank(part, treatment, anatomy),
+                "rank": part.rank,
+                "rank_gain": part.gain,
+                "holds_vectors": not part.bias,
+            }
         case ReDo() | JumpStart() | Kickstart() | QDagger():
             # What they do to a tensor is not known before training.
             pass
         case _:
             assert_never(part)
     return dataclasses.replace(treatment, **changes)
+
+
+def _of_low_rank(part: LoRA, treatment: Treatment, anatomy: Anatomy) -> frozenset[str]:
+    named = choose_layers(anatomy, part.layers, ["shared", "actor", "critic"])
+    if isinstance(part.layers, tuple):
+        refuse_unknown_layers(anatomy, part.layers)
+        for name in sorted(named - treatment.chosen):
+            raise IncompatibleError(
+                f"'lora' changes what moves, and {name} starts afresh: it has to be learned at full rank. Leave it out "
+                "of the setting layers of 'lora', or move it too."
+            )
+    return frozenset(named & treatment.chosen)
 
 
 def _distances(anatomy: Anatomy) -> dict[str, int]:

@@ -48,6 +48,12 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         f"transfer --from agent.zip --env {CARTPOLE} --strategy frozen l2_sp -n 100",
         None,
     ),
+    "low-rank update of what starts afresh": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy finetune lora -n 100"
+        " --strategy-kwargs finetune.layers:1 lora.layers:mlp_extractor.policy_net.2"
+        " -params policy_kwargs:dict(net_arch=[8,8])",
+        None,
+    ),
     "setting of none of several parts": (
         f"transfer --from agent.zip --env {CARTPOLE} --strategy full l2_sp --strategy-kwargs lr_scale:0.3 -n 100",
         None,

@@ -21,6 +21,7 @@ from rltransfer import (
     JumpStart,
     Kickstart,
     L2Init,
+    LoRA,
     RandomFrozen,
     ReDo,
     Rescaled,
@@ -44,6 +45,7 @@ STRATEGIES = [
     [Full(), EWC(states="target", steps=8)],
     [Finetune(), L2Init(), ReDo(threshold=0.5)],
     [JumpStart(horizon=3, episodes=1), Kickstart(episodes=1)],
+    LoRA(),
 ]
 READER = """
 import json, sys

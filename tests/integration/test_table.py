@@ -21,6 +21,7 @@ from rltransfer import (
     Frozen,
     Full,
     GradualUnfreeze,
+    LoRA,
     RandomFrozen,
     Rescaled,
     Scratch,
@@ -45,8 +46,9 @@ STRATEGIES: dict[str, Any] = {
     "shuffled-frozen": Shuffled(of=Frozen()),
     "mixed": ShrinkPerturb(),
     "slowed-held-pulled": [Discriminative(), GradualUnfreeze(at=(18, 20)), L2SP(), ShrinkPerturb()],
+    "low-rank": LoRA(rank=2),
 }
-NOT_FOR_TRPO = {"finetune-half-rate", "slowed-held-pulled"}
+NOT_FOR_TRPO = {"finetune-half-rate", "slowed-held-pulled", "low-rank"}
 FREEZE_ALL = {"frozen", "random_frozen", "shuffled-frozen"}
 # The last layer of each network of 2 hidden layers (MLP), of 1 (images), or of none (NatureCNN's policies).
 HEADS = re.compile(
@@ -174,7 +176,7 @@ def test_a_strategy_does_what_its_plan_says(
     trained = {entry.tensor for entry in plan.entries if entry.trains}
     assert moved & trained
     assert {tensor for tensor in trained if is_head(tensor, AGENTS[name][4])} & moved
-    if not frozen:
+    if strategy not in FREEZE_ALL | {"frozen-first"}:
         assert any(not is_head(tensor, AGENTS[name][4]) for tensor in moved & trained)
     assert_targets_equal_their_twins(plan, agent, tmp_path)
 
@@ -186,6 +188,9 @@ def expected_frozen(name: str, strategy: str, tensors: set[str]) -> set[str]:
     if strategy in FREEZE_ALL:
         assert ("batchnorm" in name) == any("running_mean" in tensor for tensor in encoder)
         return encoder
+    if strategy == "low-rank":
+        # Vectors that are no statistics: biases, and the weights of what normalises.
+        return {tensor for tensor in encoder if re.search(r"\.bias(_\w+)?$|\.scale$|\.body\.1\.weight$", tensor)}
     if strategy != "frozen-first":
         return set()
     if "batchnorm" in name:

@@ -23,8 +23,8 @@ def refuse_unrecyclable(plan: Plan, agent: "BaseAlgorithm") -> None:
     anatomy = anatomy_of_agent(agent)
     if not any(_can_start_again(plan, anatomy, layer) for layer in anatomy.encoders()):
         raise IncompatibleError(
-            "'redo' lets units of hidden layers start again, and none that learns can: they are frozen, or are not "
-            "plain linear layers and convolutions that read each other."
+            "'redo' lets units of hidden layers start again, and none that learns can: they are frozen, moved by "
+            "low-rank updates, or not plain linear layers and convolutions that read each other."
         )
 
 
@@ -120,7 +120,8 @@ def dormant_units(output: Output, threshold: float) -> torch.Tensor:
 
 
 def _can_start_again(plan: Plan, anatomy: Anatomy, layer: Layer) -> bool:
-    trained = {entry.tensor for entry in plan.entries if entry.trains}
+    # What a low-rank update moves is its sum with the start: a row or column alone cannot start again.
+    trained = {entry.tensor for entry in plan.entries if entry.trains and not entry.rank}
     found = readers(anatomy, layer)
     learns = all(tensor in trained for tensor in layer.tensors) and len(layer.tensors) <= 2
     return learns and bool(found) and all(reader.tensor in trained for reader in found)

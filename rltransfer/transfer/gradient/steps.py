@@ -13,6 +13,7 @@ import torch
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
+from rltransfer.transfer.gradient.lowrank import LowRankUpdates
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
 from rltransfer.transfer.values import anchored, importance_in_places, planned_tensors
@@ -55,7 +56,8 @@ class _Pull:
 class _PlannedStep:
     """Splits an optimizer's groups by learning-rate scale, and leaves out what is held, for the length of one step.
 
-    What is pulled gets the pull's gradient on top of the loss's, which SB3 has clipped by then.
+    What is pulled gets the pull's gradient on top of the loss's, which SB3 has clipped by then. Layers with low-rank
+    updates are moved by these, and SB3's optimizer leaves them out.
 
     SB3 sets every group to one rate before each update, and a zip with extra groups does not load in stock SB3
     (FACTS A2, A4): outside a step the optimizer looks as SB3 made it.
@@ -67,11 +69,13 @@ class _PlannedStep:
         scales: Mapping[torch.Tensor, float],
         held: list[_Held],
         pulls: Mapping[torch.Tensor, _Pull],
+        low_rank: LowRankUpdates | None,
     ) -> None:
         self._agent = agent
         self._scales = scales
         self._held = held
         self._pulls = pulls
+        self._low_rank = low_rank
         self._pulled = list(pulls)
         self._anchors = [pull.anchor for pull in pulls.values()]
         self._strengths = [pull.strength for pull in pulls.values()]
@@ -83,6 +87,8 @@ class _PlannedStep:
         left_out = {parameter for held in self._holding() for parameter in held.parameters} if self._held else set()
         if self._pulled:
             self._pull(left_out)
+        if self._low_rank is not None:
+            left_out |= self._low_rank.step(optimizer, left_out)
         if not left_out and not self._scales:
             return
         self._groups = optimizer.param_groups
@@ -131,10 +137,12 @@ def plan_steps(
     agent: "BaseAlgorithm",
     tensors: Mapping[str, torch.Tensor],
     importance: Mapping[str, torch.Tensor] | None = None,
+    low_rank: LowRankUpdates | None = None,
 ) -> None:
     """Puts the hooks around the steps of every optimizer that the plan changes; those of an earlier plan go.
 
-    ``importance`` is the Fisher information of the source's weights, where the plan has a pull by it.
+    ``importance`` is the Fisher information of the source's weights, where the plan has a pull by it; ``low_rank`` are
+    the updates that some layers are moved by.
     """
     scales = {tensors[entry.tensor]: entry.lr_scale for entry in plan.entries if entry.trains and entry.lr_scale != 1.0}
     online = [entry for entry in plan.entries if entry.twin is None and not entry.frozen]
@@ -146,16 +154,18 @@ def plan_steps(
     held = [one for one in held if one.until > agent.num_timesteps]
     holds = {parameter for one in held for parameter in one.parameters}
     pulls = _pulls(plan, tensors, importance or {})
+    updated = low_rank.weights if low_rank is not None else frozenset()
     for optimizer in agent_optimizers(agent).values():
         remove_hooks(optimizer._optimizer_step_pre_hooks, _PlannedStep)
         remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
         own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-        if own & (scales.keys() | holds | pulls.keys()):
+        if own & (scales.keys() | holds | pulls.keys() | updated):
             step = _PlannedStep(
                 agent,
                 {one: scale for one, scale in scales.items() if one in own},
                 [one for one in held if one.buffers or one.parameters & own],
                 {one: pull for one, pull in pulls.items() if one in own},
+                low_rank if own & updated else None,
             )
             optimizer.register_step_pre_hook(step.before)
             optimizer.register_step_post_hook(step.after)

@@ -54,6 +54,10 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
         yield _finding("frozen_random", "warning", words, values=random)
     if treatment.permuted:
         yield _finding("shuffled", "note", "what moves is permuted: this is a control of another strategy")
+    free = sorted({entry.layer for entry in plan.entries if entry.rank and entry.rank == entry.full_rank})
+    if free:
+        words = f"the rank of the updates is no limit where a layer has no more inputs or units: {', '.join(free)}"
+        yield _finding("full_rank", "note", words)
     if treatment.resets_critic:
         yield _finding("critic_reset", "note", "the critic starts afresh under the source's actor")
 

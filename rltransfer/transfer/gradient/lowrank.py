@@ -1,0 +1,198 @@
+"""Moves layers by low-rank updates (LoRA), whose factors and optimizers stand beside the agent and SB3's own."""
+
+import copy
+import dataclasses
+import inspect
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rltransfer.errors import IncompatibleError
+from rltransfer.records import Check
+from rltransfer.strategies import LoRA, Strategy, modifiers
+from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.plan import Plan, PlanEntry
+
+_FACTORS_STREAM = 4
+
+
+def refuse_low_rank(strategy: Strategy, entries: Iterable[PlanEntry]) -> None:
+    """Raises IncompatibleError if a low-rank update has nothing to change, or should learn what new inputs bring."""
+    if not any(isinstance(part, LoRA) for part in modifiers(strategy)):
+        return
+    changed = [entry for entry in entries if entry.rank]
+    if not changed:
+        raise IncompatibleError(
+            "'lora' changes layers that move, and no layer moves: choose some (setting layers), or leave 'lora' out."
+        )
+    for entry in changed:
+        if {"zero", "random", "fresh"} & {*(entry.columns or ())}:
+            raise IncompatibleError(
+                f"'lora' cannot change {entry.layer}: it has columns that the source does not have, and what they "
+                "bring has to be learned at full rank. Name the other layers (setting layers of 'lora')."
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Layer:
+    """A weight with the factors of its update: ``weight = start + gain * up @ down``, as a matrix [out, in]."""
+
+    name: str
+    weight: torch.nn.Parameter
+    start: torch.Tensor
+    down: torch.nn.Parameter
+    up: torch.nn.Parameter
+    gain: float
+
+    def receive(self, held: Collection[torch.Tensor]) -> bool:
+        """Turns the weight's gradient into the factors' (the chain rule); says whether there is one."""
+        if self.weight.grad is None or self.weight in held:
+            self.down.grad = self.up.grad = None
+            return False
+        gradient = self.weight.grad.reshape(self.start.shape)
+        self.up.grad = self.gain * (gradient @ self.down.T)
+        self.down.grad = self.gain * (self.up.T @ gradient)
+        return True
+
+    def merge(self) -> None:
+        """Writes the sum into the weight, in place."""
+        merged = torch.addmm(self.start, self.up, self.down, alpha=self.gain)
+        self.weight.copy_(merged.view_as(self.weight))
+
+    def excess(self) -> float:
+        """Returns how far the weight's change is from the factors' rank, in units of what rounding can explain."""
+        now = self.weight.detach().reshape(self.start.shape).double().cpu()
+        start = self.start.double().cpu()
+        beyond = torch.linalg.svdvals(now - start)[len(self.down) :]
+        rounding = torch.finfo(self.weight.dtype).eps * float(max(now.abs().max(), start.abs().max()))
+        return float(beyond.max()) / (rounding * start.numel() ** 0.5) if len(beyond) else 0.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Step:
+    """What moves in a step of one optimizer of SB3: its layers, and the optimizer of their factors."""
+
+    layers: list[_Layer]
+    weights: frozenset[torch.Tensor]
+    own: torch.optim.Optimizer
+
+
+class LowRankUpdates(Holding):
+    """The low-rank updates of an agent's layers, and the optimizers that move their factors.
+
+    The gradient of the merged weight is all that the factors' gradients need, so that nothing is added to forward
+    passes, and the weights that are saved, evaluated and copied to target networks are plain ones.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tensors: Mapping[str, torch.Tensor],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+    ) -> None:
+        super().__init__()
+        self._stock = dict(optimizers)
+        self._groups = _groups_of(optimizers)
+        entries = {tensors[entry.tensor]: entry for entry in plan.entries if entry.rank}
+        self._steps: dict[str, _Step] = {}
+        for name, stock in optimizers.items():
+            own = [entries[one] for group in stock.param_groups for one in group["params"] if one in entries]
+            if own:
+                layers = [_layer(entry, plan, tensors[entry.tensor]) for entry in own]
+                factors = _like(stock, layers, [entry.lr_scale for entry in own])
+                self._steps[name] = _Step(layers, frozenset(one.weight for one in layers), factors)
+
+    @property
+    def weights(self) -> frozenset[torch.Tensor]:
+        """The weights that these updates move."""
+        return frozenset().union(*(step.weights for step in self._steps.values()))
+
+    @torch.no_grad()
+    def step(self, stock: torch.optim.Optimizer, held: Collection[torch.Tensor]) -> frozenset[torch.Tensor]:
+        """Moves the layers of an optimizer of SB3 that are not held, and returns all: it is to leave them alone."""
+        step = next(self._steps[name] for name, other in self._stock.items() if other is stock)
+        moving = [one for one in step.layers if one.receive(held)]
+        if moving:
+            for group in step.own.param_groups:
+                group["lr"] = stock.param_groups[0]["lr"] * group["lr_scale"]
+            step.own.step()
+            for one in moving:
+                one.merge()
+        return step.weights
+
+    def checks(self) -> tuple[Check, ...]:
+        """Returns the self-checks: the rank of each change, and that SB3's optimizers are as they were."""
+        layers = self._layers()
+        wrong = [one.name for one in layers if one.excess() > 1.0]
+        detail = f"{len(layers)} tensors" + (f"; not so: {', '.join(wrong)}" if wrong else "")
+        same = _groups_of(self._stock) == self._groups
+        return (
+            Check(name="low-rank updates have their rank", passed=not wrong, detail=detail),
+            Check(name="optimizer groups are SB3's", passed=same, detail=f"{len(self._stock)} optimizers"),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Returns the factors and the states of their optimizers."""
+        return {
+            "factors": {one.name: (one.up.detach().clone(), one.down.detach().clone()) for one in self._layers()},
+            "optimizers": {name: copy.deepcopy(step.own.state_dict()) for name, step in self._steps.items()},
+        }
+
+    @torch.no_grad()
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up what ``state`` returned; the weights follow from it."""
+        for one in self._layers():
+            up, down = state["factors"][one.name]
+            one.up.copy_(up)
+            one.down.copy_(down)
+            one.merge()
+        for name, step in self._steps.items():
+            step.own.load_state_dict(copy.deepcopy(state["optimizers"][name]))
+
+    def _layers(self) -> list[_Layer]:
+        return [one for step in self._steps.values() for one in step.layers]
+
+
+def low_rank_updates(
+    plan: Plan, tensors: Mapping[str, torch.Tensor], optimizers: Mapping[str, torch.optim.Optimizer]
+) -> LowRankUpdates | None:
+    """Returns the low-rank updates that a plan asks for, from the weights as they are now; None if for none."""
+    asked = any(entry.rank for entry in plan.entries)
+    return LowRankUpdates(plan, tensors, optimizers) if asked else None
+
+
+def _layer(entry: PlanEntry, plan: Plan, weight: torch.Tensor) -> _Layer:
+    assert isinstance(weight, torch.nn.Parameter)
+    start = weight.detach().reshape(len(weight), -1).clone()
+    width = start.shape[1]
+    rng = np.random.default_rng([plan.seed, zlib.crc32(entry.tensor.encode()), _FACTORS_STREAM])
+    down = torch.as_tensor(rng.standard_normal((entry.rank, width)) / width**0.5).to(weight)
+    return _Layer(
+        name=entry.tensor,
+        weight=weight,
+        start=start,
+        down=torch.nn.Parameter(down),
+        up=torch.nn.Parameter(start.new_zeros(len(weight), entry.rank)),
+        gain=entry.rank_gain,
+    )
+
+
+def _like(stock: torch.optim.Optimizer, layers: list[_Layer], scales: list[float]) -> torch.optim.Optimizer:
+    """Returns an optimizer for the factors, of the class and with the settings of SB3's."""
+    kind = type(stock)
+    known = inspect.signature(kind).parameters
+    settings = {name: value for name, value in stock.param_groups[0].items() if name in known and name != "params"}
+    by_scale: dict[float, list[torch.nn.Parameter]] = {}
+    for one, scale in zip(layers, scales, strict=True):
+        by_scale.setdefault(scale, []).extend((one.up, one.down))
+    return kind([{"params": factors, "lr_scale": scale} for scale, factors in by_scale.items()], **settings)
+
+
+def _groups_of(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, list[list[int]]]:
+    return {
+        name: [[id(parameter) for parameter in group["params"]] for group in optimizer.param_groups]
+        for name, optimizer in optimizers.items()
+    }
