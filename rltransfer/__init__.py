@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rltransfer.artifact import Encoder, average_encoders, load_encoder, policy_kwargs_of
+    from rltransfer.artifact import Encoder, average_encoders, load_encoder, policy_kwargs_of, progressive_kwargs
     from rltransfer.comparison import compare
     from rltransfer.mapping import Actions, Inputs
     from rltransfer.strategies import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         L2Init,
         LoRA,
         NormaliserOnly,
+        Progressive,
         QDagger,
         RandomFrozen,
         ReDo,
@@ -43,6 +44,7 @@ _HOMES = {
     "average_encoders": "artifact",
     "load_encoder": "artifact",
     "policy_kwargs_of": "artifact",
+    "progressive_kwargs": "artifact",
     "compare": "comparison",
     "Auto": "strategies",
     "Discriminative": "strategies",
@@ -57,6 +59,7 @@ _HOMES = {
     "L2SP": "strategies",
     "LoRA": "strategies",
     "NormaliserOnly": "strategies",
+    "Progressive": "strategies",
     "QDagger": "strategies",
     "RandomFrozen": "strategies",
     "ReDo": "strategies",
@@ -90,6 +93,7 @@ __all__ = [
     "L2Init",
     "LoRA",
     "NormaliserOnly",
+    "Progressive",
     "QDagger",
     "RandomFrozen",
     "ReDo",
@@ -105,6 +109,7 @@ __all__ = [
     "load_encoder",
     "plan_transfer",
     "policy_kwargs_of",
+    "progressive_kwargs",
     "run_study",
 ]
 

@@ -51,6 +51,21 @@ StrategySetting = Annotated[
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
+def _as_paths(value: "str | tuple[str, ...]") -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def _one_path_as_text(value: Any) -> Any:
+    """Accepts a list of one path: one alone is a text, as it was before there were lists."""
+    several = isinstance(value, list | tuple)
+    if not all(isinstance(path, str) for path in (value if several else [value])) or value == []:
+        raise ValueError("give a path, or a list of paths")
+    return value[0] if several and len(value) == 1 else value
+
+
+SourcePaths = Annotated[str | tuple[str, ...], BeforeValidator(_one_path_as_text)]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,7 +129,7 @@ class RunConfig(_Model):
     hyperparams: Hyperparameters
     evaluation: Evaluation = Evaluation()
     strategy: StrategySetting = (Scratch(),)
-    source: str | None = None
+    source: SourcePaths | None = None
     which: str = "best"
     inputs: InputsSetting = None
     actions: ActionsSetting = None
@@ -138,6 +153,11 @@ class RunConfig(_Model):
         kwargs = self.evaluation.env_kwargs
         return self.task if kwargs is None else Task(env=self.task.env, kwargs=kwargs)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The paths of the sources: none, one, or several."""
+        return () if self.source is None else _as_paths(self.source)
+
     def maps(self) -> dict[str, dict[str, Any]]:
         """Returns the maps of inputs and actions that are given, as plain data."""
         given = {"inputs": self.inputs, "actions": self.actions}
@@ -154,7 +174,9 @@ class RunConfig(_Model):
 
 
 class StudySource(_Model):
-    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or an agent on disk.
+    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or agents on disk.
+
+    ``path`` is one agent, or a list for strategies that take several.
 
     With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
     """
@@ -164,8 +186,13 @@ class StudySource(_Model):
     kwargs: dict[str, Any] = {}
     n_timesteps: PositiveInt | None = None
     hyperparams: dict[str, Any] = {}
-    path: str | None = None
+    path: SourcePaths | None = None
     which: str = "best"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the agents on disk."""
+        return () if self.path is None else _as_paths(self.path)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "StudySource":

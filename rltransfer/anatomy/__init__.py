@@ -1,9 +1,10 @@
 """Says which tensor of an agent, live or read from a zip, is which layer.
 
 An agent's tensors are named as in its policy's state dict. Each belongs to exactly one layer, a layer to one branch
-(``actor``, ``critic``, ``shared`` by both, ``target`` for target networks) and one role (``encoder``, ``head``, or
-``adapter`` in front of an encoder). Names that are aliases of other tensors (a shared features extractor has three)
-are resolved to the first of them.
+(``actor``, ``critic``, ``shared`` by both, ``target`` for target networks) and one role: ``encoder``, ``head``,
+``adapter`` in front of an encoder, ``column`` for the layers of a source that stand beside it, ``lateral`` for what it
+takes from these. Names that are aliases of other tensors (a shared features extractor has three) are resolved to the
+first of them.
 """
 
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip

@@ -22,6 +22,12 @@ Groups = Mapping[str, Mapping[str, tuple[str, ...]]]
 _NATURE_CNN = {"cnn.0": ("cnn.0",), "cnn.2": ("cnn.2",), "cnn.4": ("cnn.4",), "linear": ("linear",)}
 _KEY = re.compile(r"extractors\.([^.]+)\.")
 _ADAPTER = frozenset({"adapter.weight", "adapter.bias"})
+# The modules of our ProgressiveColumns: layers of sources, what is taken from them, the new column.
+_COLUMNS: Mapping[Role, re.Pattern[str]] = {
+    "column": re.compile(r"columns\.[^.]+\.(\d+)(?=\.layer\.)"),
+    "lateral": re.compile(r"laterals\.[^.]+\.(\d+)(?=\.(?:scale|reduce|project)\b)"),
+    "encoder": re.compile(r"own\.(\d+)(?=\.layer\.)"),
+}
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "ra_mean", "ra_var", "steps")
 
 
@@ -221,6 +227,10 @@ def _parts_of_extractor(name: str, module: _Module, groups: Groups) -> Iterator[
     if rests.keys() == _ADAPTER:
         yield _Part(name, 0, tuple(module.tensors), "adapter")
         return
+    beside = list(_columns(name, rests))
+    if beside:
+        yield from beside
+        return
     keys = dict.fromkeys(match.group(1) for rest in rests if (match := _KEY.match(rest)))
     if name in groups or not keys or not all(_KEY.match(rest) for rest in rests):
         yield from _grouped(name, rests, groups.get(name, {}))
@@ -229,6 +239,21 @@ def _parts_of_extractor(name: str, module: _Module, groups: Groups) -> Iterator[
         prefix = f"extractors.{key}"
         own = {rest[len(prefix) + 1 :]: tensor for rest, tensor in rests.items() if within(rest, prefix)}
         yield from _grouped(f"{name}.{prefix}", own, groups.get(f"{name}.{prefix}", {}))
+
+
+def _columns(name: str, rests: Mapping[str, str]) -> Iterator[_Part]:
+    """Yields the layers of progressive columns, the new one's last; none if this is another extractor."""
+    found: dict[str, tuple[Role, int, list[str]]] = {}
+    for rest, tensor in rests.items():
+        for role, pattern in _COLUMNS.items():
+            match = pattern.match(rest)
+            if match:
+                found.setdefault(match.group(), (role, int(match.group(1)), []))[2].append(tensor)
+    if sum(len(tensors) for _, _, tensors in found.values()) < len(rests):
+        return
+    order = list(_COLUMNS)
+    for layer, (role, position, tensors) in sorted(found.items(), key=lambda item: order.index(item[1][0])):
+        yield _Part(f"{name}.{layer}", position, tuple(tensors), role)
 
 
 def _grouped(name: str, rests: Mapping[str, str], named: Mapping[str, tuple[str, ...]]) -> Iterator[_Part]:

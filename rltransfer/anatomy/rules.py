@@ -7,7 +7,7 @@ from typing import Literal
 from rltransfer.errors import IncompatibleError
 
 Branch = Literal["actor", "critic", "shared", "target"]
-Role = Literal["encoder", "head", "adapter"]
+Role = Literal["encoder", "head", "adapter", "column", "lateral"]
 Kind = Literal["extractor", "recurrent", "stack", "q_stack", "head"]
 LOG_ENT_COEF = "log_ent_coef"
 LOG_STD = "log_std"

@@ -49,7 +49,7 @@ def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
             "The source's actor and critic share hidden layers (net_arch of SB3 before 1.8), which SB3 builds no more: "
             "no agent has its architecture."
         )
-    family = _LIKE.get(encoder.algo, encoder.algo)
+    family = family_of(encoder.algo)
     sizes = {branch: _sizes(anatomy, path) for branch, path in _BRANCHES[family]}
     first, *others = sizes.values()
     found: dict[str, Any] = {"net_arch": first if all(other == first for other in others) else sizes}
@@ -58,6 +58,31 @@ def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
     if encoder.algo == "ars":
         return found | {"with_bias": any(name.endswith(".bias") for name in anatomy.shapes)} if first else {}
     return found | _extractor(encoder) | _heads(encoder, family) | _lstm(anatomy)
+
+
+def family_of(algo: str) -> str:
+    """Returns the algorithm among those of SB3 whose agents take the same ``net_arch``."""
+    return _LIKE.get(algo, algo)
+
+
+def image_settings(encoder: Encoder) -> tuple[bool | None, float | None]:
+    """Returns whether SB3 divides a source's images by 255, and by what SmallCNN does; None where it is not known."""
+    stated = encoder.hyperparams.get("policy_kwargs")
+    stated = stated if isinstance(stated, Mapping) else {}
+    normalises = stated.get("normalize_images")
+    if not isinstance(normalises, bool):
+        normalises = None
+    if not _is_small_cnn(encoder.anatomy):
+        return normalises, None
+    extractor = stated.get("features_extractor_kwargs")
+    scale = float(extractor["scale"]) if isinstance(extractor, Mapping) and "scale" in extractor else None
+    # Symbols are no colours: agents with this extractor leave them as they are, unless they say otherwise.
+    return False if normalises is None else normalises, scale
+
+
+def _is_small_cnn(anatomy: Anatomy) -> bool:
+    """Says whether a features extractor is our SmallCNN, by the names of its modules."""
+    return any(name.endswith("features_extractor.convolutions.0.weight") for name in anatomy.shapes)
 
 
 def policy_kwargs_text(policy_kwargs: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
         first,
         tensors={name: _mean([one.tensors[name] for one in encoders]) for name in first.tensors},
         normaliser=_pooled([one.normaliser for one in encoders]),
-        source=_facts([one.source for one in encoders]),
+        source=joint_facts([one.source for one in encoders], "average of "),
         hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
     )
 
@@ -107,13 +107,20 @@ def _pool(statistics: Sequence[Statistics]) -> Statistics:
     return Statistics(mean=np.asarray(mean), var=np.asarray(square - np.asarray(mean) ** 2), count=float(counts.sum()))
 
 
-def _facts(sources: Sequence[SourceFacts]) -> SourceFacts:
-    """Returns where the average comes from; all that its sources cost was spent on it."""
+def joint_facts(sources: Sequence[SourceFacts], what: str = "") -> SourceFacts:
+    """Returns where something comes from that several sources made; all that they cost was spent on it.
+
+    Args:
+        sources: Where each comes from.
+        what: What is said before their paths.
+    """
+    if len(sources) == 1:
+        return sources[0]
     steps = [one.env_steps for one in sources]
     known = [one for one in steps if one is not None]
     tasks = {str(one.task): one.task for one in sources}
     return SourceFacts(
-        path=f"average of {', '.join(one.path for one in sources)}",
+        path=f"{what}{', '.join(one.path for one in sources)}",
         sha256=hashlib.sha256("".join(one.sha256 for one in sources).encode()).hexdigest(),
         algo=sources[0].algo,
         task=sources[0].task if len(tasks) == 1 else None,

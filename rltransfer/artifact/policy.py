@@ -9,13 +9,11 @@ from stable_baselines3.common.policies import BasePolicy
 
 from rltransfer.algorithms import agent_class
 from rltransfer.anatomy import LOG_ENT_COEF
-from rltransfer.artifact.architecture import policy_kwargs_of
+from rltransfer.artifact.architecture import image_settings, policy_kwargs_of
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
-
-_SYMBOLS = "rltransfer.extractors.SmallCNN"
 
 
 def build_policy(encoder: Encoder) -> BasePolicy:
@@ -55,15 +53,11 @@ def _refuse_unknown(encoder: Encoder) -> None:
 def _arguments(encoder: Encoder) -> dict[str, Any]:
     """Returns the policy's arguments; of what the source's settings state, numbers alone are read and no class."""
     found = policy_kwargs_of(encoder)
-    stated = encoder.hyperparams.get("policy_kwargs")
-    stated = stated if isinstance(stated, Mapping) else {}
-    if isinstance(stated.get("normalize_images"), bool):
-        found["normalize_images"] = stated["normalize_images"]
-    elif found.get("features_extractor_class") == _SYMBOLS:
-        found["normalize_images"] = False
-    extractor = stated.get("features_extractor_kwargs")
-    if found.get("features_extractor_class") == _SYMBOLS and isinstance(extractor, Mapping) and "scale" in extractor:
-        found["features_extractor_kwargs"]["scale"] = float(extractor["scale"])
+    normalises, scale = image_settings(encoder)
+    if normalises is not None:
+        found["normalize_images"] = normalises
+    if scale is not None:
+        found["features_extractor_kwargs"]["scale"] = scale
     if _explores_by_state(encoder):
         found["use_sde"] = True
     made = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": found}))

@@ -107,7 +107,9 @@ def _add_comparison_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("source and strategy")
-    group.add_argument("--from", dest="source", metavar="SOURCE", help=_SOURCE_HELP)
+    group.add_argument(
+        "--from", dest="source", nargs="+", metavar="SOURCE", help=f"{_SOURCE_HELP}; several for progressive"
+    )
     group.add_argument("--which", default="best", help=_WHICH_HELP)
     group.add_argument(
         "--strategy",

@@ -164,7 +164,7 @@ def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
 
 
 def _run_config(
-    arguments: argparse.Namespace, *, role: Any, arm: str, strategy: Strategy, source: str | None, which: str
+    arguments: argparse.Namespace, *, role: Any, arm: str, strategy: Strategy, source: Any, which: str
 ) -> RunConfig:
     task_settings = _task_settings(arguments)
     n_timesteps = task_settings["hyperparams"].n_timesteps if arguments.n_timesteps == -1 else arguments.n_timesteps

@@ -1,6 +1,6 @@
 """The strategies as validated data, without torch: which weights move, and how they may change."""
 
-from rltransfer.strategies.adapters import LoRA
+from rltransfer.strategies.adapters import LoRA, Progressive
 from rltransfer.strategies.grammar import (
     KINDS,
     Auto,
@@ -15,6 +15,7 @@ from rltransfer.strategies.grammar import (
     modifiers,
     needs_source,
     parse_strategy,
+    progressive_part,
     reads_source,
     strategy_label,
     teachers,
@@ -53,6 +54,7 @@ __all__ = [
     "Modifier",
     "NormaliserOnly",
     "Part",
+    "Progressive",
     "QDagger",
     "RandomFrozen",
     "ReDo",
@@ -68,6 +70,7 @@ __all__ = [
     "modifiers",
     "needs_source",
     "parse_strategy",
+    "progressive_part",
     "reads_source",
     "strategy_label",
     "teachers",

@@ -7,6 +7,19 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from rltransfer.strategies.weights import LayerChoice, StrategyPart
 
 
+class Progressive(StrategyPart):
+    """New layers beside the source's frozen ones, which they also read (progressive networks; Rusu et al. 2016).
+
+    The agent has a column of its own, as large as that of ``scratch``; whatever a level of a source's column gives is
+    scaled, reduced to ``units`` and projected into the next level of the agent's own, or read by its heads. Of one
+    source or several. For targets that ask for other features beside the source's, which must not be lost.
+    """
+
+    kind: Literal["progressive"] = "progressive"
+    units: PositiveInt = Field(default=16, description="to how many units each level of a source's column is reduced")
+    scale: PositiveFloat = Field(default=0.1, description="what a level is multiplied by at first; this is learned")
+
+
 class LoRA(StrategyPart):
     """Moved layers changed by low-rank updates alone (LoRA; Hu et al. 2021): W becomes W + alpha / rank * B A.
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError, field_validator
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
-from rltransfer.strategies.adapters import LoRA
+from rltransfer.strategies.adapters import LoRA, Progressive
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
 from rltransfer.strategies.teachers import JumpStart, Kickstart, QDagger
 from rltransfer.strategies.weights import (
@@ -54,7 +54,7 @@ class Shuffled(StrategyPart):
     def _copies_weights(cls, value: "Strategy") -> "Strategy":
         composed = compose(value)
         part = weights_part(composed)
-        if not isinstance(part, Full | Finetune | Frozen):
+        if not isinstance(part, Full | Finetune | Frozen | Progressive):
             raise ValueError(f"{part.kind!r} copies no weights that could be shuffled")
         for other in teachers(composed):
             raise ValueError(f"{other.kind!r} uses the source's policy, which is not shuffled")
@@ -98,7 +98,9 @@ class Auto(StrategyPart):
         return ((Scratch(),), *others)
 
 
-WeightsPart = Scratch | Full | Finetune | Frozen | RandomFrozen | Rescaled | NormaliserOnly | Shuffled | Auto
+WeightsPart = (
+    Scratch | Full | Finetune | Frozen | Progressive | RandomFrozen | Rescaled | NormaliserOnly | Shuffled | Auto
+)
 TeacherPart = JumpStart | Kickstart | QDagger
 Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | LoRA | TeacherPart
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
@@ -107,13 +109,14 @@ KINDS: dict[str, type[StrategyPart]] = {
 }
 # What a modifier cannot stand beside, and why.
 _FIRST_LEARNS = "needs weights of the source that learn"
+_NOTHING_LEARNS = (Scratch, NormaliserOnly, RandomFrozen, Frozen, Progressive)
 _CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], ...]]] = {
-    Discriminative: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen)),
-    GradualUnfreeze: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen)),
-    L2SP: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
-    EWC: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
-    ShrinkPerturb: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
-    LoRA: (_FIRST_LEARNS, (Scratch, NormaliserOnly, RandomFrozen, Frozen, Rescaled)),
+    Discriminative: (_FIRST_LEARNS, _NOTHING_LEARNS),
+    GradualUnfreeze: (_FIRST_LEARNS, _NOTHING_LEARNS),
+    L2SP: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
+    EWC: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
+    ShrinkPerturb: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
+    LoRA: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
 }
 # Modifiers of which a strategy has one, and why.
 _OPPOSITES: tuple[tuple[tuple[type[StrategyPart], ...], str], ...] = (
@@ -176,6 +179,14 @@ def weights_part(strategy: "Strategy") -> WeightsPart:
 def modifiers(strategy: "Strategy") -> tuple[Modifier, ...]:
     """Returns the parts behind the one that says which weights move."""
     return tuple(part for part in strategy if not isinstance(part, WeightsPart))
+
+
+def progressive_part(strategy: "Strategy") -> Progressive | None:
+    """Returns the part that asks for columns, also inside ``shuffled``; None if there is none."""
+    first = strategy[0]
+    if isinstance(first, Shuffled):
+        return progressive_part(first.of)
+    return first if isinstance(first, Progressive) else None
 
 
 def held_parts(strategy: "Strategy") -> tuple[Modifier, ...]:

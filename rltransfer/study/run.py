@@ -87,11 +87,11 @@ def _naming(where: str) -> Iterator[None]:
 
 def _check_source(study: StudyConfig, where: str) -> None:
     """Reads an agent on disk that the arms start from, so that a mistake shows before any training."""
-    if study.source.path is not None:
+    for path in study.source.paths:
         from rltransfer.artifact import load_encoder
 
         with _naming(f"{where}source.path: "):
-            load_encoder(study.source.path, study.source.which)
+            load_encoder(path, study.source.which)
 
 
 def _check_tasks(states: list[RunState], where: str) -> None:

@@ -1,14 +1,18 @@
 """Builds agents of every algorithm, and knows what ``learn`` and ``predict`` need beyond SB3's common arguments."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.algorithms import agent_class
+from rltransfer.artifact import Encoder, progressive_kwargs
 from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError
+from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
+from rltransfer.strategies import Progressive, progressive_part
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -16,14 +20,18 @@ if TYPE_CHECKING:
 _ADAPTER = "rltransfer.extractors.LinearAdapter"
 
 
-def build_agent(config: RunConfig, env: VecEnv) -> "BaseAlgorithm":
-    """Returns a run's agent, as fresh as SB3 makes it.
+def build_agent(config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = ()) -> "BaseAlgorithm":
+    """Returns a run's agent, as fresh as SB3 makes it; its sources give the columns of a progressive one.
 
     Raises:
         MissingExtraError: The algorithm needs sb3-contrib.
+        IncompatibleError: The sources, or the settings, cannot be columns.
         ConfigError: SB3 refuses the spaces, the settings or the device.
     """
     hyperparams = config.hyperparams
+    part = progressive_part(config.strategy)
+    if part is not None:
+        hyperparams = _with_columns(config, encoders, part)
     if config.inputs is not None and config.inputs.adapter is not None:
         hyperparams = hyperparams.with_extractor(_ADAPTER, features_dim=config.inputs.adapter)
     settings = build_agent_kwargs(hyperparams, env.action_space)
@@ -41,6 +49,23 @@ def build_agent(config: RunConfig, env: VecEnv) -> "BaseAlgorithm":
             f"There is no device {config.device!r} here: use --device cpu, or auto for the best there is."
         )
     return agent
+
+
+def _with_columns(config: RunConfig, encoders: Sequence[Encoder], part: Progressive) -> Hyperparameters:
+    """Returns a run's settings with columns; without laterals they are the networks of ``scratch``."""
+    if config.inputs is not None and config.inputs.adapter is not None:
+        raise ConfigError(
+            "inputs: an adapter stands in front of the agent's own layers, and the columns of 'progressive' read the "
+            "observations: choose one of them."
+        )
+    own = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": _policy_kwargs(config)}))
+    kwargs = progressive_kwargs(encoders, config.algo, own["policy_kwargs"], part=part)
+    agent = {**config.hyperparams.agent, "policy_kwargs": kwargs}
+    return config.hyperparams.model_copy(update={"agent": agent})
+
+
+def _policy_kwargs(config: RunConfig) -> dict[str, Any]:
+    return dict(config.hyperparams.agent.get("policy_kwargs") or {})
 
 
 def learn_arguments(algo: str, env: VecEnv) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
-from rltransfer.artifact import Encoder, load_encoder
+from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
+from rltransfer.records import SourceFacts
 from rltransfer.strategies import needs_source, reads_source
 from rltransfer.training.agents import build_agent
 from rltransfer.transfer import Plan, plan_transfer
@@ -23,8 +24,13 @@ class Prepared:
 
     agent: BaseAlgorithm
     eval_env: VecEnv
-    encoder: Encoder | None
+    encoders: tuple[Encoder, ...]
     plan: Plan | None
+
+    @property
+    def source(self) -> SourceFacts | None:
+        """Where the run starts from; of several sources, what they are together."""
+        return joint_facts([encoder.source for encoder in self.encoders]) if self.encoders else None
 
 
 @contextlib.contextmanager
@@ -35,7 +41,7 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared
         RLTransferError: The source cannot be read, or source and target do not fit.
     """
     torch.set_num_threads(config.num_threads if config.num_threads > 0 else torch.get_num_threads())
-    encoder = _encoder(config)
+    encoders = _encoders(config)
     with contextlib.ExitStack() as stack:
         eval_env = tasks.make_eval_env(
             config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
@@ -45,11 +51,11 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared
             config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
         )
         stack.callback(env.close)
-        agent = build_agent(config, env)
+        agent = build_agent(config, env, encoders)
         plan = None
         if has_plan(config):
-            plan = plan_transfer(encoder, agent, config.strategy, inputs=config.inputs, actions=config.actions)
-        yield Prepared(agent, eval_env, encoder, plan)
+            plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
+        yield Prepared(agent, eval_env, encoders, plan)
 
 
 def has_plan(config: RunConfig) -> bool:
@@ -57,6 +63,6 @@ def has_plan(config: RunConfig) -> bool:
     return config.role == "target" or needs_source(config.strategy)
 
 
-def _encoder(config: RunConfig) -> Encoder | None:
-    is_read = config.source is not None and reads_source(config.strategy)
-    return load_encoder(str(config.source), config.which) if is_read else None
+def _encoders(config: RunConfig) -> tuple[Encoder, ...]:
+    is_read = reads_source(config.strategy)
+    return tuple(load_encoder(source, config.which) for source in config.sources) if is_read else ()

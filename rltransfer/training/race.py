@@ -114,8 +114,7 @@ class Race:
     @property
     def source(self) -> SourceFacts | None:
         """The facts of the source."""
-        read = [runner.prepared.encoder for runner in self._runners if runner.prepared.encoder is not None]
-        return read[0].source if read else None
+        return next((runner.prepared.source for runner in self._runners if runner.prepared.source is not None), None)
 
     @property
     def env_steps(self) -> int:

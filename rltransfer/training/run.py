@@ -59,7 +59,7 @@ def train_run(config: RunConfig, folder: Path) -> RunRecord:
 def _train_one(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Trains one agent; returns the facts that the record gains."""
     with prepare(config, monitor_folder=folder) as prepared:
-        _update_record(folder, source=prepared.encoder.source if prepared.encoder else None)
+        _update_record(folder, source=prepared.source)
         return _train(config, folder, prepared)
 
 

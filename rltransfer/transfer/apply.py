@@ -87,7 +87,7 @@ def _arrival_check(plan: Plan, before: Mapping[str, torch.Tensor], after: Mappin
 def _arrived(entry: PlanEntry, plan: Plan, fresh: torch.Tensor, now: torch.Tensor) -> bool:
     if entry.is_mixed:
         return torch.equal(now, new_values(entry, plan, fresh))
-    return _holds_source(entry, source_of(plan)[entry.source_tensor], now)
+    return _holds_source(entry, source_of(plan, entry)[entry.source_tensor], now)
 
 
 def _holds_source(entry: PlanEntry, source: torch.Tensor, now: torch.Tensor) -> bool:

@@ -1,7 +1,7 @@
 """Decides, without changing anything, what happens to every tensor of a target agent."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,10 +20,12 @@ from rltransfer.strategies import (
     QDagger,
     ReDo,
     Shuffled,
+    Strategy,
     WeightsPart,
     held_parts,
     needs_source,
     parse_strategy,
+    progressive_part,
     reads_source,
     strategy_label,
     teachers,
@@ -35,6 +37,12 @@ from rltransfer.transfer.gradient.fisher import refuse_unplayable
 from rltransfer.transfer.gradient.lowrank import refuse_low_rank
 from rltransfer.transfer.gradient.recycle import refuse_unrecyclable
 from rltransfer.transfer.meeting.align import Pair
+from rltransfer.transfer.meeting.columns import (
+    column_counterparts,
+    number_of_source,
+    refuse_wrong_columns,
+    refuse_wrong_inputs,
+)
 from rltransfer.transfer.meeting.counterparts import counterparts
 from rltransfer.transfer.meeting.findings import findings_of
 from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
@@ -49,12 +57,17 @@ _LOG_STD_LAYERS = ("log_std", "actor.log_std")
 
 
 def plan_transfer(
-    encoder: Encoder | None, agent: "BaseAlgorithm", strategy: Any, *, inputs: Any = None, actions: Any = None
+    encoder: Encoder | Sequence[Encoder] | None,
+    agent: "BaseAlgorithm",
+    strategy: Any,
+    *,
+    inputs: Any = None,
+    actions: Any = None,
 ) -> Plan:
     """Returns what a transfer will do to each tensor of an agent; changes nothing.
 
     Args:
-        encoder: The source, or None for ``scratch`` and ``random_frozen``.
+        encoder: The source, or None for ``scratch`` and ``random_frozen``; several for ``progressive``.
         agent: The target agent, freshly built with its environment.
         strategy: A strategy, one of its parts, its kind, or its settings as a mapping.
         inputs: How the source's inputs meet the target's: ``Inputs``, its settings, or the source's index for each
@@ -66,32 +79,25 @@ def plan_transfer(
         ConfigError: The strategy or a map is not valid.
     """
     parsed = parse_strategy(strategy)
-    if needs_source(parsed) and encoder is None:
-        raise IncompatibleError(f"Strategy {strategy_label(parsed)!r} needs a source, and there is none.")
+    encoders = _sources(encoder, parsed)
     anatomy = anatomy_of_agent(agent)
     if anatomy.algo == "ars":
         raise IncompatibleError(
             "ARS changes its weights without a gradient, all at once: an agent of ARS can be a source, not a target. "
             "Choose another algorithm for the target."
         )
-    normaliser = agent.get_vec_normalize_env()
-    pair = Pair(
-        encoder=encoder if reads_source(parsed) else None,
-        anatomy=anatomy,
-        observation_space=agent.observation_space,
-        action_space=agent.action_space,
-        normalises_observations=normaliser is not None and normaliser.norm_obs,
-        normalises_rewards=normaliser is not None and normaliser.norm_reward,
-        inputs=parse_mapping(Inputs, inputs, "inputs"),
-        actions=parse_mapping(Actions, actions, "actions"),
-        is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
-    )
+    columns = progressive_part(parsed)
+    refuse_wrong_columns(agent, anatomy, encoders, columns)
+    pairs = _pairs(agent, anatomy, encoders, inputs, actions)
+    pair = pairs[0]
     part = weights_part(parsed)
     treatment = treatment_of(parsed, pair.anatomy)
     _refuse_gradients_of_trpo(pair, treatment)
     sources: dict[str, str] = {}
     moves = pair.encoder is not None and reads_source((part,))
-    if pair.encoder is not None and moves:
+    if columns is not None:
+        sources = _meet_columns(pairs, encoders, treatment)
+    elif pair.encoder is not None and moves:
         sources = counterparts(pair.encoder.anatomy, anatomy, branch=treatment.source_branch, keys=pair.keys)
         new = {layer.name for layer in anatomy.encoders() if pair.is_new(layer)}
         if treatment.origin != "initialised":
@@ -103,20 +109,78 @@ def plan_transfer(
         strategy=parsed,
         algo=pair.anatomy.algo,
         seed=_shuffling_seed(part, agent),
-        entries=tuple(_entries(pair, treatment, sources)),
+        entries=tuple(_entries(pairs, treatment, sources)),
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
         inputs=_inputs(pair) if moves or pair.inputs is not None else {},
         actions=pair.actions.entries() if pair.actions is not None else None,
         encoder=pair.encoder,
+        others=encoders[1:],
         fresh=_fresh(agent) if treatment.return_pull else None,
     )
     planned_statistics(plan, agent)
     refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
-    return dataclasses.replace(plan, findings=tuple(findings_of(plan, pair, treatment)))
+    return dataclasses.replace(plan, findings=tuple(findings_of(plan, pairs, treatment)))
+
+
+def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) -> tuple[Encoder, ...]:
+    """Returns the sources that a strategy reads.
+
+    Raises:
+        IncompatibleError: It needs one and there is none, or it takes one and there are several.
+    """
+    given = () if encoder is None else (encoder,) if isinstance(encoder, Encoder) else tuple(encoder)
+    if needs_source(strategy) and not given:
+        raise IncompatibleError(f"Strategy {strategy_label(strategy)!r} needs a source, and there is none.")
+    if not reads_source(strategy):
+        return ()
+    if len(given) > 1 and (progressive_part(strategy) is None or teachers(strategy)):
+        raise IncompatibleError(
+            f"Strategy {strategy_label(strategy)!r} takes one source, and {len(given)} are given: 'progressive' has a "
+            "column for each of several, and `rltransfer extract A B -o AVERAGE` makes one of them."
+        )
+    return given
+
+
+def _pairs(
+    agent: "BaseAlgorithm", anatomy: Anatomy, encoders: Sequence[Encoder], inputs: Any, actions: Any
+) -> list[Pair]:
+    """Returns the agent with each of its sources, or without one."""
+    normaliser = agent.get_vec_normalize_env()
+    alone = Pair(
+        encoder=None,
+        anatomy=anatomy,
+        observation_space=agent.observation_space,
+        action_space=agent.action_space,
+        normalises_observations=normaliser is not None and normaliser.norm_obs,
+        normalises_rewards=normaliser is not None and normaliser.norm_reward,
+        inputs=parse_mapping(Inputs, inputs, "inputs"),
+        actions=parse_mapping(Actions, actions, "actions"),
+        is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
+    )
+    return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
+
+
+def _meet_columns(pairs: Sequence[Pair], encoders: Sequence[Encoder], treatment: Treatment) -> dict[str, str]:
+    """Returns the source's tensor for each of the columns' that has one.
+
+    Raises:
+        IncompatibleError: A source does not fit its column.
+    """
+    refuse_wrong_inputs(encoders, pairs[0].inputs)
+    anatomy = pairs[0].anatomy
+    sources = column_counterparts(anatomy, encoders)
+    for number, (pair, encoder) in enumerate(zip(pairs, encoders, strict=True)):
+        own = frozenset(layer.name for layer in anatomy.online if number_of_source(layer) == number)
+        try:
+            refuse_misfit(pair, encoder, dataclasses.replace(treatment, chosen=treatment.chosen & own), sources)
+        except IncompatibleError as error:
+            where = f"{encoder.source.path}: " if len(encoders) > 1 else ""
+            raise IncompatibleError(f"{where}{error}") from None
+    return sources
 
 
 def _refuse_teacher(plan: Plan, pair: Pair, agent: "BaseAlgorithm") -> None:
@@ -180,11 +244,13 @@ def _shuffling_seed(part: WeightsPart, agent: "BaseAlgorithm") -> int:
     return stated if stated is not None else int(agent.seed or 0)
 
 
-def _entries(pair: Pair, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
+def _entries(pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
+    pair = pairs[0]
     online: dict[str, PlanEntry] = {}
     for layer in pair.anatomy.online:
-        for weights in _online_entries(pair, treatment, layer, sources):
-            entry = _with_pulls(treatment, weights)
+        number = number_of_source(layer)
+        for weights in _online_entries(pairs[number], treatment, layer, sources):
+            entry = _with_pulls(treatment, weights.model_copy(update={"source_number": number}))
             online[entry.tensor] = entry
             yield entry
     for layer in pair.anatomy.layers:

@@ -31,6 +31,7 @@ class PlanEntry(BaseModel):
             ``mapped`` (from the source's rows and columns that are named), ``rescaled`` (fresh, at the source's norm),
             ``set`` to ``value``, ``synced`` with its ``twin``.
         source: The source's tensor, where it has another name there.
+        source_number: Of several sources, the one that it comes from.
         rows: Of a mapped tensor: the source's row for each row, None for one that is as the agent has it; None if all
             are alike.
         columns: Likewise for the second side (of a vector, its entries): the source's column; ``zero``; ``random`` (a
@@ -60,6 +61,7 @@ class PlanEntry(BaseModel):
     shape: tuple[int, ...]
     origin: Origin
     source: str | None = None
+    source_number: int = 0
     rows: tuple[int | None, ...] | None = None
     columns: tuple[Column, ...] | None = None
     gain: float = 1.0
@@ -151,7 +153,7 @@ class Plan:
     """A decided transfer; print it to read it, ``apply_plan`` to do it.
 
     ``encoder`` holds the source's weights; it is None for strategies without a source and for a plan read from a file,
-    which can be held but not applied.
+    which can be held but not applied. ``others`` are further sources, where there are several.
 
     ``inputs`` says where each part of the observation comes from, by key (empty where it is no dictionary); ``actions``
     the source's action for each of the target's, None where they are alike.
@@ -173,6 +175,7 @@ class Plan:
     actions: IndexMap | None = None
     findings: tuple[Finding, ...] = ()
     encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
+    others: tuple[Encoder, ...] = dataclasses.field(default=(), repr=False, compare=False)
     fresh: Mapping[str, torch.Tensor] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
@@ -188,6 +191,7 @@ class Plan:
             "algo": self.algo,
             "seed": self.seed,
             "source": None if self.encoder is None else self.encoder.source.model_dump(mode="json"),
+            "other_sources": [encoder.source.model_dump(mode="json") for encoder in self.others],
             "statistics": self.statistics.model_dump(mode="json"),
             "optimizer_moments": "fresh",
             "critic_warmup_steps": self.critic_warmup_steps,

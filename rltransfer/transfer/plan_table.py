@@ -97,7 +97,8 @@ def _describe_mix(entry: PlanEntry) -> str:
 
 
 def _from(entry: PlanEntry) -> str:
-    return f", from {entry.source}" if entry.source not in (None, entry.tensor) else ""
+    number = f" of source {entry.source_number + 1}" if entry.source_number else ""
+    return f", from {entry.source}{number}" if entry.source not in (None, entry.tensor) else ""
 
 
 def _describe_training(entry: PlanEntry) -> str:

@@ -22,6 +22,7 @@ from rltransfer.strategies import (
     LoRA,
     Modifier,
     NormaliserOnly,
+    Progressive,
     QDagger,
     RandomFrozen,
     ReDo,
@@ -152,16 +153,16 @@ def _distances(anatomy: Anatomy) -> dict[str, int]:
 
 def _of_weights(part: WeightsPart, anatomy: Anatomy) -> Treatment:
     match part:
-        case Scratch():
-            treatment = Treatment()
-        case NormaliserOnly():
-            treatment = Treatment(copies_statistics=True)
+        case Scratch() | NormaliserOnly():
+            treatment = Treatment(copies_statistics=isinstance(part, NormaliserOnly))
         case Full():
             treatment = _moving_everything(part, anatomy)
         case Finetune():
             treatment = _moving(part, anatomy, lr_scale=part.lr_scale)
         case Frozen():
             treatment = _moving(part, anatomy, frozen=True)
+        case Progressive():
+            treatment = _in_columns(anatomy)
         case RandomFrozen():
             treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, copies_statistics=True)
         case Rescaled():
@@ -198,6 +199,12 @@ def _moving_everything(part: Full, anatomy: Anatomy) -> Treatment:
         critic_warmup_steps=_warmup_steps(part, anatomy),
         continues=part.exploration == "continue",
     )
+
+
+def _in_columns(anatomy: Anatomy) -> Treatment:
+    """Returns what happens to the columns of sources: they are filled and held; all else is the agent's own."""
+    columns = frozenset(layer.name for layer in anatomy.online if layer.role == "column")
+    return Treatment(chosen=columns, origin="copied", frozen=True, copies_statistics=True)
 
 
 def has_actor(anatomy: Anatomy) -> bool:

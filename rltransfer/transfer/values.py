@@ -32,7 +32,7 @@ def anchored(plan: Plan, entry: PlanEntry, like: torch.Tensor) -> tuple[torch.Te
     zeros = torch.zeros_like(like)
     if entry.origin not in MOVED:
         return zeros, zeros
-    moved = _moved(entry, plan, source_of(plan), like)
+    moved = _moved(entry, plan, source_of(plan, entry), like)
     return _in_places(entry, moved, zeros), _in_places(entry, torch.ones_like(moved), zeros)
 
 
@@ -49,9 +49,9 @@ def importance_in_places(
     return _in_places(entry, _moved(entry, plan, importance, like), zeros) / entry.gain**3
 
 
-def source_of(plan: Plan) -> Mapping[str, torch.Tensor]:
-    """Returns the source's tensors by name; none where the plan has no encoder."""
-    return {} if plan.encoder is None else plan.encoder.tensors
+def source_of(plan: Plan, entry: PlanEntry) -> Mapping[str, torch.Tensor]:
+    """Returns the tensors of an entry's source by name; none where the plan has no encoder."""
+    return {} if plan.encoder is None else (plan.encoder, *plan.others)[entry.source_number].tensors
 
 
 def new_values(entry: PlanEntry, plan: Plan, fresh: torch.Tensor) -> torch.Tensor:
@@ -59,8 +59,8 @@ def new_values(entry: PlanEntry, plan: Plan, fresh: torch.Tensor) -> torch.Tenso
     if entry.origin == "set":
         return torch.full_like(fresh, float(entry.value or 0.0))
     if entry.origin == "rescaled":
-        return _at_norm_of(source_of(plan)[entry.source_tensor].to(fresh.device), fresh, _rng(plan, entry))
-    moved = _moved(entry, plan, source_of(plan), fresh)
+        return _at_norm_of(source_of(plan, entry)[entry.source_tensor].to(fresh.device), fresh, _rng(plan, entry))
+    moved = _moved(entry, plan, source_of(plan, entry), fresh)
     values = _in_places(entry, moved, fresh)
     if not entry.is_mixed:
         return values

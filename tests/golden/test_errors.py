@@ -115,6 +115,15 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         " -params policy_kwargs:dict(net_arch=[8,8]) normalize:False n_steps:16",
         None,
     ),
+    "several sources where one is taken": (f"transfer --from agent.zip run --env {CARTPOLE} -n 100", None),
+    "several sources of other observations": (
+        f"transfer --from agent.zip car.zip --env {CARTPOLE} -n 100 --strategy progressive -params normalize:False",
+        None,
+    ),
+    "columns behind an adapter": (
+        f"transfer --from agent.zip --env {CARTPOLE} -n 100 --strategy progressive --inputs adapter:4",
+        None,
+    ),
     "critic modes without an actor": (
         f"transfer --from agent.zip --algo dqn --env {CARTPOLE} -n 100 --strategy-kwargs critic_warmup_steps:10",
         None,

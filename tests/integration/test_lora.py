@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents import STEPS, Images, NormedCnn, encoder_of, make_agent, weights
+from agents import STEPS, Images, NormedCnn, make_agent, source_encoder, weights
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rltransfer import (
     L2SP,
     Discriminative,
-    Encoder,
     Finetune,
     Full,
     GradualUnfreeze,
@@ -42,10 +41,6 @@ NORMED: dict[str, Any] = {
     "policy": "CnnPolicy",
     "policy_kwargs": {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]},
 }
-
-
-def source_encoder(algo: str, folder: Path, env: Any = None, **settings: Any) -> Encoder:
-    return encoder_of(make_agent(algo, env, seed=7, **settings).learn(STEPS[algo]), folder)
 
 
 def transferred(algo: str, strategy: Any, folder: Path, env: Any = None, **settings: Any) -> Transfer:

@@ -29,6 +29,7 @@ from rltransfer import (
     Shuffled,
     apply_plan,
     plan_transfer,
+    progressive_kwargs,
 )
 from rltransfer.extractors import SmallCNN
 from rltransfer.strategies import strategy_label
@@ -79,6 +80,15 @@ for path, kind, observation in json.loads(sys.stdin.read()):
     space = agent.observation_space
     action, _ = agent.predict(space.sample() * 0 + observation, deterministic=True)
     told[path] = action.tolist()
+    if path.endswith("columns.zip") and len(space.shape) == 1:
+        # The class of the columns comes out of the zip: it trains on here, and the sources' layers stay.
+        agent.set_env(gym.make("Pendulum-v1" if agent.action_space.shape else "CartPole-v1"))
+        before = {name: one.clone() for name, one in agent.policy.state_dict().items()}
+        agent.learn(40)
+        now = agent.policy.state_dict()
+        columns = [name for name in now if ".columns." in name and "_target" not in name]
+        assert columns and all((now[name] == before[name]).all() for name in columns)
+        assert not all((now[name] == before[name]).all() for name in now if ".laterals." in name)
 print(json.dumps(told))
 """
 
@@ -112,6 +122,17 @@ def trained_with_each_strategy(algo: str, folder: Path, **settings: Any) -> list
     return made
 
 
+def trained_with_columns(algo: str, folder: Path, **settings: Any) -> tuple[Path, Any]:
+    """Returns the zip of an agent with progressive columns, with the agent."""
+    kwargs = settings.pop("policy_kwargs", {"net_arch": [8, 8]})
+    encoder = encoder_of(make_agent(algo, seed=7, policy_kwargs=dict(kwargs), **settings).learn(32), folder)
+    agent = make_agent(algo, policy_kwargs=progressive_kwargs(encoder, algo, kwargs), **settings)
+    transfer = apply_plan(plan_transfer(encoder, agent, "progressive"), agent)
+    agent.learn(32, callback=transfer.callbacks)
+    agent.save(folder / "columns.zip")
+    return folder / "columns.zip", agent
+
+
 def run_with_every_file(folder: Path) -> list[Path]:
     """Trains a frozen arm on normalised observations, with checkpoints."""
     normalised = {"normalize": True}
@@ -133,6 +154,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     made = [(path, algo.upper(), agent) for algo in ("ppo", "sac", "dqn")
             for path, agent in trained_with_each_strategy(algo, root / algo)]  # fmt: skip
     made += [(path, "PPO", agent) for path, agent in trained_with_each_strategy("ppo", root / "board", **board)]
+    made += [(path, algo.upper(), agent) for algo in ("ppo", "sac", "dqn")
+             for path, agent in [trained_with_columns(algo, root / algo)]]  # fmt: skip
+    made += [(path, "PPO", agent) for path, agent in [trained_with_columns("ppo", root / "board", **board)]]
     files = run_with_every_file(root)
     jobs: list[tuple[str, str, int]] = [(str(path), kind, 1) for path, kind, _ in made]
     jobs += [(str(path), "PPO" if path.suffix == ".zip" else "normaliser", 1) for path in files]
@@ -150,7 +174,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_each_strategy_of_each_algorithm_loads_and_acts_as_before(told: Any) -> None:
     answers, expected, _ = told
-    assert len(expected) == 4 * len(STRATEGIES)
+    assert len(expected) == 4 * (len(STRATEGIES) + 1)
     for path, action in expected.items():
         assert answers[path] == pytest.approx(action, abs=1e-6), path
 

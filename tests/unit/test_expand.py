@@ -55,6 +55,15 @@ def test_an_agent_on_disk_serves_every_seed_and_nothing_is_waited_for(tmp_path: 
     assert all(job.after is None for job in jobs)
 
 
+def test_several_agents_on_disk_go_to_every_arm_that_reads_a_source(tmp_path: Path) -> None:
+    several = study(source={"path": ["a.zip", "b.zip"]}, arms={"scratch": "scratch", "columns": "progressive"})
+    jobs = expand_study(several, tmp_path)
+    sources = {job.config.arm: job.config.sources for job in jobs}
+    assert sources == {"scratch": (), "columns": ("a.zip", "b.zip")}
+    assert StudyConfig.model_validate(several.model_dump(mode="json")) == several
+    assert study(source={"path": ["a.zip"]}).source.path == "a.zip"
+
+
 def test_settings_of_a_task_come_before_those_of_the_study_and_arms_differ_in_nothing_else(tmp_path: Path) -> None:
     jobs = expand_study(study(), tmp_path)
     gammas = {job.config.task_name: job.config.hyperparams.agent["gamma"] for job in jobs}

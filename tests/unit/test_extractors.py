@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
 
-from rltransfer.extractors import SmallCNN
+from rltransfer.extractors import ProgressiveColumns, SmallCNN
 
 
 class View(gym.Env):
@@ -86,3 +86,35 @@ def test_entries_are_scaled():
 def test_images_that_are_too_small():
     with pytest.raises(ValueError, match="at least 4x4 entries, found 3x7"):
         SmallCNN(spaces.Box(0, 255, (3, 3, 7), np.uint8))
+
+
+def columns(space, *layers):
+    return ProgressiveColumns(
+        space, sources={"0_actor": {"divisor": 2.0, "layers": layers}}, own={"divisor": 1.0, "layers": layers},
+        units=3, scale=0.5,
+    )  # fmt: skip
+
+
+def test_levels_of_a_column_are_read_by_the_same_levels_of_the_own_one():
+    """Rusu et al. 2016, equation 2, written out."""
+    layers = [{"kind": "linear", "size": size, "activation": "Tanh"} for size in (6, 5)]
+    torch.manual_seed(0)
+    extractor = columns(spaces.Box(-1, 1, (4,)), *layers)
+    seen = torch.randn(7, 4)
+    source, own, laterals = extractor.columns["0_actor"], extractor.own, extractor.laterals["0_actor"]
+    theirs = torch.tanh(source[0].layer(seen / 2.0))
+    last = torch.tanh(source[1].layer(theirs))
+    taken = torch.tanh(laterals["1"].reduce(laterals["1"].scale * theirs)) @ laterals["1"].project.weight.T
+    hidden = torch.tanh(own[1].layer(torch.tanh(own[0].layer(seen))) + taken)
+    beside = torch.tanh(laterals["2"].reduce(laterals["2"].scale * last))
+    torch.testing.assert_close(extractor(seen), torch.cat([hidden, beside], dim=1))
+    assert extractor.features_dim == 5 + 3
+    assert laterals["1"].scale.item() == 0.5
+
+
+def test_columns_of_images_and_dictionaries_that_cannot_be():
+    kernel = {"kind": "convolution", "size": 4, "kernel": 5, "stride": 1, "activation": "ReLU"}
+    with pytest.raises(ValueError, match="images of 3x9 entries are too small for a kernel of 5"):
+        columns(spaces.Box(0, 255, (1, 3, 9), np.uint8), kernel)
+    with pytest.raises(ValueError, match="one vector or image"):
+        columns(spaces.Dict(a=spaces.Box(-1, 1, (4,))))

@@ -13,6 +13,7 @@ from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, IndexMap, Inputs
 from rltransfer.spaces import describe
+from rltransfer.transfer.meeting.columns import columns_of_column, is_first_of_column
 
 _ENDLESS = 1e30
 _ACTION_HEADS = ("action_net", "log_std", "actor.mu", "actor.log_std", "q_net.q_net", "quantile_net.quantile_net")
@@ -115,6 +116,8 @@ class Pair:
         the inputs (CrossQ's statistics in front of the first matrix) the entries stand for columns.
         """
         assert self.encoder is not None
+        if layer.role == "column":
+            return columns_of_column(layer, self.anatomy.shapes[tensor], self.parts[0].entries)
         shapes = self.encoder.anatomy.shapes
         if not self.anatomy.reads_features(layer) or not _reads_input(layer, tensor):
             return None
@@ -159,6 +162,8 @@ class Pair:
         return tuple(channel % source_shape[1] for channel in range(shape[1]))
 
     def _is_first_convolution(self, layer: Layer, tensor: str) -> bool:
+        if layer.role == "column":
+            return is_first_of_column(layer)
         key = key_of(layer)
         prefix = f"{layer.path}.extractors.{key}" if key else layer.path
         kernels = [

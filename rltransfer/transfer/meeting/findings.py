@@ -1,6 +1,6 @@
 """Finds what the user of a plan should know before training: from the plan and the source's contract alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from rltransfer.anatomy import LOG_ENT_COEF
@@ -16,17 +16,26 @@ WEAK = 0.5
 """A source that got less than this far from a random policy to what solves its task is weak."""
 
 
-def findings_of(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
-    """Yields what is to be known of a plan, worst first."""
-    found = [*_of_weights(plan, pair, treatment)]
-    if pair.encoder is not None:
-        found += [
-            *_of_score(pair.encoder),
-            *_of_contract(pair, pair.encoder),
-            *_of_inputs(plan, pair),
-            *_of_details(pair, pair.encoder, treatment),
-        ]
+def findings_of(plan: Plan, pairs: Sequence[Pair], treatment: Treatment) -> Iterator[Finding]:
+    """Yields what is to be known of a plan, worst first; ``pairs`` are the target with each of its sources."""
+    found = [*_of_weights(plan, pairs[0], treatment)]
+    for number, pair in enumerate(pairs, start=1):
+        for finding in _of_source(plan, pair, treatment):
+            words = finding.words if len(pairs) == 1 else f"source {number}: {finding.words}"
+            found.append(finding.model_copy(update={"words": words}))
     yield from sorted(found, key=lambda finding: finding.severity != "warning")
+
+
+def _of_source(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+    if pair.encoder is None:
+        return
+    yield from _of_score(pair.encoder)
+    if not any(entry.role == "column" for entry in plan.entries):
+        # Columns keep the source's layers and activations, whatever the agent's own are.
+        yield from _of_architecture(pair, pair.encoder)
+    yield from _of_contract(pair, pair.encoder)
+    yield from _of_inputs(plan, pair)
+    yield from _of_details(pair, pair.encoder, treatment)
 
 
 def _finding(kind: str, severity: Literal["note", "warning"], words: str, **numbers: float) -> Finding:
@@ -82,13 +91,16 @@ def _of_score(encoder: Encoder) -> Iterator[Finding]:
         )
 
 
-def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
+def _of_architecture(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
     if theirs != ours and "unknown" not in (theirs, ours):
         yield _finding("activation", "warning", f"the activation differs: {theirs} in the source, {ours} here")
     if encoder.algo != pair.anatomy.algo:
         words = f"the source is an agent of {encoder.algo}: each layer takes the one at its place there"
         yield _finding("other_algorithm", "note", words)
+
+
+def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     if encoder.hyperparams.get("normalize") and encoder.normaliser is None:
         words = (
             "the source's settings ask for VecNormalize, and no statistics lie beside it: its encoder expects inputs "
@@ -127,7 +139,9 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
             words += f", which start at {start}" if new else ""
             yield _finding("inputs", "note", words, new=new)
     ignored = {
-        entry.layer for entry in plan.entries if entry.frozen and entry.twin is None and "zero" in (entry.columns or ())
+        entry.layer
+        for entry in plan.entries
+        if entry.frozen and entry.twin is None and entry.role != "column" and "zero" in (entry.columns or ())
     }
     if ignored:
         words = f"new inputs are ignored for good: their weights are zero and frozen ({', '.join(sorted(ignored))})"

@@ -148,7 +148,7 @@ def _shape_problems(pair: Pair, encoder: Encoder, treatment: Treatment, sources:
                 continue
             if source is None:
                 yield f"{tensor}: the source has no such tensor, the target has {list(shape)}"
-            elif source_layers[source].role != layer.role:
+            elif layer.role != "column" and source_layers[source].role != layer.role:
                 yield f"{tensor}: {source_layers[source].role} in the source, {layer.role} in the target"
             elif _reads_other_things(pair, encoder, layer, source_layers[source]):
                 yield f"{tensor}: reads what the source's {source} does not (an LSTM stands before one of them)"

@@ -1,23 +1,9 @@
-"""Features extractors that name their own layers.
+"""The features extractor for images that are too small for SB3's own."""
 
-A features extractor may have a method ``layer_groups()`` that returns its layer groups in order, from the observations
-on, each with the prefixes of the modules in it. Strategies then move and freeze it group by group; an extractor without
-the method is one group. Write your own the same way, in your own package, and name it in ``policy_kwargs``.
-
-This module imports nothing of rltransfer and is pickled by value: a zip with one of these extractors holds the class
-itself, so stock SB3 loads it where rltransfer is not installed.
-"""
-
-import sys
-from typing import Any
-
-import cloudpickle  # type: ignore[import-untyped]
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class SmallCNN(BaseFeaturesExtractor):
@@ -65,26 +51,3 @@ class SmallCNN(BaseFeaturesExtractor):
             "convolution_2": ("convolutions.4",),
             "linear": ("linear",),
         }
-
-
-class LinearAdapter(BaseFeaturesExtractor):
-    """A learned linear layer from a target's observations to the inputs that a source's encoder reads.
-
-    It is always trained, also in front of a frozen encoder, and is part of the policy: an agent with it loads in stock
-    SB3 and needs nothing else.
-
-    Args:
-        observation_space: Anything that flattens into a vector; no images, no dictionaries.
-        features_dim: The number of inputs of the source.
-    """
-
-    def __init__(self, observation_space: spaces.Space[Any], features_dim: int) -> None:
-        if isinstance(observation_space, spaces.Dict) or len(observation_space.shape or ()) > 1:
-            raise ValueError(f"an adapter reads one vector, found {observation_space}.")
-        super().__init__(observation_space, features_dim)
-        self.adapter = nn.Linear(spaces.flatdim(observation_space), features_dim)
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        """Returns what the encoder reads: [batch, features_dim]."""
-        inputs: torch.Tensor = self.adapter(observations.flatten(start_dim=1))
-        return inputs
