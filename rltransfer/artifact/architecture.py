@@ -41,7 +41,8 @@ def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
     ours, whose class no tensor tells.
 
     Raises:
-        IncompatibleError: The agent shares hidden layers of actor and critic, which SB3 can no longer build.
+        IncompatibleError: The agent shares hidden layers of actor and critic, which SB3 can no longer build; or it has
+            progressive columns.
     """
     anatomy = encoder.anatomy
     if any(layer.path == "mlp_extractor.shared_net" for layer in anatomy.layers):
@@ -49,6 +50,8 @@ def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
             "The source's actor and critic share hidden layers (net_arch of SB3 before 1.8), which SB3 builds no more: "
             "no agent has its architecture."
         )
+    if any(layer.role == "column" for layer in anatomy.layers):
+        raise IncompatibleError("The source has progressive columns, which are built from its own sources.")
     family = family_of(encoder.algo)
     sizes = {branch: _sizes(anatomy, path) for branch, path in _BRANCHES[family]}
     first, *others = sizes.values()

@@ -72,11 +72,11 @@ def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:
 
 
 def _built_with(encoder: Encoder) -> str:
-    """Returns the flag that builds an agent of the source's architecture, ready to be typed."""
-    known = _policy_kwargs(encoder)
-    if known is None:
-        return "layers that actor and critic share, which SB3 no longer builds"
-    return f'--hyperparams "{policy_kwargs_text(known)}"'
+    """Returns the flag that builds an agent of the source's architecture, ready to be typed, or why there is none."""
+    try:
+        return f'--hyperparams "{policy_kwargs_text(policy_kwargs_of(encoder))}"'
+    except IncompatibleError as error:
+        return str(error)
 
 
 def _normalisation(encoder: Encoder) -> str:

@@ -8,7 +8,7 @@ import torch
 from agents import STEPS, encoder_of, make_agent
 from runs import run_config
 
-from rltransfer import Frozen, Full, apply_plan, diagnose, plan_transfer
+from rltransfer import Frozen, Full, LoRA, apply_plan, diagnose, plan_transfer
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import ConfigError
 from rltransfer.training import train_run
@@ -23,7 +23,7 @@ def test_weights_go_from_device_to_device(algo: str, source_device: str, device:
     source = make_agent(algo, seed=7, device=source_device).learn(STEPS[algo])
     encoder = encoder_of(source, tmp_path)
     assert {tensor.device.type for tensor in encoder.tensors.values()} == {"cpu"}
-    for strategy in (Full(), Frozen()):
+    for strategy in (Full(), Frozen(), LoRA()):
         agent = make_agent(algo, device=device)
         plan = plan_transfer(encoder, agent, strategy)
         diagnose(plan, agent, agent.get_env(), steps=8)

@@ -14,6 +14,7 @@ from agents import ENVS, STEPS, Images, NormedCnn, encoder_of, make_agent, norma
 from runs import pretrained, run_config
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import NatureCNN
 
 from rltransfer import (
     Encoder,
@@ -26,8 +27,9 @@ from rltransfer import (
     progressive_kwargs,
 )
 from rltransfer.anatomy import agent_tensors
+from rltransfer.cli.describe import describe_encoder
 from rltransfer.errors import ConfigError, IncompatibleError, UnknownNameError
-from rltransfer.extractors import LinearAdapter, SmallCNN
+from rltransfer.extractors import LinearAdapter, ProgressiveColumns, SmallCNN
 from rltransfer.normaliser import Statistics
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
@@ -247,9 +249,20 @@ def test_where_nothing_is_said_the_own_column_is_as_wide_as_what_sb3_builds(
     for path in PATHS[algo]:
         widths = [[len(one) for one in on_path(each.policy, path)] for each in (stock, agent)]
         assert widths[0] == widths[1]
+    # SB3's networks of actor and critic are apart behind vectors, and share the features extractor of images.
+    if PATHS[algo] is PATHS["ppo"]:
+        assert len(extractors(agent)) == (2 if kwargs is NET else 1)
     activation = agent.policy.activation_fn.__name__
     layers = built["features_extractor_kwargs"]["own"]["layers"]
     assert layers[-1]["activation"] == (activation if kwargs is NET else "ReLU")
+
+
+def test_the_own_column_of_images_is_sb3s_extractor_on_images_of_any_size(tmp_path: Path) -> None:
+    arguments = progressive_kwargs(source_of("ppo", tmp_path, NATURE), "ppo")["features_extractor_kwargs"]
+    for size in (44, 84):
+        space = gym.spaces.Box(0, 255, (2, size, size), np.uint8)
+        own = [tuple(level.layer.weight.shape) for level in ProgressiveColumns(space, **arguments).own]
+        assert own == [tuple(one.shape) for name, one in NatureCNN(space).state_dict().items() if "weight" in name]
 
 
 def test_what_the_networks_have_in_common_is_the_column_and_the_rest_follows_it(tmp_path: Path) -> None:
@@ -407,6 +420,14 @@ SOURCES: dict[str, tuple[Callable[[Path], Encoder], str]] = {
         "its activation function is unknown",
     ),
 }
+
+
+def test_an_agent_with_columns_is_described_and_not_said_to_be_built_like_another(tmp_path: Path) -> None:
+    words = describe_encoder(columned_source(tmp_path))
+    assert "The source has progressive columns, which are built from its own sources" in words
+    assert {"column", "lateral", "encoder", "head"} <= {
+        line.split()[2] for line in words.splitlines() if "actor" in line
+    }
 
 
 @pytest.mark.parametrize("case", SOURCES)
