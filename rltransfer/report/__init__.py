@@ -6,6 +6,8 @@ from rltransfer import files
 from rltransfer.comparison import Comparison
 from rltransfer.report import markdown
 from rltransfer.report.figures import draw
+from rltransfer.report.provenance import read_provenance
+from rltransfer.report.sections import document
 from rltransfer.report.tensorboard import write_aggregates
 from rltransfer.report.terminal import print_comparison
 
@@ -26,5 +28,5 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
         files.write_bytes(report / markdown.FIGURES / f"{task.name}.png", draw(comparison, task))
     write_aggregates(comparison, Path(folder))
     path = report / REPORT
-    files.write_text(path, markdown.render(comparison))
+    files.write_text(path, markdown.render(document(comparison, read_provenance(comparison))))
     return path
