@@ -249,6 +249,7 @@ def _arm(task: _Task, arm: ArmRuns, contrast: Contrast, origin: Origin | None) -
     return Arm(
         name=arm.name,
         kind="baseline" if arm.name == task.baseline else "control" if arm.is_control else "transfer",
+        strategy=arm.strategy,
         control_of=None if of is None else of.name,
         runs=runs,
         band=stats.iqm_band(np.stack([run.curve for run in runs]), seed=task.seed),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -75,6 +75,7 @@ class Arm:
 
     name: str
     kind: Kind
+    strategy: tuple[dict[str, Any], ...]
     control_of: str | None
     runs: tuple[RunScores, ...]
     band: Band

@@ -26,9 +26,10 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     runs and aggregates together.
     """
     report = Path(folder) / FOLDER
-    blocks = document(comparison, read_provenance(comparison))
+    provenance = read_provenance(comparison)
+    blocks = document(comparison, provenance)
     save_figures(comparison, report / markdown.FIGURES)
-    write_aggregates(comparison, Path(folder))
+    write_aggregates(comparison, provenance, Path(folder))
     files.write_text(report / REPORT, markdown.render(blocks))
     files.write_text(report / PAGE, html.render(comparison, blocks))
     return report / PAGE

@@ -38,7 +38,11 @@ _LABEL_WIDTH = 26
 _LINES: dict[str, Any] = {"solid": "-", "dashed": (0, (3.5, 1.8)), "dashdotted": "-."}
 # Fonts go into the file: as TrueType (a journal's check asks for it) or as shapes; SVG ids are the same each time.
 _STYLE = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
-_NO_DATES: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_NO_DATES: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
 
 def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
@@ -142,9 +146,7 @@ def _draw_curve(axes: Axes, task: TaskComparison, arm: Arm, look: Look) -> None:
     style: dict[str, Any] = {"color": look.on_light, "linestyle": _LINES[look.line]}
     if arm.band.low is not None and arm.band.high is not None:
         shade = 0.07 if look.is_control else 0.14
-        axes.fill_between(
-            task.grid_steps, arm.band.low, arm.band.high, color=look.on_light, alpha=shade, linewidth=0
-        )
+        axes.fill_between(task.grid_steps, arm.band.low, arm.band.high, color=look.on_light, alpha=shade, linewidth=0)
         if len(arm.runs) <= _THIN_LINES_UP_TO:
             for run in arm.runs:
                 axes.plot(task.grid_steps, run.curve, linewidth=0.5, alpha=0.3, **style)

@@ -120,5 +120,9 @@ def _table(table: Table) -> str:
         + " |"
         for row in cells
     ]
-    rule = "|" + "|".join("-" * (width + 1) + ("-" if to_left else ":") for width, to_left in zip(widths, left, strict=True)) + "|"
+    rule = (
+        "|"
+        + "|".join("-" * (width + 1) + ("-" if to_left else ":") for width, to_left in zip(widths, left, strict=True))
+        + "|"
+    )
     return "\n".join([lines[0], rule, *lines[1:]])

@@ -81,7 +81,9 @@ def _area(index: int, look: Look, xs: Sequence[float], low: np.ndarray, high: np
     up = [(one, y.share(bottom)) for one, bottom, _ in pairs]
     down = [(one, y.share(top)) for one, _, top in reversed(pairs)]
     shape = path([*up, *down])
-    return element("path", {"class": "band", "data-arm": str(index), "d": f"{shape}Z" if shape else "", **_colour(look)})
+    return element(
+        "path", {"class": "band", "data-arm": str(index), "d": f"{shape}Z" if shape else "", **_colour(look)}
+    )
 
 
 def _line(index: int, look: Look, shape: str) -> Element:

@@ -13,7 +13,9 @@ def blocks(task: TaskComparison, provenance: Provenance) -> tuple[Block, ...]:
     plans = provenance.plans.get(task.name, {})
     if not plans:
         return ()
-    return (Folded("What was moved", 3, tuple(block for name, plan in plans.items() for block in _arm(name, plan))),)
+    return (
+        Folded("What was moved", 3, tuple(block for name, plan in plans.items() for block in arm_blocks(name, plan))),
+    )
 
 
 def summary(plan: PlanFacts) -> str:
@@ -46,7 +48,8 @@ def layer_rows(plan: PlanFacts) -> tuple[tuple[str, ...], ...]:
 HEAD = ("layer", "branch", "role", "values", "weights", "training")
 
 
-def _arm(name: str, plan: ArmPlan) -> tuple[Block, ...]:
+def arm_blocks(name: str, plan: ArmPlan) -> tuple[Block, ...]:
+    """Returns what an arm moved: the totals, a row for each layer, what is not weights, and what to know about it."""
     if plan.facts is None:
         return (Paragraph(f"**`{name}`**: {plan.problem}."),)
     lead = f"**`{name}`**: {summary(plan.facts)}{'' if plan.alike else '; the seeds differ, shown is the first'}."

@@ -57,7 +57,16 @@ def table(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     """Returns the primary metric, the test and the origin of each arm."""
     name = words.metric_name(comparison)
     base = task.baseline or comparison.baseline
-    head = ("arm", "seeds", name, f"difference to {_literal(base)}", "p (Holm)", "verdict", "origin", "share in control")
+    head = (
+        "arm",
+        "seeds",
+        name,
+        f"difference to {_literal(base)}",
+        "p (Holm)",
+        "verdict",
+        "origin",
+        "share in control",
+    )
     rows = [
         (
             f"`{arm.name}`",
@@ -96,7 +105,9 @@ def _glance(comparison: Comparison, task: TaskComparison, name: str) -> str:
     if arm.kind == "baseline" or score.difference is None:
         return words.NOTHING if score.mean is None else words.number(score.mean.value)
     difference = words.number(score.difference.value, sign=True)
-    return f"{difference} **{arm.verdict}**" if arm.verdict in ("positive", "negative") else f"{difference} inconclusive"
+    return (
+        f"{difference} **{arm.verdict}**" if arm.verdict in ("positive", "negative") else f"{difference} inconclusive"
+    )
 
 
 def _literal(text: str) -> str:
