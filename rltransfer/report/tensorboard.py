@@ -1,13 +1,15 @@
 """Writes a comparison as TensorBoard runs, which show verdicts, bands and a table of runs without any set-up.
 
-Below ``aggregate/``: the folder itself holds the verdicts (*Text*) and the columns of *HParams*; ``<task>/<arm>`` the
-scalars ``<task>/iqm``, ``<task>/low``, ``<task>/high``, a margin chart over them (*Custom scalars*) and what was moved
-(*Text*); ``<task>/<arm>/seed_<k>`` one row of *HParams*. TensorBoard is a view: nothing here is ever read back.
+``aggregate/`` holds the verdicts (*Text*), ``aggregate/<task>/<arm>`` the scalars ``<task>/iqm``, ``<task>/low``,
+``<task>/high``, a margin chart over them (*Custom scalars*) and what was moved (*Text*). ``hparams/`` holds the columns
+of *HParams*; its rows go into the runs' own TensorBoard folders where they have one. TensorBoard shows no run by itself
+where there are more than 40: then ``--logdir <folder>/aggregate`` still overlays all arms. TensorBoard is a view:
+nothing here is ever read back.
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,33 +24,49 @@ from rltransfer.report.provenance import Provenance
 from rltransfer.report.sections import plans, verdicts
 
 FOLDER = "aggregate"
+ROWS = "hparams"
 _SUFFIX = ".rltransfer"
 _CATEGORY = "Interquartile mean over seeds, 95 % band"
 _SETTINGS = ("task", "arm", "strategy", "seed", "algo", "source")
 
 
 def write_aggregates(comparison: Comparison, provenance: Provenance, root: Path) -> tuple[Path, ...]:
-    """Writes the runs below ``<root>/aggregate`` and returns the arms' folders; an earlier call's files are replaced."""
-    folder = root / FOLDER
-    contents = {folder: summaries.event_file(_overview(comparison))}
+    """Writes the runs below ``root`` and returns the folders of the arms; files of an earlier call are replaced."""
+    root = Path(root)
+    contents: dict[Path, Iterable[tuple[int, summaries.Summary]]] = {
+        root / FOLDER: _verdicts(comparison),
+        root / ROWS: [(0, _columns())],
+    }
     arms: list[Path] = []
     for task in comparison.tasks:
         for arm, name in zip(task.arms, safe_names([arm.name for arm in task.arms]), strict=True):
-            arms.append(folder / task.name / name)
-            contents[arms[-1]] = summaries.event_file(_arm(task, arm, provenance))
+            arms.append(root / FOLDER / task.name / name)
+            contents[arms[-1]] = _arm(task, arm, provenance)
             for run in arm.runs:
-                place = arms[-1] / f"seed_{run.seed}"
-                contents[place] = summaries.event_file(_run(task, arm, run))
+                contents[_place(run, root, Path(task.name, name))] = _row(task, arm, run)
     # TensorBoard follows a folder by the names of its files, so a new file has to have a later name.
     name = f"events.out.tfevents.{int(time.time()):010d}{_SUFFIX}"
-    for place, content in contents.items():
-        files.write_bytes(place / name, content)
-    _remove_others(folder, keep={place / name for place in contents})
+    for place, found in contents.items():
+        files.write_bytes(place / name, summaries.event_file(found))
+    written = {place / name for place in contents}
+    for place in {root / FOLDER, root / ROWS, *contents}:
+        _remove_others(place, keep=written)
     return tuple(arms)
 
 
-def _overview(comparison: Comparison) -> Iterator[tuple[int, summaries.Summary]]:
-    yield 0, summaries.experiment(_SETTINGS, {_tag(name): title for name, title in words.METRIC_NAMES.items()})
+def _place(run: RunScores, root: Path, name: Path) -> Path:
+    """Returns where the row of a run goes: into its own TensorBoard folder, if it has one in the folder reported on."""
+    own = sorted(path.parent for path in (run.folder / "tb").glob("*/events.out.tfevents.*"))
+    if own and run.folder.resolve().is_relative_to(root.resolve()):
+        return own[0]
+    return root / ROWS / name / f"seed_{run.seed}"
+
+
+def _columns() -> summaries.Summary:
+    return summaries.experiment(_SETTINGS, {_tag(name): title for name, title in words.METRIC_NAMES.items()})
+
+
+def _verdicts(comparison: Comparison) -> Iterator[tuple[int, summaries.Summary]]:
     for task in comparison.tasks:
         blocks: Sequence[Block] = [*verdicts.findings(comparison, task), *verdicts.table(comparison, task)]
         text = markdown.render([*verdicts.failed_checks(comparison), *blocks, *verdicts.notes(task)])
@@ -64,7 +82,7 @@ def _arm(task: TaskComparison, arm: Arm, provenance: Provenance) -> Iterator[tup
         yield step, summaries.scalars(values)
 
 
-def _run(task: TaskComparison, arm: Arm, run: RunScores) -> Iterator[tuple[int, summaries.Summary]]:
+def _row(task: TaskComparison, arm: Arm, run: RunScores) -> Iterator[tuple[int, summaries.Summary]]:
     """Yields the row of one run; a metric that is undefined for it is an empty cell."""
     values: dict[str, summaries.Setting] = {
         "task": task.title,

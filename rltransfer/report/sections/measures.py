@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
+from rltransfer.records import Trial
 from rltransfer.report import words
-from rltransfer.report.blocks import Block, Bullets, Paragraph, Table
+from rltransfer.report.blocks import Block, Bullets, Folded, Paragraph, Table
 from rltransfer.report.words import estimate, steps
 
 _Cell = Callable[[Arm], str]
@@ -60,6 +61,35 @@ def steps_blocks(task: TaskComparison) -> tuple[Block, ...]:
         Table(tuple(head), tuple(map(tuple, rows))),
         Paragraph(text),
         *_undefined(_reasons("break-even targets", _why_no_break_even, task.arms)),
+    )
+
+
+def race_blocks(task: TaskComparison) -> tuple[Block, ...]:
+    """Returns what each run of ``auto`` tried: a row for each strategy, the scores of each seed's trials in order."""
+    head = ("seed", "tried", "env_steps", "steps of judging", "mean return when judged", "end")
+    text = (
+        "The curve is that of the strategy that led, over the steps of all of them; the episodes that they were judged "
+        "by count."
+    )
+    tried = {
+        arm.name: tuple(
+            _trial(run.seed, trial) for run in arm.runs for trial in (() if run.race is None else run.race.trials)
+        )
+        for arm in task.arms
+    }
+    return tuple(
+        Folded(f"What {name} tried", 3, (Table(head, rows), Paragraph(text))) for name, rows in tried.items() if rows
+    )
+
+
+def _trial(seed: int, trial: Trial) -> tuple[str, ...]:
+    return (
+        str(seed),
+        f"`{trial.label}`",
+        f"{trial.env_steps:,}",
+        f"{trial.evaluation_steps:,}",
+        ", ".join(words.number(score) for score in trial.scores) or words.NOTHING,
+        f"**{trial.end}**" if trial.end == "went on" else trial.end.partition(":")[0],
     )
 
 
