@@ -122,9 +122,13 @@ class RaceFacts(_Model):
 
 
 class RunRecord(_Model):
-    """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's."""
+    """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's.
+
+    A record that is not ``written_by`` us was put together from what other software left in the run's folder.
+    """
 
     schema_version: Literal[1] = 1
+    written_by: Literal["rltransfer", "rl_zoo"] = "rltransfer"
     status: Literal["running", "done", "failed"]
     role: Literal["source", "target"]
     task: TaskFacts

@@ -1,6 +1,7 @@
 """What a comparison says, as plain frozen data: the report only words and draws it."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,17 +139,20 @@ class TaskComparison:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedRun:
-    """A target run that is not in the tables, and why."""
+    """A target run that is not in the tables, and why; ``seed`` is None where it cannot be read."""
 
     folder: Path
     arm: str
-    seed: int
+    seed: int | None
     reason: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The report's tables: what ``rltransfer.compare`` returns and ``rltransfer.report.write_report`` writes down."""
+    """The report's tables: what ``rltransfer.compare`` returns and ``rltransfer.report.write_report`` writes down.
+
+    ``arms`` are the globs by which runs of RL Zoo were given to arms.
+    """
 
     roots: tuple[Path, ...]
     metric: str
@@ -156,6 +160,7 @@ class Comparison:
     threshold: float | None
     seed: int
     tasks: tuple[TaskComparison, ...]
+    arms: Mapping[str, str]
     skipped: tuple[SkippedRun, ...]
     source_runs: int
 

@@ -128,10 +128,10 @@ def spans(marked: str) -> list[Span]:
 
 
 def one_line(text: str) -> str:
-    """Returns text on one line, with what cannot be printed replaced.
+    r"""Returns text on one line, with what cannot be printed replaced.
 
-    >>> one_line("a\\n b\\x00")
-    'a b\\ufffd'
+    >>> one_line("a\n b\x00")
+    'a b\ufffd'
     """
     return _UNPRINTABLE.sub("\ufffd", re.sub(r"[ \t\r\n]+", " ", text))
 

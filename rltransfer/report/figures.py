@@ -37,7 +37,7 @@ _ONE_PANEL_UP_TO = 6
 _LABEL_WIDTH = 26
 _LINES: dict[str, Any] = {"solid": "-", "dashed": (0, (3.5, 1.8)), "dashdotted": "-."}
 # Fonts go into the file: as TrueType (a journal's check asks for it) or as shapes; SVG ids are the same each time.
-_STYLE = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
+_STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
 _NO_DATES: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None},
@@ -133,8 +133,8 @@ def _draw_curves(
     is_success = comparison.metric == "success_auc"
     if task.threshold is not None and not is_success:
         axes.axhline(task.threshold, color=_GREY, linewidth=0.8, linestyle=":")
-        at = dict(textcoords="offset points", fontsize=8, color=_GREY)
-        axes.annotate(f"threshold {task.threshold:g}", (0, task.threshold), (3, 3), **at)
+        text = f"threshold {task.threshold:g}"
+        axes.annotate(text, (0, task.threshold), (3, 3), textcoords="offset points", fontsize=8, color=_GREY)
     axes.set_xlim(0, task.settings.n_timesteps)
     axes.set_ylabel("success rate" if is_success else "mean return of an evaluation")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))

@@ -12,15 +12,17 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # typ
 from tensorboard.compat.proto.tensor_pb2 import TensorProto  # type: ignore[import-untyped]
 from tensorboard.compat.proto.types_pb2 import DT_STRING  # type: ignore[import-untyped]
 from tensorboard.plugins.custom_scalar import layout_pb2  # type: ignore[import-untyped]
-from tensorboard.plugins.custom_scalar import metadata as layout_metadata  # type: ignore[import-untyped]
+from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.hparams import summary_v2 as hparams  # type: ignore[import-untyped]
 from tensorboard.plugins.text import metadata as text_metadata  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 Setting = str | float | bool
+Points = Iterable[tuple[int, Summary]]
+"""Summaries, each with its step."""
 
 
-def event_file(summaries: Iterable[tuple[int, Summary]]) -> bytes:
+def event_file(summaries: Points) -> bytes:
     """Returns an event file with the summaries, each at its step."""
     content = io.BytesIO()
     writer = RecordWriter(content)

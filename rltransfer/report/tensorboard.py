@@ -9,7 +9,7 @@ nothing here is ever read back.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,9 @@ _SETTINGS = ("task", "arm", "strategy", "seed", "algo", "source")
 def write_aggregates(comparison: Comparison, provenance: Provenance, root: Path) -> tuple[Path, ...]:
     """Writes the runs below ``root`` and returns the folders of the arms; files of an earlier call are replaced."""
     root = Path(root)
-    contents: dict[Path, Iterable[tuple[int, summaries.Summary]]] = {
+    contents: dict[Path, summaries.Points] = {
         root / FOLDER: _verdicts(comparison),
-        root / ROWS: [(0, _columns())],
+        root / ROWS: _columns(),
     }
     arms: list[Path] = []
     for task in comparison.tasks:
@@ -62,18 +62,18 @@ def _place(run: RunScores, root: Path, name: Path) -> Path:
     return root / ROWS / name / f"seed_{run.seed}"
 
 
-def _columns() -> summaries.Summary:
-    return summaries.experiment(_SETTINGS, {_tag(name): title for name, title in words.METRIC_NAMES.items()})
+def _columns() -> summaries.Points:
+    yield 0, summaries.experiment(_SETTINGS, {_tag(name): title for name, title in words.METRIC_NAMES.items()})
 
 
-def _verdicts(comparison: Comparison) -> Iterator[tuple[int, summaries.Summary]]:
+def _verdicts(comparison: Comparison) -> summaries.Points:
     for task in comparison.tasks:
         blocks: Sequence[Block] = [*verdicts.findings(comparison, task), *verdicts.table(comparison, task)]
         text = markdown.render([*verdicts.failed_checks(comparison), *blocks, *verdicts.notes(task)])
         yield 0, summaries.text(f"{task.name}/verdict", text)
 
 
-def _arm(task: TaskComparison, arm: Arm, provenance: Provenance) -> Iterator[tuple[int, summaries.Summary]]:
+def _arm(task: TaskComparison, arm: Arm, provenance: Provenance) -> summaries.Points:
     yield 0, summaries.band_charts(_CATEGORY, {task.title: _tags(task)})
     plan = provenance.plans.get(task.name, {}).get(arm.name)
     if plan is not None:
@@ -82,7 +82,7 @@ def _arm(task: TaskComparison, arm: Arm, provenance: Provenance) -> Iterator[tup
         yield step, summaries.scalars(values)
 
 
-def _row(task: TaskComparison, arm: Arm, run: RunScores) -> Iterator[tuple[int, summaries.Summary]]:
+def _row(task: TaskComparison, arm: Arm, run: RunScores) -> summaries.Points:
     """Yields the row of one run; a metric that is undefined for it is an empty cell."""
     values: dict[str, summaries.Setting] = {
         "task": task.title,

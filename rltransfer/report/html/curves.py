@@ -71,15 +71,15 @@ def _curve(task: TaskComparison, index: int, arm: Arm, x: Scale, y: Scale) -> It
     look = looks(task)[arm.name]
     xs = [x.share(step) for step in task.grid_steps]
     if arm.band.low is not None and arm.band.high is not None:
-        yield _area(index, look, xs, arm.band.low, arm.band.high, y)
+        yield _area(index, look, zip(xs, arm.band.low, arm.band.high, strict=True), y)
     yield _line(index, look, path(zip(xs, (y.share(value) for value in arm.band.middle), strict=True)))
 
 
-def _area(index: int, look: Look, xs: Sequence[float], low: np.ndarray, high: np.ndarray, y: Scale) -> Element:
-    """Returns a band; where a run has no number the band is left out."""
-    pairs = [pair for pair in zip(xs, low, high, strict=True) if np.isfinite(pair[1]) and np.isfinite(pair[2])]
-    up = [(one, y.share(bottom)) for one, bottom, _ in pairs]
-    down = [(one, y.share(top)) for one, _, top in reversed(pairs)]
+def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], y: Scale) -> Element:
+    """Returns a band from x, low and high of its points; where a run has no number there is no band."""
+    known = [point for point in points if np.isfinite(point).all()]
+    up = [(x, y.share(low)) for x, low, _ in known]
+    down = [(x, y.share(high)) for x, _, high in reversed(known)]
     shape = path([*up, *down])
     return element(
         "path", {"class": "band", "data-arm": str(index), "d": f"{shape}Z" if shape else "", **_colour(look)}

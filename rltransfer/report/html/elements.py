@@ -1,5 +1,6 @@
 """Builds HTML as a tree, so that text and attributes are escaped by the serialiser and never by hand."""
 
+import math
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, tostring
 
@@ -54,7 +55,7 @@ def path(points: Iterable[tuple[float, float]]) -> str:
     parts: list[str] = []
     pen_up = True
     for x, y in points:
-        if y != y:
+        if math.isnan(y):
             pen_up = True
             continue
         parts.append(f"{'M' if pen_up else 'L'}{1000 * x:.4g} {1000 * (1 - y):.4g}")

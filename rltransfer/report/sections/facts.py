@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from rltransfer.comparison import Comparison, TaskComparison
+from rltransfer.comparison import Comparison, SkippedRun, TaskComparison
 from rltransfer.report import words
 from rltransfer.report.blocks import Alert, Block, Bullets, Code, Folded, Heading, Paragraph
 from rltransfer.report.paths import below
@@ -45,9 +45,7 @@ def settings(task: TaskComparison) -> tuple[Block, ...]:
 
 def left_out(comparison: Comparison) -> tuple[Block, ...]:
     """Returns each run that is in no table, and why."""
-    lines = [
-        f"`{below(comparison, run.folder)}` (`{run.arm}`, seed {run.seed}): {run.reason}" for run in comparison.skipped
-    ]
+    lines = [f"`{below(comparison, run.folder)}` ({_whose(run)}): {run.reason}" for run in comparison.skipped]
     if comparison.source_runs:
         plural = "" if comparison.source_runs == 1 else "s"
         lines.append(f"{comparison.source_runs} source run{plural}: where arms start from, not arms")
@@ -98,7 +96,12 @@ def _arguments(comparison: Comparison) -> list[str]:
         f"baseline={json.dumps(comparison.baseline, ensure_ascii=False)}",
         *([] if comparison.threshold is None else [f"threshold={comparison.threshold!r}"]),
         f"seed={comparison.seed}",
+        *([f"arms={json.dumps(dict(comparison.arms), ensure_ascii=False)}"] if comparison.arms else []),
     ]
+
+
+def _whose(run: SkippedRun) -> str:
+    return f"`{run.arm}`, seed {'unknown' if run.seed is None else run.seed}"
 
 
 def _runs(count: int) -> str:
