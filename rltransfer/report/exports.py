@@ -21,7 +21,7 @@ _COMMON_FRAMES = 101
 
 
 def write_exports(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
-    """Writes ``runs.csv`` (a row per run), ``curves.csv`` (per run and step) and ``rliable.json``; returns the paths."""
+    """Writes ``runs.csv`` (a row per run), ``curves.csv`` (per run and step), ``rliable.json``; returns the paths."""
     contents = {
         "runs.csv": runs_csv(comparison),
         "curves.csv": curves_csv(comparison),
