@@ -108,7 +108,7 @@ class _Files:
 def _files(folder: Path) -> _Files:
     found = sorted(folder.glob(f"*/{_ARGUMENTS}"))
     if len(found) != 1:
-        raise RunError(f"algorithm, task and seed are unknown: there is no {folder}/<env>/{_ARGUMENTS} of RL Zoo")
+        raise RunError(f"algorithm, task and seed are unknown: there is no {_ARGUMENTS} of RL Zoo in a folder of it")
     settings = found[0].with_name(_SETTINGS)
     return _Files(found[0].parent.name, yaml_file.read(found[0]), yaml_file.read(settings))
 

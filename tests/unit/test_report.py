@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from reports import markdown_of
 from rich.console import Console
 from synthetic import FROZEN, FULL, SCRATCH, TASK, make_run, make_study, ramp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,8 +11,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
 from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
-from rltransfer.report import markdown, print_comparison, words, write_report
-from rltransfer.report.figures import spread
+from rltransfer.report import print_comparison, words, write_report
+from rltransfer.report.scales import spread
 from rltransfer.stats import Estimate
 
 PNG = b"\x89PNG"
@@ -35,6 +36,8 @@ def scalars(folder):
 def test_the_report_its_figure_and_the_aggregates_are_written(reported):
     root, comparison = reported
     text = (root / "report" / "report.md").read_text()
+    page = (root / "report" / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
     assert text.startswith("# Does transfer help?")
     assert "](figures/rltransfer-CartPole-v0.png)" in text
     assert (root / "report" / "figures" / "rltransfer-CartPole-v0.png").read_bytes().startswith(PNG)
@@ -43,7 +46,7 @@ def test_the_report_its_figure_and_the_aggregates_are_written(reported):
 
 
 def test_the_verdict_comes_before_any_table(reported):
-    text = markdown.render(reported[1])
+    text = markdown_of(reported[1])
     assert text.index("**`full` hurts.**") < text.index("| arm")
 
 
@@ -93,15 +96,16 @@ def test_tasks_and_arms_whose_names_are_alike_get_files_of_their_own(tmp_path):
         make_run(tmp_path, arm="a/b", strategy=SCRATCH, seed=0, task=task, folder=f"{length}/0")
         make_run(tmp_path, arm="a b", strategy=FROZEN, seed=0, task=task, folder=f"{length}/1")
     write_report(compare(tmp_path), tmp_path)
-    assert len(list((tmp_path / "report" / "figures").iterdir())) == 2
-    assert len(list((tmp_path / "aggregate").rglob("events*"))) == 4
+    assert len(list((tmp_path / "report" / "figures").glob("*.png"))) == 2
+    assert len(list((tmp_path / "aggregate").rglob("events*"))) == 1 + 4
+    assert len(list((tmp_path / "hparams").rglob("events*"))) == 1 + 4
 
 
 def test_failed_checks_stand_at_the_top(tmp_path):
     make_study(tmp_path, seeds=2)
     make_run(tmp_path, arm="full", strategy=FROZEN, seed=0, checks=(Check(name="c", passed=False, detail="moved"),))
     comparison = compare(tmp_path)
-    text = markdown.render(comparison)
+    text = markdown_of(comparison)
     assert text.index("Failed self-checks") < text.index("Primary metric")
     assert "`rltransfer-CartPole-v0/full/seed_0`" in text
     console = Console(file=io.StringIO(), width=100)
@@ -116,12 +120,12 @@ def test_curves_that_are_broken_flat_or_wide_are_reported(tmp_path, returns):
     for seed in range(2):
         make_run(tmp_path, arm="scratch", seed=seed, returns=ramp(0, 10, 3))
         make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, returns=returns)
-    assert "`frozen`" in write_report(compare(tmp_path), tmp_path).read_text()
+    assert "`frozen`" in markdown_of(compare(tmp_path))
 
 
 def test_a_report_on_one_seed_says_why_there_is_no_verdict(tmp_path):
     make_study(tmp_path, seeds=1)
-    text = write_report(compare(tmp_path), tmp_path).read_text()
+    text = markdown_of(compare(tmp_path))
     assert "**`frozen`: no verdict.** AUC 67.2 against 41.8 of `scratch`, difference +25.4." in text
     assert "`frozen` has one seed" in text
     assert "p =" not in text
@@ -131,7 +135,7 @@ def test_unfinished_runs_and_source_runs_are_named(tmp_path):
     make_run(tmp_path, arm="scratch", seed=0)
     make_run(tmp_path, arm="scratch", seed=1, status="failed", error="NaN reward")
     make_run(tmp_path, arm="s", seed=0, role="source")
-    text = markdown.render(compare(tmp_path))
+    text = markdown_of(compare(tmp_path))
     assert "- `rltransfer-CartPole-v0/scratch/seed_1` (`scratch`, seed 1): failed: NaN reward" in text
     assert "1 source run: " in text
 
@@ -178,8 +182,8 @@ def test_the_report_tells_what_auto_tried(tmp_path):
         make_run(tmp_path, arm="scratch", seed=seed)
         run = make_run(tmp_path, arm="auto", seed=seed, strategy=auto)
         write_record(run.folder, run.record.model_copy(update={"race": RaceFacts(trials=trials)}))
-    text = markdown.render(compare(tmp_path))
-    assert "### What `auto` tried" in text
+    text = markdown_of(compare(tmp_path))
+    assert "### What auto tried" in text
     rows = [line.replace(" ", "") for line in text.splitlines() if line.startswith("|")]
     assert "|0|`frozen`|9,000|600|200,480|**wenton**|" in rows
     assert "|1|`full`|0|0|–|doesnotfit|" in rows

@@ -74,10 +74,12 @@ def how_to_read(comparison: Comparison) -> tuple[Block, ...]:
 def reproduce(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...]:
     """Returns how to make the runs and this report again: the study as resolved, a run's command, the call."""
     blocks: list[Block] = [Heading("Reproduce", 2)]
+    files: list[Block] = []
     for root, text in provenance.studies.items():
         command = f"rltransfer study run {shlex.quote(f'{root}/study.yaml')} -f NEW_FOLDER"
-        blocks += [Paragraph(f"The runs of the study in `{root}`, from the file below as it was resolved:")]
-        blocks += [Code(command, "sh"), Folded("The study", 3, (Code(text, "yaml"),))]
+        blocks += [Paragraph(f"The runs of the study in `{root}`, from its file as it was resolved, which is below:")]
+        blocks += [Code(command, "sh")]
+        files.append(Folded(f"The study in {root}", 3, (Code(text, "yaml"),)))
     if provenance.commands:
         blocks += [Paragraph("One run of each arm; the others differ in their seed:")]
         blocks += [Code("\n".join(provenance.commands), "sh")]
@@ -85,7 +87,7 @@ def reproduce(comparison: Comparison, provenance: Provenance) -> tuple[Block, ..
         Paragraph("Each run folder holds its resolved configuration and its command. This report again:"),
         Code(f"import rltransfer\n\nrltransfer.compare({', '.join(_arguments(comparison))})", "python"),
     ]
-    return tuple(blocks)
+    return (*blocks, *files)
 
 
 def _arguments(comparison: Comparison) -> list[str]:

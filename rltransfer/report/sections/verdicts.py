@@ -74,7 +74,7 @@ def table(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
             estimate(arm.scores[comparison.metric].mean),
             estimate(arm.scores[comparison.metric].difference, sign=True),
             p_value(arm.p_adjusted),
-            f"**{arm.verdict}**" if arm.verdict in ("positive", "negative") else words.verdict_word(arm),
+            _verdict(arm),
             words.origin_word(arm.origin),
             percent(arm.origin.share if arm.origin else None),
         )
@@ -105,9 +105,11 @@ def _glance(comparison: Comparison, task: TaskComparison, name: str) -> str:
     if arm.kind == "baseline" or score.difference is None:
         return words.NOTHING if score.mean is None else words.number(score.mean.value)
     difference = words.number(score.difference.value, sign=True)
-    return (
-        f"{difference} **{arm.verdict}**" if arm.verdict in ("positive", "negative") else f"{difference} inconclusive"
-    )
+    return f"{difference} {_verdict(arm)}"
+
+
+def _verdict(arm: Arm) -> str:
+    return f"**{arm.verdict}**" if arm.verdict in ("positive", "negative") else words.verdict_word(arm)
 
 
 def _literal(text: str) -> str:
