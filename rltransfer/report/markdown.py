@@ -28,6 +28,8 @@ _ESCAPES = (
     (re.compile(r"&(?=#?\w+;)"), "&amp;"),
     (re.compile(r"<(?=[A-Za-z/!?])"), "&lt;"),
     (re.compile(r"\]\("), r"]\\("),
+    # As an entity: CommonMark pairs backticks by the length of their run, so that a stray one would shift every pair.
+    (re.compile("`"), "&#96;"),
 )
 
 
@@ -93,7 +95,7 @@ def _escaped(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    return re.sub(r"([`*])", r"\\\1", _escaped(one_line(text)))
+    return _escaped(one_line(text)).replace("*", r"\*")
 
 
 def _fenced(text: str, language: str) -> str:

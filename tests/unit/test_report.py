@@ -2,16 +2,18 @@ import io
 
 import numpy as np
 import pytest
-from reports import markdown_of
+from reports import markdown_of, write_plan
 from rich.console import Console
 from synthetic import FROZEN, FULL, SCRATCH, TASK, make_run, make_study, ramp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import metadata
 
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
 from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
-from rltransfer.report import print_comparison, words, write_report
+from rltransfer.report import print_comparison, words, write_aggregates, write_report
+from rltransfer.report.provenance import read_provenance
 from rltransfer.report.scales import spread
 from rltransfer.stats import Estimate
 
@@ -71,6 +73,70 @@ def test_tensorboard_reads_mean_and_band_and_a_margin_chart(reported):
     parsed = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0])
     (series,) = parsed.category[0].chart[0].margin.series
     assert (series.value, series.lower) == ("rltransfer-CartPole-v0/iqm", "rltransfer-CartPole-v0/low")
+
+
+def rows(folder):
+    """Returns each row of HParams below a folder: its settings, its metrics, and where it lies."""
+    for path in sorted(folder.rglob("events.out.tfevents.*.rltransfer")):
+        events = scalars(path.parent)
+        content = (
+            events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+            if (metadata.SESSION_START_INFO_TAG in events.Tags()["tensors"])
+            else b""
+        )
+        if content:
+            found = metadata.parse_session_start_info_plugin_data(content).hparams
+            values = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("run/")}
+            yield {name: value.string_value or value.number_value for name, value in found.items()}, values, path.parent
+
+
+def test_tensorboard_has_a_row_for_each_run_with_its_settings_and_final_metrics(reported):
+    root, comparison = reported
+    found = list(rows(root))
+    assert len(found) == 30
+    (row,) = [one for one in found if (one[0]["arm"], one[0]["seed"]) == ("frozen", 3)]
+    assert row[0] == {
+        "task": comparison.tasks[0].title,
+        "arm": "frozen",
+        "strategy": "frozen",
+        "seed": 3,
+        "algo": "ppo",
+        "source": "CartPole-v1",
+    }
+    scores = comparison.tasks[0].arm("frozen").runs[3].scores
+    assert row[1] == pytest.approx(
+        {f"run/{name}": scores[name] for name in ("auc", "final", "initial", "training_auc")}
+    )
+    columns = scalars(root / "hparams").SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+    experiment = metadata.parse_experiment_plugin_data(columns)
+    assert [one.name.tag for one in experiment.metric_infos][:2] == ["run/auc", "run/success_auc"]
+
+
+def test_rows_go_into_the_runs_own_tensorboard_folders(tmp_path):
+    run = make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0")
+    own = run.folder / "tb" / "scratch-seed0" / "events.out.tfevents.0000000001.host"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    for _ in range(2):
+        write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
+        assert [place for _, _, place in rows(tmp_path)] == [own.parent]
+    elsewhere = tmp_path.with_name("elsewhere")
+    write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), elsewhere)
+    assert [place.relative_to(elsewhere).parts[0] for _, _, place in rows(elsewhere)] == ["hparams"]
+
+
+def test_tensorboard_shows_verdicts_and_plans_as_text(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, arm="scratch", seed=seed)
+        write_plan(make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed).folder)
+    write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
+    name = compare(tmp_path).tasks[0].name
+    for folder, tag, words_of_it in (
+        ("", "verdict", "**`frozen`: inconclusive.**"),
+        (f"{name}/frozen", "plan", "| copied"),
+    ):
+        (event,) = scalars(tmp_path / "aggregate" / folder).Tensors(f"{name}/{tag}")
+        assert words_of_it in event.tensor_proto.string_val[0].decode()
 
 
 def test_a_second_report_replaces_the_aggregates_and_leaves_foreign_files_alone(tmp_path):
