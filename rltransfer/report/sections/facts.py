@@ -85,14 +85,14 @@ def reproduce(comparison: Comparison, provenance: Provenance) -> tuple[Block, ..
         blocks += [Code("\n".join(provenance.commands), "sh")]
     blocks += [
         Paragraph("Each run folder holds its resolved configuration and its command. This report again:"),
-        Code(f"import rltransfer\n\nrltransfer.compare({', '.join(_arguments(comparison))})", "python"),
+        Code(f"import rltransfer\n\nrltransfer.compare(\n{_arguments(comparison)})", "python"),
     ]
     return (*blocks, *files)
 
 
-def _arguments(comparison: Comparison) -> list[str]:
+def _arguments(comparison: Comparison) -> str:
     roots = [root.as_posix() for root in comparison.roots]
-    return [
+    arguments = [
         json.dumps(roots[0] if len(roots) == 1 else roots, ensure_ascii=False),
         f"metric={json.dumps(comparison.metric)}",
         f"baseline={json.dumps(comparison.baseline, ensure_ascii=False)}",
@@ -100,6 +100,7 @@ def _arguments(comparison: Comparison) -> list[str]:
         f"seed={comparison.seed}",
         *([f"arms={json.dumps(dict(comparison.arms), ensure_ascii=False)}"] if comparison.arms else []),
     ]
+    return "".join(f"    {argument},\n" for argument in arguments)
 
 
 def _whose(run: SkippedRun) -> str:
