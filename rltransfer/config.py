@@ -239,7 +239,7 @@ class StudyConfig(_Model):
     @classmethod
     def _names_are_folders(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not _FOLDER_NAME.fullmatch(name) or name in ("source", "aggregate", "report"):
+            if not _FOLDER_NAME.fullmatch(name) or name in ("source", "aggregate", "hparams", "report"):
                 raise ValueError(f"{name!r} cannot be used as a name: letters, digits and _ . = , + - only")
         return value
 

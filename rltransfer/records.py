@@ -1,9 +1,11 @@
 """Reads and writes what runs leave on disk: ``evaluations.npz`` is the curve, our record adds the facts."""
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from rltransfer.errors import RunError
 OWN_FOLDER = "rltransfer"
 RECORD = "record.json"
 CURVE = "evaluations.npz"
+PLAN = "plan.json"
+COMMAND = "command.txt"
 MONITORS = "*monitor.csv"
 
 
@@ -118,9 +122,13 @@ class RaceFacts(_Model):
 
 
 class RunRecord(_Model):
-    """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's."""
+    """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's.
+
+    A record that is not ``written_by`` us was put together from what other software left in the run's folder.
+    """
 
     schema_version: Literal[1] = 1
+    written_by: Literal["rltransfer", "rl_zoo"] = "rltransfer"
     status: Literal["running", "done", "failed"]
     role: Literal["source", "target"]
     task: TaskFacts
@@ -146,6 +154,69 @@ class RunRecord(_Model):
     started: str = ""
     versions: dict[str, str] = {}
     error: str | None = None
+
+
+class _Reading(BaseModel):
+    """Of a file that holds more than is read here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TensorFacts(_Reading):
+    """What a run's plan says of one tensor; ``rltransfer.transfer.PlanEntry`` explains each word."""
+
+    tensor: str
+    layer: str
+    branch: str
+    role: str
+    shape: tuple[int, ...]
+    origin: str
+    permuted: bool = False
+    trains: bool
+    frozen: bool
+    lr_scale: float = 1.0
+    held_until: int = 0
+    shrink: float = 1.0
+    perturb: float = 0.0
+    pull: float = 0.0
+    decay: float = 0.0
+    importance: float = 0.0
+    return_pull: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """The number of values in the tensor."""
+        return math.prod(self.shape)
+
+
+class StatisticsFacts(_Reading):
+    """What a run's plan says of the normalisation statistics."""
+
+    observation: str = "none"
+    hold_observation: bool = False
+    reward: str = "none"
+
+
+class FindingFacts(_Reading):
+    """Something about a transfer that its user should know."""
+
+    severity: str
+    words: str
+
+
+class PlanFacts(_Reading):
+    """A run's plan as it lies on disk, for reading without torch."""
+
+    entries: tuple[TensorFacts, ...]
+    totals: dict[str, int] = {}
+    statistics: StatisticsFacts = StatisticsFacts()
+    critic_warmup_steps: int = 0
+    quiet_steps: int | None = None
+    findings: tuple[FindingFacts, ...] = ()
+
+    def same_moves(self, other: "PlanFacts") -> bool:
+        """Says whether two plans do the same, whatever they remark."""
+        return self.model_copy(update={"findings": ()}) == other.model_copy(update={"findings": ()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +279,29 @@ def read_record(run_folder: Path) -> RunRecord:
         raise RunError(f"{path} cannot be read as a run record: key {where!r}: {problem['msg']}.") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as a run record: {error}") from None
+
+
+def read_plan_facts(run_folder: Path) -> PlanFacts | None:
+    """Returns what a run's plan says, None for a run that has no plan.
+
+    Raises:
+        RunError: The plan cannot be read.
+    """
+    path = run_folder / OWN_FOLDER / PLAN
+    try:
+        return PlanFacts.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as a plan: {error}") from None
+
+
+def read_command(run_folder: Path) -> str:
+    """Returns the command that made a run, empty where none is recorded (the runs of a study)."""
+    for path in sorted(run_folder.glob(f"*/{COMMAND}")):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return path.read_text().strip()
+    return ""
 
 
 def write_curve(run_folder: Path, curve: Curve) -> None:

@@ -80,6 +80,15 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = commands.add_parser("evaluate", help="compare the arms found in a folder, and write a report")
     parser.add_argument("folder", type=Path, help="folder that holds runs, such as logs")
     _add_comparison_flags(parser)
+    parser.add_argument(
+        "--arm",
+        dest="arms",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=GLOB",
+        help="for runs of RL Zoo: the arm of the runs at or below these folders, such as scratch='ppo/CartPole-v1_*'",
+    )
     parser.set_defaults(run=verbs.evaluate)
 
 

@@ -95,7 +95,18 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Compares the arms found in a folder."""
-    _report(arguments.folder, arguments.output or arguments.folder, arguments.metric, arguments.threshold)
+    arms: dict[str, str] = {}
+    for text in arguments.arms:
+        name, _, glob = text.partition("=")
+        if not name or not glob:
+            raise ConfigError(f"--arm: expected NAME=GLOB, such as scratch='ppo/CartPole-v1_*', found {text!r}.")
+        if name in arms:
+            raise ConfigError(
+                f"--arm: {name!r} is given twice. Give one pattern, such as a folder that holds all runs."
+            )
+        arms[name] = glob
+    output = arguments.output or arguments.folder
+    _report(arguments.folder, output, arguments.metric, arguments.threshold, arms)
 
 
 def study_run(arguments: argparse.Namespace) -> None:
@@ -126,22 +137,22 @@ def study_status(arguments: argparse.Namespace) -> None:
 def study_report(arguments: argparse.Namespace) -> None:
     """Writes the report of a study again."""
     path = states.study_file(arguments.folder)
-    _report(arguments.folder, arguments.folder, read_study(path).metric, threshold=None)
+    _report(arguments.folder, arguments.folder, read_study(path).metric, threshold=None, arms={})
 
 
-def _report(root: Path, output: Path, metric: str, threshold: float | None) -> None:
+def _report(root: Path, output: Path, metric: str, threshold: float | None, arms: dict[str, str]) -> None:
     from rltransfer.comparison import compare
     from rltransfer.report import write_report
     from rltransfer.report.terminal import print_comparison
 
-    comparison = compare(root, metric=metric, threshold=threshold)
+    comparison = compare(root, metric=metric, threshold=threshold, arms=arms)
     write_report(comparison, output)
     print_comparison(comparison)
     _say_where(output)
 
 
 def _say_where(folder: Path) -> None:
-    print(f"report: {folder / 'report' / 'report.md'}")
+    print(f"report: {folder / 'report' / 'report.html'}")
     print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}")
 
 

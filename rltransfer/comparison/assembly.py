@@ -27,6 +27,7 @@ def compare(
     threshold: float | None = None,
     baseline: str = DEFAULT_BASELINE,
     seed: int = 0,
+    arms: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Returns the tables of a report on all finished target runs below one or more folders.
 
@@ -37,15 +38,17 @@ def compare(
             environment says. It is never taken from the results.
         baseline: The arm that the others are compared with.
         seed: Seed of every random number of the analysis (bootstrap, Monte Carlo permutations).
+        arms: For runs of RL Zoo, which do not say which arm they are: a glob for each arm, relative to the folder, such
+            as ``{"scratch": "ppo/CartPole-v1_*"}``. An arm's runs are the matched folders, and those below them.
 
     Raises:
-        RunError: There is no such folder, or no finished target run in it.
+        RunError: There is no such folder, no finished target run in it, or none that an arm's glob matches.
         UnknownNameError: The metric or a baseline that is not the default does not exist.
     """
     if metric not in PRIMARY_METRICS:
         raise unknown("metric", metric, PRIMARY_METRICS)
     roots = tuple(Path(one) for one in ([root] if isinstance(root, Path | str) else root))
-    found = find(roots)
+    found = find(roots, arms)
     groups = group(found.finished)
     labels = {arm.label for one in groups for arm in one.arms}
     if baseline != DEFAULT_BASELINE and baseline not in labels:
@@ -55,7 +58,9 @@ def compare(
         _compare_task(one, name, metric=metric, threshold=threshold, baseline=baseline, seed=seed)
         for one, name in zip(groups, names, strict=True)
     )
-    return Comparison(roots, metric, baseline, threshold, seed, tasks, found.skipped, found.source_runs)
+    return Comparison(
+        roots, metric, baseline, threshold, seed, tasks, dict(arms or {}), found.skipped, found.source_runs
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,6 +254,7 @@ def _arm(task: _Task, arm: ArmRuns, contrast: Contrast, origin: Origin | None) -
     return Arm(
         name=arm.name,
         kind="baseline" if arm.name == task.baseline else "control" if arm.is_control else "transfer",
+        strategy=arm.strategy,
         control_of=None if of is None else of.name,
         runs=runs,
         band=stats.iqm_band(np.stack([run.curve for run in runs]), seed=task.seed),

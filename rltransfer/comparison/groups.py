@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rltransfer.comparison.tables import SkippedRun
 from rltransfer.errors import RunError
 from rltransfer.records import Run, RunRecord, find_runs
+from rltransfer.rl_zoo import UnreadRun, find_zoo_runs, zoo_folders
 
 CONTROL_KINDS = frozenset({"shuffled", "random_frozen", "rescaled", "normaliser_only"})
 
@@ -55,20 +56,30 @@ class TaskGroup:
     notes: tuple[str, ...]
 
 
-def find(roots: Sequence[Path]) -> Found:
+def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
     """Returns what lies below the folders; a run that is reached twice counts once.
 
+    Args:
+        roots: The folders.
+        arms: A glob for each arm that runs of RL Zoo belong to; without any, these are not read.
+
     Raises:
-        RunError: A folder does not exist, or holds no finished target run.
+        RunError: A folder does not exist, or holds no finished target run; an arm's glob finds nothing.
     """
     runs: dict[Path, Run] = {}
+    unread: list[SkippedRun] = []
     for root in roots:
         if not root.is_dir():
             raise RunError(f"There is no folder {root}. Give the folder that holds the runs, for example `logs`.")
         runs |= {run.folder.resolve(): run for run in find_runs(root)}
+        for run in find_zoo_runs(root, arms or {}):
+            if isinstance(run, UnreadRun):
+                unread.append(SkippedRun(run.folder, run.arm, None, run.reason))
+            else:
+                runs[run.folder.resolve()] = run
     targets = [run for run in runs.values() if run.record.role == "target"]
     finished = [run for run in targets if _is_finished(run)]
-    skipped = tuple(_skipped(run) for run in targets if not _is_finished(run))
+    skipped = (*(_skipped(run) for run in targets if not _is_finished(run)), *unread)
     found = Found(tuple(finished), skipped, source_runs=len(runs) - len(targets))
     if not finished:
         raise RunError(_nothing_to_compare(roots, found))
@@ -119,6 +130,12 @@ def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
     where = ", ".join(map(str, roots))
     unfinished = [f"{run.folder} ({run.reason})" for run in found.skipped]
     listed = f" Not finished: {'; '.join(unfinished[:5])}{' …' if len(unfinished) > 5 else ''}." if unfinished else ""
+    foreign = sum(len(zoo_folders(root)) for root in roots)
+    if foreign and not found.skipped:
+        return (
+            f"There is no run of rltransfer below {where}, but {foreign} of RL Zoo. Which arm these belong to stands "
+            "nowhere: name it, for example `--arm scratch='ppo/CartPole-v1_*' --arm finetune=tuned`."
+        )
     return (
         f"There is no finished target run below {where}; source runs: {found.source_runs}, unfinished target runs: "
         f"{len(unfinished)}.{listed} Run the baseline with `rltransfer transfer --strategy scratch …` and an arm "

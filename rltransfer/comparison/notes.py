@@ -16,6 +16,7 @@ def task_notes(group: TaskGroup, arms: Sequence[Arm], baseline_problem: str) -> 
         *([f"No verdict: {baseline_problem}."] if baseline_problem else []),
         *_out_of_reach(arms),
         *_uneven_seeds(arms),
+        *_of_rl_zoo(group.arms),
         *_sources(group.arms),
         *_short_curves(group),
         *group.notes,
@@ -46,6 +47,21 @@ def _uneven_seeds(arms: Sequence[Arm]) -> list[str]:
     return [
         f"Not every arm has the same seeds: {'; '.join(lacking)}. The test allows this, but if runs are missing "
         "because they failed, what is left looks better than the arm is."
+    ]
+
+
+def _of_rl_zoo(arms: Sequence[ArmRuns]) -> list[str]:
+    """Says what is unknown of runs that RL Zoo wrote, and what follows for the verdict."""
+    names = [arm.name for arm in arms if any(run.record.written_by == "rl_zoo" for run in arm.runs)]
+    if not names:
+        return []
+    return [
+        f"{', '.join(f'`{name}`' for name in names)}: runs of RL Zoo, put into arms by whoever made this report. "
+        "What was moved, and whether the arms differ in nothing else, is not recorded, and no run checked itself: "
+        "a verdict says that the arms differ, not why.",
+        "RL Zoo evaluates neither at step 0 (a jumpstart is not seen, and the area before the first evaluation is "
+        "taken at its value) nor on seeds that chose no checkpoint (there is no asymptotic performance), and not on "
+        "the same episodes in each run, so that its curves are noisier than ours.",
     ]
 
 

@@ -1,8 +1,9 @@
 """What a comparison says, as plain frozen data: the report only words and draws it."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -75,6 +76,7 @@ class Arm:
 
     name: str
     kind: Kind
+    strategy: tuple[dict[str, Any], ...]
     control_of: str | None
     runs: tuple[RunScores, ...]
     band: Band
@@ -137,17 +139,20 @@ class TaskComparison:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedRun:
-    """A target run that is not in the tables, and why."""
+    """A target run that is not in the tables, and why; ``seed`` is None where it cannot be read."""
 
     folder: Path
     arm: str
-    seed: int
+    seed: int | None
     reason: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The report's tables: what ``rltransfer.compare`` returns and ``rltransfer.report.write_report`` writes down."""
+    """The report's tables: what ``rltransfer.compare`` returns and ``rltransfer.report.write_report`` writes down.
+
+    ``arms`` are the globs by which runs of RL Zoo were given to arms.
+    """
 
     roots: tuple[Path, ...]
     metric: str
@@ -155,6 +160,7 @@ class Comparison:
     threshold: float | None
     seed: int
     tasks: tuple[TaskComparison, ...]
+    arms: Mapping[str, str]
     skipped: tuple[SkippedRun, ...]
     source_runs: int
 

@@ -1,30 +1,37 @@
-"""Turns a comparison into Markdown, figures and TensorBoard bands."""
+"""Turns a comparison into a page, Markdown, figures, tables for other tools, and TensorBoard bands."""
 
 from pathlib import Path
 
 from rltransfer import files
 from rltransfer.comparison import Comparison
-from rltransfer.report import markdown
-from rltransfer.report.figures import draw
+from rltransfer.report import exports, html, markdown
+from rltransfer.report.exports import write_exports
+from rltransfer.report.figures import draw, save_figures
+from rltransfer.report.provenance import read_provenance
+from rltransfer.report.sections import document
 from rltransfer.report.tensorboard import write_aggregates
 from rltransfer.report.terminal import print_comparison
 
-__all__ = ["draw", "print_comparison", "write_aggregates", "write_report"]
+__all__ = ["draw", "print_comparison", "save_figures", "write_aggregates", "write_exports", "write_report"]
 
 FOLDER = "report"
 REPORT = "report.md"
+PAGE = "report.html"
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
-    """Writes ``<folder>/report/report.md`` and returns its path; an earlier report in the folder is replaced.
+    """Writes ``<folder>/report/report.html`` and returns its path; an earlier report in the folder is replaced.
 
-    Also writes ``figures/<task>.png`` beside it, and TensorBoard aggregates at ``<folder>/aggregate/<task>/<arm>``.
-    With the compared folder as ``folder``, ``tensorboard --logdir <folder>`` shows runs and aggregates together.
+    Beside it the same as ``report.md``, ``figures/<task>.png`` (``.svg``, ``.pdf``), ``data/`` for other tools; and
+    TensorBoard runs at ``<folder>/aggregate`` and ``<folder>/hparams``. With the compared folder as ``folder``,
+    ``tensorboard --logdir <folder>`` shows runs and aggregates together.
     """
     report = Path(folder) / FOLDER
-    for task in comparison.tasks:
-        files.write_bytes(report / markdown.FIGURES / f"{task.name}.png", draw(comparison, task))
-    write_aggregates(comparison, Path(folder))
-    path = report / REPORT
-    files.write_text(path, markdown.render(comparison))
-    return path
+    provenance = read_provenance(comparison)
+    blocks = document(comparison, provenance)
+    write_exports(comparison, report / exports.FOLDER)
+    save_figures(comparison, report / markdown.FIGURES)
+    write_aggregates(comparison, provenance, Path(folder))
+    files.write_text(report / REPORT, markdown.render(blocks))
+    files.write_text(report / PAGE, html.render(comparison, blocks))
+    return report / PAGE

@@ -1,102 +1,163 @@
-"""Draws the learning curves and the per-seed scores of one task as a PNG."""
+"""Draws the learning curves and the per-seed scores of one task for papers and Markdown: PNG, SVG, PDF, one style.
+
+Up to six arms share one panel. More of them, and each (with its control) has a panel of its own beside the baseline's
+curve: ten bands in one panel hide one another.
+"""
 
 import io
+import math
 import textwrap
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rltransfer import files
 from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
+from rltransfer.report.looks import Look, looks
+from rltransfer.report.scales import short, spread
 
-# Okabe & Ito's palette without its yellow, which is not seen on white; told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_BASELINE = "#222222"
+Format = Literal["png", "svg", "pdf"]
+FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
+
+_INK = "#222222"
 _GREY = "#6b6b6b"
+_RULE = "#e6e6e6"
 _THIN_LINES_UP_TO = 5
+_ONE_PANEL_UP_TO = 6
 _LABEL_WIDTH = 26
-_Style = dict[str, Any]
+_LINES: dict[str, Any] = {"solid": "-", "dashed": (0, (3.5, 1.8)), "dashdotted": "-."}
+# Fonts go into the file: as TrueType (a journal's check asks for it) or as shapes; SVG ids are the same each time.
+_STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
+_NO_DATES: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
 
-def draw(comparison: Comparison, task: TaskComparison) -> bytes:
-    """Returns a PNG: IQM curves with bands on the left, one dot per seed with mean and interval on the right."""
-    height = max(4.0, 2.2 + 0.42 * len(task.arms))
+def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
+    """Writes ``<folder>/<task>.<format>`` for each task and format, and returns the paths."""
+    written = []
+    for task in comparison.tasks:
+        for kind, content in draw(comparison, task, formats).items():
+            written.append(Path(folder) / f"{task.name}.{kind}")
+            files.write_bytes(written[-1], content)
+    return tuple(written)
+
+
+def draw(comparison: Comparison, task: TaskComparison, formats: Sequence[Format] = ("png",)) -> dict[Format, bytes]:
+    """Returns the figure in each format: IQM curves with bands; one dot per seed with mean and interval.
+
+    The same comparison gives the same bytes with the same matplotlib.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _figure(comparison, task)
+        drawn: dict[Format, bytes] = {}
+        for kind in formats:
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, dpi=160, metadata=_NO_DATES[kind])
+            drawn[kind] = content.getvalue()
+            # The layout stays as it was found: finding it takes as long as drawing.
+            figure.set_layout_engine("none")
+    return drawn
+
+
+def _figure(comparison: Comparison, task: TaskComparison) -> Figure:
+    styles = looks(task)
+    panels = _panels(task)
+    rows = math.ceil(len(panels) / 3)
+    height = max(4.0, 2.2 + 0.42 * len(task.arms), 0.9 + 2.05 * rows if len(panels) > 1 else 0.0)
     figure = Figure(figsize=(11.5, height), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    curves, strips = figure.subplots(1, 2, width_ratios=(1.75, 1))
-    styles = _styles(task)
-    _draw_curves(curves, comparison, task, styles)
-    _label_ends(curves, task, styles, gap=0.3 / height)
-    _draw_strips(strips, comparison, task, styles)
-    figure.suptitle(task.title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=_BASELINE)
+    FigureCanvasAgg(figure)
+    outer = figure.add_gridspec(1, 2, width_ratios=(1.75, 1))
+    if len(panels) == 1:
+        axes = figure.add_subplot(outer[0])
+        _draw_curves(axes, comparison, task, task.arms, styles)
+        axes.set_title(_curve_title(task), loc="left", fontsize=9.5, color=_GREY)
+        axes.set_xlabel("training steps in the target task")
+        _label_ends(axes, task, styles, gap=0.3 / height)
+    else:
+        _draw_panels(figure, outer[0], comparison, task, panels)
+    _draw_strips(figure.add_subplot(outer[1]), comparison, task, styles)
+    figure.suptitle(_plain(task.title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=_INK)
     figure.supxlabel(_footnote(task), x=0.01, ha="left", fontsize=8, color=_GREY)
-    content = io.BytesIO()
-    canvas.print_figure(content, format="png", dpi=160, metadata={"Software": None})
-    return content.getvalue()
+    return figure
 
 
-def _styles(task: TaskComparison) -> dict[str, _Style]:
-    """Returns colour and dashes of each arm: a control has the colour of its arm, dashed, so that pairs are seen."""
-    styles: dict[str, _Style] = {}
-    fresh = 0
-    for arm in task.arms:
-        if arm.kind == "baseline":
-            colour = _BASELINE
-        elif arm.control_of in styles:
-            colour = styles[str(arm.control_of)]["color"]
-        else:
-            colour = _COLOURS[fresh % len(_COLOURS)]
-            fresh += 1
-        dashes = "-" if fresh <= len(_COLOURS) else "-."
-        styles[arm.name] = {"color": colour, "linestyle": (0, (3.5, 1.8)) if arm.kind == "control" else dashes}
-    return styles
+def _panels(task: TaskComparison) -> list[tuple[Arm, ...]]:
+    """Returns which arms share a panel: all, or each with its control and the baseline where there are many."""
+    if len(task.arms) <= _ONE_PANEL_UP_TO:
+        return [task.arms]
+    base = tuple(arm for arm in task.arms if arm.kind == "baseline")
+    leaders = [arm for arm in task.arms if arm.kind != "baseline" and arm.control_of is None]
+    return [
+        (*base, leader, *(arm for arm in task.arms if arm.kind == "control" and arm.control_of == leader.name))
+        for leader in leaders
+    ]
 
 
-def _draw_curves(axes: Axes, comparison: Comparison, task: TaskComparison, styles: dict[str, _Style]) -> None:
-    for arm in reversed(task.arms):
-        style = styles[arm.name]
-        if arm.band.low is not None and arm.band.high is not None:
-            axes.fill_between(
-                task.grid_steps,
-                arm.band.low,
-                arm.band.high,
-                color=style["color"],
-                alpha=0.07 if arm.kind == "control" else 0.14,
-                linewidth=0,
-            )
-            if len(arm.runs) <= _THIN_LINES_UP_TO:
-                for run in arm.runs:
-                    axes.plot(task.grid_steps, run.curve, linewidth=0.5, alpha=0.3, **style)
-        axes.plot(task.grid_steps, arm.band.middle, linewidth=2.2, **style)
+def _draw_panels(
+    figure: Figure, place: SubplotSpec, comparison: Comparison, task: TaskComparison, panels: Sequence[tuple[Arm, ...]]
+) -> None:
+    styles = looks(task)
+    columns = 3 if len(panels) > 4 else 2
+    grid = place.subgridspec(math.ceil(len(panels) / columns), columns)
+    first: Axes | None = None
+    for index, arms in enumerate(panels):
+        axes = figure.add_subplot(grid[index // columns, index % columns], sharex=first, sharey=first)
+        first = first or axes
+        _draw_curves(axes, comparison, task, arms, styles)
+        names = " / ".join(arm.name for arm in arms if arm.kind != "baseline")
+        leader = next(arm for arm in arms if arm.kind != "baseline")
+        axes.set_title(_wrapped(names), loc="left", fontsize=9, color=styles[leader.name].on_light, fontweight="bold")
+        axes.tick_params(labelsize=8, labelleft=index % columns == 0, labelbottom=index + columns >= len(panels))
+        axes.set_ylabel(axes.get_ylabel() if index == 0 else "", fontsize=8.5)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def _draw_curves(
+    axes: Axes, comparison: Comparison, task: TaskComparison, arms: Sequence[Arm], styles: dict[str, Look]
+) -> None:
+    for arm in reversed(arms):
+        _draw_curve(axes, task, arm, styles[arm.name])
     is_success = comparison.metric == "success_auc"
     if task.threshold is not None and not is_success:
         axes.axhline(task.threshold, color=_GREY, linewidth=0.8, linestyle=":")
-        axes.annotate(
-            f"threshold {task.threshold:g}",
-            (0, task.threshold),
-            (3, 3),
-            textcoords="offset points",
-            fontsize=8,
-            color=_GREY,
-        )
+        text = f"threshold {task.threshold:g}"
+        axes.annotate(text, (0, task.threshold), (3, 3), textcoords="offset points", fontsize=8, color=_GREY)
     axes.set_xlim(0, task.settings.n_timesteps)
-    axes.set_xlabel("training steps in the target task")
     axes.set_ylabel("success rate" if is_success else "mean return of an evaluation")
-    axes.set_title(_curve_title(task), loc="left", fontsize=9.5, color=_GREY)
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    _plain(axes)
+    _tidy(axes)
 
 
-def _label_ends(axes: Axes, task: TaskComparison, styles: dict[str, _Style], *, gap: float) -> None:
+def _draw_curve(axes: Axes, task: TaskComparison, arm: Arm, look: Look) -> None:
+    style: dict[str, Any] = {"color": look.on_light, "linestyle": _LINES[look.line]}
+    if arm.band.low is not None and arm.band.high is not None:
+        shade = 0.07 if look.is_control else 0.14
+        axes.fill_between(task.grid_steps, arm.band.low, arm.band.high, color=look.on_light, alpha=shade, linewidth=0)
+        if len(arm.runs) <= _THIN_LINES_UP_TO:
+            for run in arm.runs:
+                axes.plot(task.grid_steps, run.curve, linewidth=0.5, alpha=0.3, **style)
+    axes.plot(task.grid_steps, arm.band.middle, linewidth=2.2, **style)
+
+
+def _label_ends(axes: Axes, task: TaskComparison, styles: dict[str, Look], *, gap: float) -> None:
     """Writes each arm's name beside the end of its curve, pushed apart where curves end together.
 
-    ``gap`` is the height of a label as a share of the axes.
+    ``gap`` is the height of a label as a share of the axes. A thread ends at the left edge of its name, so that it
+    never crosses another name.
     """
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
@@ -105,11 +166,11 @@ def _label_ends(axes: Axes, task: TaskComparison, styles: dict[str, _Style], *, 
     arms = sorted((arm for arm in task.arms if arm.name in ends), key=lambda arm: ends[arm.name])
     heights = spread([ends[arm.name] for arm in arms], gap, low + gap / 2, high - gap / 2)
     for arm, height in zip(arms, heights, strict=True):
-        colour = styles[arm.name]["color"]
+        colour = styles[arm.name].on_light
         axes.annotate(
             _wrapped(arm.name),
             xy=(1.0, ends[arm.name]),
-            xytext=(1.035, height),
+            xytext=(1.045, height),
             xycoords=axes.get_yaxis_transform(),
             textcoords=axes.get_yaxis_transform(),
             va="center",
@@ -117,48 +178,37 @@ def _label_ends(axes: Axes, task: TaskComparison, styles: dict[str, _Style], *, 
             color=colour,
             fontweight="bold" if arm.kind != "control" else "normal",
             fontstyle="italic" if arm.kind == "control" else "normal",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "alpha": 0.6,
+                "relpos": (0.0, 0.5),
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
         )
 
 
-def spread(heights: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Returns ascending heights moved as little as a simple sweep does, so that neighbours are ``gap`` apart.
-
-    >>> spread([1.0, 1.0, 5.0], gap=1.0, low=0.0, high=5.0)
-    [1.0, 2.0, 5.0]
-    >>> spread([5.0, 5.0], gap=1.0, low=0.0, high=5.0)
-    [4.0, 5.0]
-    """
-    moved: list[float] = []
-    for height in heights:
-        moved.append(max(height, low, moved[-1] + gap if moved else low))
-    ceiling = high
-    for index in reversed(range(len(moved))):
-        moved[index] = min(moved[index], ceiling)
-        ceiling = moved[index] - gap
-    return moved
-
-
-def _draw_strips(axes: Axes, comparison: Comparison, task: TaskComparison, styles: dict[str, _Style]) -> None:
+def _draw_strips(axes: Axes, comparison: Comparison, task: TaskComparison, styles: dict[str, Look]) -> None:
     for row, arm in enumerate(task.arms):
-        _draw_strip(axes, row, arm, comparison.metric, styles[arm.name]["color"])
+        _draw_strip(axes, row, arm, comparison.metric, styles[arm.name].on_light)
         mean = arm.scores[comparison.metric].mean
         if arm.kind == "baseline" and mean is not None:
-            axes.axvline(mean.value, color=_BASELINE, linewidth=0.8, linestyle=":", zorder=0)
+            axes.axvline(mean.value, color=_INK, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_yticks(range(len(task.arms)), [_wrapped(arm.name) for arm in task.arms], fontsize=9)
     for label, arm in zip(axes.get_yticklabels(), task.arms, strict=True):
-        label.set_color(styles[arm.name]["color"])
+        label.set_color(styles[arm.name].on_light)
         label.set_fontstyle("italic" if arm.kind == "control" else "normal")
     axes.set_ylim(len(task.arms) - 0.4, -0.6)
     axes.set_xlabel(words.metric_name(comparison))
     several = any(len(arm.runs) > 1 for arm in task.arms)
-    axes.set_title(
-        "each seed; mean and 95 % interval" if several else "the one seed", loc="left", fontsize=9.5, color=_GREY
-    )
+    title = "each seed; mean and 95 % interval" if several else "the one seed"
+    axes.set_title(title, loc="left", fontsize=9.5, color=_GREY)
     axes.tick_params(axis="y", length=0)
-    _plain(axes)
+    _tidy(axes)
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color="#e6e6e6", linewidth=0.7)
+    axes.grid(axis="x", color=_RULE, linewidth=0.7)
 
 
 def _draw_strip(axes: Axes, row: int, arm: Arm, metric: str, colour: str) -> None:
@@ -173,9 +223,9 @@ def _draw_strip(axes: Axes, row: int, arm: Arm, metric: str, colour: str) -> Non
     axes.plot([mean.value], [row + 0.28], marker="D", markersize=5.5, color=colour, markerfacecolor=face)
 
 
-def _plain(axes: Axes) -> None:
+def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+    axes.grid(axis="y", color=_RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9)
 
@@ -189,28 +239,21 @@ def _curve_title(task: TaskComparison) -> str:
 
 
 def _footnote(task: TaskComparison) -> str:
-    """Says what the horizontal axis leaves out."""
-    known = [arm.steps.source_steps for arm in task.arms if arm.steps.source_steps]
-    unknown = any(arm.steps.source_steps is None for arm in task.arms)
-    parts = ["Dashed, italic, hollow: controls, in the colour of their arm."] if _has_controls(task) else []
-    if known:
-        low, high = (f"{round(steps):,}" for steps in (min(known), max(known)))
-        count = low if low == high else f"{low} to {high}"
-        parts.append(f"Not on the axis: {count} steps per seed that trained the source.")
-    elif unknown:
-        parts.append("Not on the axis: the steps that trained the source (not recorded).")
-    return "  ".join(parts)
-
-
-def _has_controls(task: TaskComparison) -> bool:
-    return any(arm.kind == "control" for arm in task.arms)
+    """Says how to read the lines, and what the horizontal axis leaves out."""
+    panels = len(_panels(task)) > 1
+    parts = [f"Each panel: {_curve_title(task)}; black: {task.baseline}; steps in the target task."] if panels else []
+    if any(arm.kind == "control" for arm in task.arms):
+        parts.append("Dashed, italic, hollow: controls, in the colour of their arm.")
+    left_out = words.steps_left_out(task)
+    if left_out:
+        parts.append(f"{left_out[0].upper()}{left_out[1:]}.")
+    return "\n".join(["  ".join(parts[:1]), "  ".join(parts[1:])]).strip() if panels else "  ".join(parts)
 
 
 def _wrapped(name: str) -> str:
-    return "\n".join(textwrap.wrap(name, _LABEL_WIDTH, break_on_hyphens=False)) or name
+    return _plain("\n".join(textwrap.wrap(name, _LABEL_WIDTH, break_on_hyphens=False, max_lines=3)) or name)
 
 
-def _thousands(value: float, _position: int) -> str:
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if abs(value) >= 1e3 else f"{value:g}"
+def _plain(text: str) -> str:
+    """Returns text without what matplotlib would read as mathematics."""
+    return text.replace("$", r"\$")

@@ -1,55 +1,105 @@
-"""Writes the IQM curves and bands of a comparison as TensorBoard runs, without torch or tensorflow.
+"""Writes a comparison as TensorBoard runs, which show verdicts, bands and a table of runs without any set-up.
 
-One run per arm at ``aggregate/<task>/<arm>`` with the scalars ``<task>/iqm``, ``<task>/low`` and ``<task>/high``, and a
-*Custom scalars* layout with one margin chart per task. TensorBoard is a view: nothing here is ever read back.
+``aggregate/`` holds the verdicts (*Text*), ``aggregate/<task>/<arm>`` the scalars ``<task>/iqm``, ``<task>/low``,
+``<task>/high``, a margin chart over them (*Custom scalars*) and what was moved (*Text*). ``hparams/`` holds the columns
+of *HParams*; its rows go into the runs' own TensorBoard folders where they have one. TensorBoard shows no run by itself
+where there are more than 40: then ``--logdir <folder>/aggregate`` still overlays all arms. TensorBoard is a view:
+nothing here is ever read back.
 """
 
-import io
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # type: ignore[import-untyped]
-from tensorboard.compat.proto.tensor_pb2 import TensorProto  # type: ignore[import-untyped]
-from tensorboard.compat.proto.types_pb2 import DT_STRING  # type: ignore[import-untyped]
-from tensorboard.plugins.custom_scalar import layout_pb2, metadata  # type: ignore[import-untyped]
-from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from rltransfer import files
-from rltransfer.comparison import Arm, Comparison, TaskComparison
+from rltransfer.comparison import Arm, Comparison, RunScores, TaskComparison
 from rltransfer.comparison.names import safe_names
+from rltransfer.metrics import Undefined
+from rltransfer.report import markdown, summaries, words
+from rltransfer.report.blocks import Block
+from rltransfer.report.provenance import Provenance
+from rltransfer.report.sections import plans, verdicts
 
 FOLDER = "aggregate"
+ROWS = "hparams"
 _SUFFIX = ".rltransfer"
 _CATEGORY = "Interquartile mean over seeds, 95 % band"
+_SETTINGS = ("task", "arm", "strategy", "seed", "algo", "source")
 
 
-def write_aggregates(comparison: Comparison, root: Path) -> tuple[Path, ...]:
-    """Writes ``<root>/aggregate/<task>/<arm>`` and returns these folders; files of an earlier call are replaced."""
-    folder = root / FOLDER
-    written = {}
+def write_aggregates(comparison: Comparison, provenance: Provenance, root: Path) -> tuple[Path, ...]:
+    """Writes the runs below ``root`` and returns the folders of the arms; files of an earlier call are replaced."""
+    root = Path(root)
+    contents: dict[Path, summaries.Points] = {
+        root / FOLDER: _verdicts(comparison),
+        root / ROWS: _columns(),
+    }
+    arms: list[Path] = []
     for task in comparison.tasks:
         for arm, name in zip(task.arms, safe_names([arm.name for arm in task.arms]), strict=True):
-            # TensorBoard follows a folder by the names of its files, so a new file has to have a later name.
-            path = folder / task.name / name / f"events.out.tfevents.{int(time.time()):010d}{_SUFFIX}"
-            files.write_bytes(path, _events(task, arm))
-            written[path] = path.parent
-    _remove_others(folder, keep=set(written))
-    return tuple(written.values())
+            arms.append(root / FOLDER / task.name / name)
+            contents[arms[-1]] = _arm(task, arm, provenance)
+            for run in arm.runs:
+                contents[_place(run, root, Path(task.name, name))] = _row(task, arm, run)
+    # TensorBoard follows a folder by the names of its files, so a new file has to have a later name.
+    name = f"events.out.tfevents.{int(time.time()):010d}{_SUFFIX}"
+    for place, found in contents.items():
+        files.write_bytes(place / name, summaries.event_file(found))
+    written = {place / name for place in contents}
+    for place in {root / FOLDER, root / ROWS, *contents}:
+        _remove_others(place, keep=written)
+    return tuple(arms)
 
 
-def _events(task: TaskComparison, arm: Arm) -> bytes:
-    content = io.BytesIO()
-    writer = RecordWriter(content)
-    now = time.time()
-    writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-    writer.write(Event(wall_time=now, summary=_layout(task)).SerializeToString())
+def _place(run: RunScores, root: Path, name: Path) -> Path:
+    """Returns where the row of a run goes: into its own TensorBoard folder, if it has one in the folder reported on."""
+    own = sorted(path.parent for path in (run.folder / "tb").glob("*/events.out.tfevents.*"))
+    if own and run.folder.resolve().is_relative_to(root.resolve()):
+        return own[0]
+    return root / ROWS / name / f"seed_{run.seed}"
+
+
+def _columns() -> summaries.Points:
+    yield 0, summaries.experiment(_SETTINGS, {_tag(name): title for name, title in words.METRIC_NAMES.items()})
+
+
+def _verdicts(comparison: Comparison) -> summaries.Points:
+    for task in comparison.tasks:
+        blocks: Sequence[Block] = [*verdicts.findings(comparison, task), *verdicts.table(comparison, task)]
+        text = markdown.render([*verdicts.failed_checks(comparison), *blocks, *verdicts.notes(task)])
+        yield 0, summaries.text(f"{task.name}/verdict", text)
+
+
+def _arm(task: TaskComparison, arm: Arm, provenance: Provenance) -> summaries.Points:
+    yield 0, summaries.band_charts(_CATEGORY, {task.title: _tags(task)})
+    plan = provenance.plans.get(task.name, {}).get(arm.name)
+    if plan is not None:
+        yield 0, summaries.text(f"{task.name}/plan", markdown.render(plans.arm_blocks(arm.name, plan)))
     for step, values in _points(task, arm):
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        writer.write(Event(wall_time=now, step=step, summary=summary).SerializeToString())
-    return content.getvalue()
+        yield step, summaries.scalars(values)
+
+
+def _row(task: TaskComparison, arm: Arm, run: RunScores) -> summaries.Points:
+    """Yields the row of one run; a metric that is undefined for it is an empty cell."""
+    values: dict[str, summaries.Setting] = {
+        "task": task.title,
+        "arm": arm.name,
+        "strategy": " + ".join(str(part.get("kind")) for part in arm.strategy) or "unknown",
+        "seed": run.seed,
+        "algo": task.settings.algo,
+        "source": "none" if run.source is None else run.source.task.label() if run.source.task else "unknown",
+    }
+    yield 0, summaries.session(f"{task.name}/{arm.name}/seed_{run.seed}", values)
+    scores = {_tag(name): run.scores[name] for name in words.METRIC_NAMES}
+    known = {tag: score for tag, score in scores.items() if not isinstance(score, Undefined) and math.isfinite(score)}
+    yield run.env_steps, summaries.scalars(known)
+
+
+def _tag(metric: str) -> str:
+    return f"run/{metric}"
 
 
 def _points(task: TaskComparison, arm: Arm) -> Iterator[tuple[int, dict[str, float]]]:
@@ -63,21 +113,6 @@ def _points(task: TaskComparison, arm: Arm) -> Iterator[tuple[int, dict[str, flo
 
 def _tags(task: TaskComparison) -> tuple[str, str, str]:
     return f"{task.name}/iqm", f"{task.name}/low", f"{task.name}/high"
-
-
-def _layout(task: TaskComparison) -> Summary:
-    """Returns the layout as the custom scalars plugin reads it; its own ``summary.pb`` would need tensorflow."""
-    middle, low, high = _tags(task)
-    series = layout_pb2.MarginChartContent.Series(value=middle, lower=low, upper=high)
-    chart = layout_pb2.Chart(title=task.title, margin=layout_pb2.MarginChartContent(series=[series]))
-    layout = layout_pb2.Layout(category=[layout_pb2.Category(title=_CATEGORY, chart=[chart])])
-    value = Summary.Value(
-        tag=metadata.CONFIG_SUMMARY_TAG,
-        # The plugin's metadata and the compat protos are two builds of one message: copied by its bytes.
-        metadata=SummaryMetadata.FromString(metadata.create_summary_metadata().SerializeToString()),
-        tensor=TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()]),
-    )
-    return Summary(value=[value])
 
 
 def _remove_others(folder: Path, *, keep: set[Path]) -> None:

@@ -103,6 +103,16 @@ def metric_name(comparison: Comparison) -> str:
     return METRIC_NAMES[comparison.metric]
 
 
+def steps_left_out(task: TaskComparison) -> str:
+    """Returns which steps the horizontal axis of curves leaves out, empty where there are none."""
+    known = [arm.steps.source_steps for arm in task.arms if arm.steps.source_steps]
+    if known:
+        low, high = (steps(one) for one in (min(known), max(known)))
+        return f"not on the axis: {low if low == high else f'{low} to {high}'} steps per seed that trained the source"
+    unknown = any(arm.steps.source_steps is None for arm in task.arms)
+    return "not on the axis: the steps that trained the source (not recorded)" if unknown else ""
+
+
 def sentence(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
     """Returns what was found about one arm, in plain words and Markdown; for an arm without a verdict, why."""
     if arm.verdict is None:

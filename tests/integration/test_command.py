@@ -132,7 +132,7 @@ class TestTheExample:
         assert "one seed" in " ".join(out.split())
         for word in ("positive", "negative", "inconclusive"):
             assert word not in out
-        assert "report: logs/report/report.md" in out
+        assert "report: logs/report/report.html" in out
         assert "tensorboard --logdir logs" in out
         report = Path("logs/report/report.md").read_text()
         assert "one seed" in report

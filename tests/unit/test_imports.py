@@ -18,8 +18,11 @@ ANALYSIS = (
     "rltransfer.records",
     "rltransfer.report",
     "rltransfer.report.figures",
+    "rltransfer.report.exports",
+    "rltransfer.report.html",
     "rltransfer.report.tensorboard",
     "rltransfer.report.terminal",
+    "rltransfer.rl_zoo",
     "rltransfer.stats",
 )
 LIGHT = ("rltransfer", "rltransfer.cli", "rltransfer.config", "rltransfer.strategies", "rltransfer.study")

@@ -2,16 +2,19 @@ import io
 
 import numpy as np
 import pytest
+from reports import markdown_of, write_plan
 from rich.console import Console
 from synthetic import FROZEN, FULL, SCRATCH, TASK, make_run, make_study, ramp
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import metadata
 
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
 from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
-from rltransfer.report import markdown, print_comparison, words, write_report
-from rltransfer.report.figures import spread
+from rltransfer.report import print_comparison, words, write_aggregates, write_report
+from rltransfer.report.provenance import read_provenance
+from rltransfer.report.scales import spread
 from rltransfer.stats import Estimate
 
 PNG = b"\x89PNG"
@@ -35,6 +38,8 @@ def scalars(folder):
 def test_the_report_its_figure_and_the_aggregates_are_written(reported):
     root, comparison = reported
     text = (root / "report" / "report.md").read_text()
+    page = (root / "report" / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
     assert text.startswith("# Does transfer help?")
     assert "](figures/rltransfer-CartPole-v0.png)" in text
     assert (root / "report" / "figures" / "rltransfer-CartPole-v0.png").read_bytes().startswith(PNG)
@@ -43,7 +48,7 @@ def test_the_report_its_figure_and_the_aggregates_are_written(reported):
 
 
 def test_the_verdict_comes_before_any_table(reported):
-    text = markdown.render(reported[1])
+    text = markdown_of(reported[1])
     assert text.index("**`full` hurts.**") < text.index("| arm")
 
 
@@ -70,6 +75,70 @@ def test_tensorboard_reads_mean_and_band_and_a_margin_chart(reported):
     assert (series.value, series.lower) == ("rltransfer-CartPole-v0/iqm", "rltransfer-CartPole-v0/low")
 
 
+def rows(folder):
+    """Returns each row of HParams below a folder: its settings, its metrics, and where it lies."""
+    for path in sorted(folder.rglob("events.out.tfevents.*.rltransfer")):
+        events = scalars(path.parent)
+        content = (
+            events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+            if (metadata.SESSION_START_INFO_TAG in events.Tags()["tensors"])
+            else b""
+        )
+        if content:
+            found = metadata.parse_session_start_info_plugin_data(content).hparams
+            values = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("run/")}
+            yield {name: value.string_value or value.number_value for name, value in found.items()}, values, path.parent
+
+
+def test_tensorboard_has_a_row_for_each_run_with_its_settings_and_final_metrics(reported):
+    root, comparison = reported
+    found = list(rows(root))
+    assert len(found) == 30
+    (row,) = [one for one in found if (one[0]["arm"], one[0]["seed"]) == ("frozen", 3)]
+    assert row[0] == {
+        "task": comparison.tasks[0].title,
+        "arm": "frozen",
+        "strategy": "frozen",
+        "seed": 3,
+        "algo": "ppo",
+        "source": "CartPole-v1",
+    }
+    scores = comparison.tasks[0].arm("frozen").runs[3].scores
+    assert row[1] == pytest.approx(
+        {f"run/{name}": scores[name] for name in ("auc", "final", "initial", "training_auc")}
+    )
+    columns = scalars(root / "hparams").SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+    experiment = metadata.parse_experiment_plugin_data(columns)
+    assert [one.name.tag for one in experiment.metric_infos][:2] == ["run/auc", "run/success_auc"]
+
+
+def test_rows_go_into_the_runs_own_tensorboard_folders(tmp_path):
+    run = make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0")
+    own = run.folder / "tb" / "scratch-seed0" / "events.out.tfevents.0000000001.host"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    for _ in range(2):
+        write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
+        assert [place for _, _, place in rows(tmp_path)] == [own.parent]
+    elsewhere = tmp_path.with_name("elsewhere")
+    write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), elsewhere)
+    assert [place.relative_to(elsewhere).parts[0] for _, _, place in rows(elsewhere)] == ["hparams"]
+
+
+def test_tensorboard_shows_verdicts_and_plans_as_text(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, arm="scratch", seed=seed)
+        write_plan(make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed).folder)
+    write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
+    name = compare(tmp_path).tasks[0].name
+    for folder, tag, words_of_it in (
+        ("", "verdict", "**`frozen`: inconclusive.**"),
+        (f"{name}/frozen", "plan", "| copied"),
+    ):
+        (event,) = scalars(tmp_path / "aggregate" / folder).Tensors(f"{name}/{tag}")
+        assert words_of_it in event.tensor_proto.string_val[0].decode()
+
+
 def test_a_second_report_replaces_the_aggregates_and_leaves_foreign_files_alone(tmp_path):
     make_study(tmp_path, seeds=2)
     write_report(compare(tmp_path), tmp_path)
@@ -93,15 +162,16 @@ def test_tasks_and_arms_whose_names_are_alike_get_files_of_their_own(tmp_path):
         make_run(tmp_path, arm="a/b", strategy=SCRATCH, seed=0, task=task, folder=f"{length}/0")
         make_run(tmp_path, arm="a b", strategy=FROZEN, seed=0, task=task, folder=f"{length}/1")
     write_report(compare(tmp_path), tmp_path)
-    assert len(list((tmp_path / "report" / "figures").iterdir())) == 2
-    assert len(list((tmp_path / "aggregate").rglob("events*"))) == 4
+    assert len(list((tmp_path / "report" / "figures").glob("*.png"))) == 2
+    assert len(list((tmp_path / "aggregate").rglob("events*"))) == 1 + 4
+    assert len(list((tmp_path / "hparams").rglob("events*"))) == 1 + 4
 
 
 def test_failed_checks_stand_at_the_top(tmp_path):
     make_study(tmp_path, seeds=2)
     make_run(tmp_path, arm="full", strategy=FROZEN, seed=0, checks=(Check(name="c", passed=False, detail="moved"),))
     comparison = compare(tmp_path)
-    text = markdown.render(comparison)
+    text = markdown_of(comparison)
     assert text.index("Failed self-checks") < text.index("Primary metric")
     assert "`rltransfer-CartPole-v0/full/seed_0`" in text
     console = Console(file=io.StringIO(), width=100)
@@ -116,12 +186,12 @@ def test_curves_that_are_broken_flat_or_wide_are_reported(tmp_path, returns):
     for seed in range(2):
         make_run(tmp_path, arm="scratch", seed=seed, returns=ramp(0, 10, 3))
         make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, returns=returns)
-    assert "`frozen`" in write_report(compare(tmp_path), tmp_path).read_text()
+    assert "`frozen`" in markdown_of(compare(tmp_path))
 
 
 def test_a_report_on_one_seed_says_why_there_is_no_verdict(tmp_path):
     make_study(tmp_path, seeds=1)
-    text = write_report(compare(tmp_path), tmp_path).read_text()
+    text = markdown_of(compare(tmp_path))
     assert "**`frozen`: no verdict.** AUC 67.2 against 41.8 of `scratch`, difference +25.4." in text
     assert "`frozen` has one seed" in text
     assert "p =" not in text
@@ -131,7 +201,7 @@ def test_unfinished_runs_and_source_runs_are_named(tmp_path):
     make_run(tmp_path, arm="scratch", seed=0)
     make_run(tmp_path, arm="scratch", seed=1, status="failed", error="NaN reward")
     make_run(tmp_path, arm="s", seed=0, role="source")
-    text = markdown.render(compare(tmp_path))
+    text = markdown_of(compare(tmp_path))
     assert "- `rltransfer-CartPole-v0/scratch/seed_1` (`scratch`, seed 1): failed: NaN reward" in text
     assert "1 source run: " in text
 
@@ -178,8 +248,8 @@ def test_the_report_tells_what_auto_tried(tmp_path):
         make_run(tmp_path, arm="scratch", seed=seed)
         run = make_run(tmp_path, arm="auto", seed=seed, strategy=auto)
         write_record(run.folder, run.record.model_copy(update={"race": RaceFacts(trials=trials)}))
-    text = markdown.render(compare(tmp_path))
-    assert "### What `auto` tried" in text
+    text = markdown_of(compare(tmp_path))
+    assert "### What auto tried" in text
     rows = [line.replace(" ", "") for line in text.splitlines() if line.startswith("|")]
     assert "|0|`frozen`|9,000|600|200,480|**wenton**|" in rows
     assert "|1|`full`|0|0|–|doesnotfit|" in rows

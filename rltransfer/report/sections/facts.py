@@ -1,0 +1,115 @@
+"""Words what the runs were made with, which are missing, how to read the report and how to make it again."""
+
+import json
+import shlex
+
+from rltransfer.comparison import Comparison, SkippedRun, TaskComparison
+from rltransfer.report import words
+from rltransfer.report.blocks import Alert, Block, Bullets, Code, Folded, Heading, Paragraph
+from rltransfer.report.paths import below
+from rltransfer.report.provenance import Provenance
+
+
+def not_finished(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...]:
+    """Returns the warning that runs are missing, where some are."""
+    lines = []
+    if comparison.skipped:
+        count = len(comparison.skipped)
+        lines.append(f"{count} {_runs(count)} not finished and not in any table; see “Left out” for each.")
+    if provenance.missing:
+        count = len(provenance.missing)
+        shown = ", ".join(f"`{name}`" for name in provenance.missing[:8]) + (" …" if count > 8 else "")
+        lines.append(f"{count} {_runs(count)} named by the study and not there yet: {shown}.")
+    lines += provenance.problems
+    lead = "**Not everything is there.** What follows is from the finished runs alone and may change."
+    return (Alert(lead, tuple(lines)),) if lines else ()
+
+
+def settings(task: TaskComparison) -> tuple[Block, ...]:
+    """Returns the settings that all runs of a task share."""
+    record = task.settings
+    evaluation = record.evaluation
+    actions = "deterministic" if evaluation.deterministic else "sampled"
+    count = f"{evaluation.n_envs} environment{'' if evaluation.n_envs == 1 else 's'}"
+    random_return = "not measured" if task.random_return is None else words.number(task.random_return)
+    lines = [
+        f"Environment `{record.task.env}`{_mapping(' with ', record.task.kwargs)}"
+        + (f"; wrappers {', '.join(f'`{one}`' for one in record.task.wrappers)}" if record.task.wrappers else ""),
+        f"{record.algo.upper()}, {record.n_timesteps:,} target steps{_mapping(', ', record.hyperparams)}",
+        f"Evaluation every {evaluation.eval_freq:,} steps, {evaluation.episodes} episodes, {count}, "
+        f"{actions} actions; random policy: {random_return}",
+        "Versions: " + ", ".join(f"{name} {' and '.join(found)}" for name, found in task.versions.items()),
+    ]
+    return (Bullets(tuple(lines if task.versions else lines[:-1])),)
+
+
+def left_out(comparison: Comparison) -> tuple[Block, ...]:
+    """Returns each run that is in no table, and why."""
+    lines = [f"`{below(comparison, run.folder)}` ({_whose(run)}): {run.reason}" for run in comparison.skipped]
+    if comparison.source_runs:
+        plural = "" if comparison.source_runs == 1 else "s"
+        lines.append(f"{comparison.source_runs} source run{plural}: where arms start from, not arms")
+    return (Heading("Left out", 2), Bullets(tuple(lines))) if lines else ()
+
+
+def how_to_read(comparison: Comparison) -> tuple[Block, ...]:
+    """Returns what the words and the brackets mean."""
+    baseline = comparison.baseline
+    lines = (
+        "Brackets are 95 % intervals over seeds: what would move if the same runs were made with new seeds. They "
+        "are not corrected for the number of arms; the verdict is. They say nothing about other tasks.",
+        f"Holm's family for the verdicts is every arm, controls too, against `{baseline}`. The tests of arms "
+        "against their own control are a second family.",
+        f"*Features*: the arm beats `{baseline}` and its shuffled control. *Initialisation scale*: the control "
+        f"beats `{baseline}` and the arm does not beat the control. Otherwise the origin of a gain is undecided. "
+        "“Not shown to differ” never means equal, which is why the share of the gain that the control has too is "
+        "given with its interval.",
+        "Jumpstart: return before any training, with sampled actions. Asymptotic performance: the last agent, on "
+        "seeds that chose no checkpoint. Transfer ratio: gain in AUC over what scratch has learned above the "
+        "random policy. P(better run): chance that a run of the arm beats a run of the baseline.",
+    )
+    return Heading("How to read this", 2), Bullets(lines)
+
+
+def reproduce(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...]:
+    """Returns how to make the runs and this report again: the study as resolved, a run's command, the call."""
+    blocks: list[Block] = [Heading("Reproduce", 2)]
+    files: list[Block] = []
+    for root, text in provenance.studies.items():
+        command = f"rltransfer study run {shlex.quote(f'{root}/study.yaml')} -f NEW_FOLDER"
+        blocks += [Paragraph(f"The runs of the study in `{root}`, from its file as it was resolved, which is below:")]
+        blocks += [Code(command, "sh")]
+        files.append(Folded(f"The study in {root}", 3, (Code(text, "yaml"),)))
+    if provenance.commands:
+        blocks += [Paragraph("One run of each arm; the others differ in their seed:")]
+        blocks += [Code("\n".join(provenance.commands), "sh")]
+    blocks += [
+        Paragraph("Each run folder holds its resolved configuration and its command. This report again:"),
+        Code(f"import rltransfer\n\nrltransfer.compare(\n{_arguments(comparison)})", "python"),
+    ]
+    return (*blocks, *files)
+
+
+def _arguments(comparison: Comparison) -> str:
+    roots = [root.as_posix() for root in comparison.roots]
+    arguments = [
+        json.dumps(roots[0] if len(roots) == 1 else roots, ensure_ascii=False),
+        f"metric={json.dumps(comparison.metric)}",
+        f"baseline={json.dumps(comparison.baseline, ensure_ascii=False)}",
+        *([] if comparison.threshold is None else [f"threshold={comparison.threshold!r}"]),
+        f"seed={comparison.seed}",
+        *([f"arms={json.dumps(dict(comparison.arms), ensure_ascii=False)}"] if comparison.arms else []),
+    ]
+    return "".join(f"    {argument},\n" for argument in arguments)
+
+
+def _whose(run: SkippedRun) -> str:
+    return f"`{run.arm}`, seed {'unknown' if run.seed is None else run.seed}"
+
+
+def _runs(count: int) -> str:
+    return "run is" if count == 1 else "runs are"
+
+
+def _mapping(lead: str, mapping: dict[str, object]) -> str:
+    return lead + ", ".join(f"`{key}={value}`" for key, value in sorted(mapping.items())) if mapping else ""
