@@ -175,6 +175,7 @@ class TensorFacts(_Reading):
     trains: bool
     frozen: bool
     lr_scale: float = 1.0
+    rank: int = 0
     held_until: int = 0
     shrink: float = 1.0
     perturb: float = 0.0

@@ -83,7 +83,8 @@ def _training(entry: TensorFacts) -> str:
         return "held equal to its twin" if entry.frozen else "follows its twin"
     if entry.frozen or not entry.trains:
         return "frozen" if entry.frozen else "statistic"
-    words = "trained" if entry.lr_scale == 1.0 else f"trained at {entry.lr_scale:.3g} x lr"
+    words = f"low-rank update (rank {entry.rank})" if entry.rank else "trained"
+    words += "" if entry.lr_scale == 1.0 else f" at {entry.lr_scale:.3g} x lr"
     if entry.held_until:
         words += f" from step {entry.held_until:,} on"
     if entry.pull or entry.importance:
