@@ -1,7 +1,7 @@
 """What a run and a study are: frozen, validated models, read from YAML where a person writes them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,10 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PlainSerializer,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -48,6 +50,9 @@ StrategySetting = Annotated[
     BeforeValidator(parse_strategy),
     PlainSerializer(lambda value: list(dump_strategy(value)), when_used="json"),
 ]
+STUDY_FILE = "study.yaml"
+SCRATCH_LONG = "scratch_long"
+_SHARE = re.compile(r"\d+(\.\d+)?\s?%")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
@@ -64,6 +69,24 @@ def _one_path_as_text(value: Any) -> Any:
 
 
 SourcePaths = Annotated[str | tuple[str, ...], BeforeValidator(_one_path_as_text)]
+
+
+def _as_threshold(value: Any) -> Any:
+    if value is None:
+        return None
+    several = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for one in several:
+        is_number = isinstance(one, int | float) and not isinstance(one, bool)
+        if not (is_number or (isinstance(one, str) and _SHARE.fullmatch(one))):
+            raise ValueError("expected a return, a share of the way to the reference such as 90%, or a list of these")
+    return several if isinstance(value, list | tuple) else value
+
+
+Threshold = float | str
+ThresholdSetting = Annotated[
+    Threshold | tuple[Threshold, ...] | None,
+    BeforeValidator(_as_threshold),
+]
 
 
 class _Model(BaseModel):
@@ -89,6 +112,34 @@ class Task(_Model):
         """Returns what makes this task the same as another one, wrappers included."""
         wrappers = [item if isinstance(item, str) else next(iter(item)) for item in hyperparams.env_wrapper]
         return TaskFacts(env=self.env, kwargs=self.kwargs, wrappers=tuple(wrappers))
+
+
+def read_thresholds(value: Threshold | Sequence[Threshold] | None) -> tuple[Threshold, ...]:
+    """Returns thresholds as a tuple; text that is a number counts as one.
+
+    Raises:
+        ConfigError: One is neither a return nor a share of the reference such as "90%".
+
+    >>> read_thresholds(["475", "90%"]), read_thresholds(None)
+    ((475.0, '90%'), ())
+    """
+    several: Sequence[Threshold] = () if value is None else [value] if isinstance(value, float | int | str) else value
+    found = []
+    for one in several:
+        try:
+            found.append(_as_threshold(_number(one)))
+        except ValueError:
+            raise ConfigError(
+                f"threshold: expected a return, or a share of the way to the reference such as 90%, found {one!r}."
+            ) from None
+    return tuple(found)
+
+
+def _number(value: Threshold) -> Threshold:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 class Evaluation(_Model):
@@ -135,7 +186,7 @@ class RunConfig(_Model):
     actions: ActionsSetting = None
     task_name: str
     arm: str
-    threshold: float | None = None
+    threshold: ThresholdSetting = None
     save_freq: int = -1
     save_replay_buffer: bool = False
     device: str = "auto"
@@ -146,6 +197,13 @@ class RunConfig(_Model):
     verbose: int = 1
     progress: bool = False
     command: str = ""
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """The thresholds that are set, as a tuple also where it is one or none."""
+        if self.threshold is None:
+            return ()
+        return self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
 
     @property
     def evaluation_task(self) -> Task:
@@ -204,15 +262,20 @@ class StudySource(_Model):
 
 
 class StudyTask(_Model):
-    """A target task of a study with its budget; ``threshold`` is for time to threshold.
+    """A target task of a study with its budget.
 
-    ``inputs`` and ``actions`` say how the source's meet the target's, where they are not alike.
+    ``threshold`` is for time to threshold: a return, a share of the way from random policy to reference ("90%"), or a
+    list of these. ``reference`` is the return that normalised scores call 1, where rltransfer has not measured one.
+    ``sd`` is the standard deviation of the primary metric over seeds that power is computed from, where it is known
+    before the runs. ``inputs`` and ``actions`` say how the source's meet the target's, where they are not alike.
     """
 
     env: str = Field(min_length=1)
     kwargs: dict[str, Any] = {}
     n_timesteps: PositiveInt | None = None
-    threshold: float | None = None
+    threshold: ThresholdSetting = None
+    reference: float | None = None
+    sd: PositiveFloat | None = None
     hyperparams: dict[str, Any] = {}
     inputs: InputsSetting = None
     actions: ActionsSetting = None
@@ -223,7 +286,11 @@ def _as_seeds(value: Any) -> Any:
 
 
 class StudyConfig(_Model):
-    """Tasks x arms x seeds, and the metric that was chosen before the runs."""
+    """Tasks x arms x seeds, and the metric that was chosen before the runs.
+
+    ``scratch_long`` adds scratch with the budget of source and target together, for total accounting: true, or the
+    env_steps that an agent on disk was trained for.
+    """
 
     algo: Algorithm
     metric: Metric = "auc"
@@ -231,6 +298,7 @@ class StudyConfig(_Model):
     source: StudySource
     tasks: dict[str, StudyTask] = Field(min_length=1)
     arms: dict[str, StrategySetting] = Field(min_length=1)
+    scratch_long: bool | PositiveInt = False
     evaluation: Evaluation = Evaluation()
     hyperparams: dict[str, Any] = {}
     device: str = "cpu"
@@ -248,6 +316,19 @@ class StudyConfig(_Model):
     def _scratch_is_there(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
         if [part.kind for part in value.get("scratch", ())] != ["scratch"]:
             raise ValueError("an arm 'scratch' with the strategy 'scratch' is needed as the baseline")
+        return value
+
+    @field_validator("scratch_long")
+    @classmethod
+    def _source_steps_are_known(cls, value: bool | int, info: ValidationInfo) -> bool | int:
+        source, arms = info.data.get("source"), info.data.get("arms", {})
+        if value is True and source is not None and source.path is not None:
+            raise ValueError(
+                "of an agent on disk give the env_steps that it was trained for, such as 100000 (`rltransfer inspect` "
+                "shows them)"
+            )
+        if value and SCRATCH_LONG in arms:
+            raise ValueError(f"there is an arm of that name; {SCRATCH_LONG} is one that this key adds")
         return value
 
     @field_validator("seeds")

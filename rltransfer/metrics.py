@@ -16,8 +16,6 @@ from jaxtyping import Float, Int
 
 from rltransfer.records import Curve, Episodes, TrainingEpisodes
 
-MIN_TRANSFER_ROOM = 1e-9
-
 
 @dataclasses.dataclass(frozen=True)
 class Undefined:
@@ -44,7 +42,23 @@ def auc(curve: Curve, budget_steps: int) -> float | Undefined:
     >>> auc(Curve(np.array([0, 100]), returns, np.ones((2, 1), int)), 100)
     5.0
     """
-    return _area(curve.env_steps, curve.mean_returns, budget_steps)
+    return _area(curve.env_steps, curve.mean_returns, 0, budget_steps)
+
+
+def window_auc(curve: Curve, start_steps: float, end_steps: float, *, success: bool = False) -> float | Undefined:
+    """Returns the area under the curve from one step to a later one, divided by the steps between them.
+
+    For total accounting: an arm that learns over its target budget T after S source steps is compared with what
+    scratch does from its step S to S + T, when it has been trained for as long.
+
+    >>> returns = np.array([[0.0], [10.0], [10.0]])
+    >>> window_auc(Curve(np.array([0, 100, 200]), returns, np.ones((3, 1), int)), 100, 200)
+    10.0
+    """
+    values = curve.success_rates if success else curve.mean_returns
+    if values is None:
+        return Undefined("the environment reports no `is_success`")
+    return _area(curve.env_steps, values, start_steps, end_steps)
 
 
 def success_auc(curve: Curve, budget_steps: int) -> float | Undefined:
@@ -55,7 +69,7 @@ def success_auc(curve: Curve, budget_steps: int) -> float | Undefined:
     rates = curve.success_rates
     if rates is None:
         return Undefined("the environment reports no `is_success`")
-    return _area(curve.env_steps, rates, budget_steps)
+    return _area(curve.env_steps, rates, 0, budget_steps)
 
 
 def training_auc(episodes: TrainingEpisodes) -> float | Undefined:
@@ -118,22 +132,18 @@ def steps_saved(arm_steps: float, baseline_steps: float) -> float:
     return baseline_steps - arm_steps
 
 
-def transfer_ratio(arm: float, baseline: float, *, random: float, baseline_low: float | None) -> float | Undefined:
+def transfer_ratio(arm: float, baseline: float, *, random: float) -> float | Undefined:
     """Returns (A - S) / (S - R): the gain in area over scratch, relative to what scratch has learned.
 
     The transfer ratio of Taylor & Stone, JMLR 2009, section 2.2, on scores above the measured random policy R, since
-    a ratio of raw returns depends on where the environment puts its zero.
+    a ratio of raw returns depends on where the environment puts its zero. Callers refuse it too where scratch is not
+    clearly above the random policy over seeds.
 
-    Args:
-        arm: Mean AUC of the arm.
-        baseline: Mean AUC of scratch.
-        random: Mean return of the random policy.
-        baseline_low: Lower end of the 95 % interval of ``baseline - random``; None with a single seed.
+    >>> transfer_ratio(-100.0, -200.0, random=-400.0)
+    0.5
     """
-    if baseline_low is None:
-        return Undefined("one seed cannot show that scratch learned more than the random policy")
-    if baseline_low <= 0:
-        return Undefined("scratch is not clearly above the random policy, so a ratio to it means nothing")
+    if baseline <= random:
+        return Undefined("scratch is not above the random policy, so a ratio to what it learned means nothing")
     return (arm - baseline) / (baseline - random)
 
 
@@ -141,15 +151,43 @@ def forward_transfer(arm: float, baseline: float) -> float | Undefined:
     """Returns (AUC - AUC_b) / (1 - AUC_b), for areas under scores from 0 to 1.
 
     Forward transfer of Wołczyk et al., Continual World, NeurIPS 2021, section 4.2, where the score is a success rate.
+    It is undefined where the baseline is perfect, and near there it is a small difference over a small difference:
+    callers refuse it where the baseline is not clearly below 1 over seeds.
 
     >>> forward_transfer(0.75, 0.5)
     0.5
     """
     if not (0 <= arm <= 1 and 0 <= baseline <= 1):
         return Undefined("forward transfer needs scores from 0 to 1")
-    if 1 - baseline < MIN_TRANSFER_ROOM:
+    if baseline == 1:
         return Undefined("scratch is perfect from the first step, so nothing can be transferred")
     return (arm - baseline) / (1 - baseline)
+
+
+def normalised(score: float, *, random: float, reference: float) -> float | Undefined:
+    """Returns a return on the scale where a random policy has 0 and the reference 1; more than 1 is better than it.
+
+    The normalisation of Mnih et al., Nature 2015 (there with a human reference), which makes tasks comparable.
+
+    >>> normalised(255.0, random=20.0, reference=490.0)
+    0.5
+    """
+    if reference <= random:
+        return Undefined("the reference return is not above that of the random policy")
+    return (score - random) / (reference - random)
+
+
+def retention(after: Episodes | None, problem: str | None = None) -> float | Undefined:
+    """Returns the mean return in the *source* task of the agent that the target training ended with.
+
+    What is lacking to the source agent's own score was forgotten ("backward transfer" and "forgetting" of the
+    continual-learning literature, e.g. Wołczyk et al., NeurIPS 2021, section 4.2, from the source's side).
+
+    Args:
+        after: Episodes in the source task, after the target training.
+        problem: Why there are none.
+    """
+    return _mean_return(after, problem or "the run was not evaluated in its source task")
 
 
 def covers_budget(curve: Curve, budget_steps: int) -> bool:
@@ -167,16 +205,16 @@ def on_grid(
     return points
 
 
-def _area(steps: np.ndarray, values: np.ndarray, budget_steps: int) -> float | Undefined:
+def _area(steps: np.ndarray, values: np.ndarray, start_steps: float, end_steps: float) -> float | Undefined:
     if not len(steps):
         return Undefined("the evaluation curve is empty")
     if np.any(np.diff(steps) <= 0):
         return Undefined("the evaluations are not in increasing order of steps")
-    if budget_steps <= 0:
+    if end_steps <= start_steps:
         return Undefined("the budget is not positive")
-    inside = steps[(steps > 0) & (steps < budget_steps)]
-    grid = np.concatenate([[0], inside, [budget_steps]])
-    return _finite(float(np.trapezoid(np.interp(grid, steps, values), grid) / budget_steps))
+    inside = steps[(steps > start_steps) & (steps < end_steps)]
+    grid = np.concatenate([[start_steps], inside, [end_steps]])
+    return _finite(float(np.trapezoid(np.interp(grid, steps, values), grid) / (end_steps - start_steps)))
 
 
 def _mean_return(episodes: Episodes | None, missing: str) -> float | Undefined:

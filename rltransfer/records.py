@@ -122,7 +122,12 @@ class RaceFacts(_Model):
 
 
 class RunRecord(_Model):
-    """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's.
+    """The facts of one run: one agent, one seed.
+
+    ``maps`` is how its inputs and actions meet the source's. ``retention`` is the last agent in the source task,
+    ``no_retention`` why it could not be there. ``thresholds`` are the ones that were set, shares of the reference such
+    as "90%" among them; ``reward_threshold`` is the first return of these, or the environment's own. ``n_updates`` is
+    SB3's count of updates: epochs over a rollout in PPO and its like, gradient steps elsewhere.
 
     A record that is not ``written_by`` us was put together from what other software left in the run's folder.
     """
@@ -147,9 +152,13 @@ class RunRecord(_Model):
     initial: Episodes | None = None
     final: Episodes | None = None
     best: Episodes | None = None
+    retention: Episodes | None = None
+    no_retention: str | None = None
+    n_updates: int | None = None
     checks: tuple[Check, ...] = ()
     race: RaceFacts | None = None
     reward_threshold: float | None = None
+    thresholds: tuple[float | str, ...] = ()
     wall_seconds: float = 0.0
     started: str = ""
     versions: dict[str, str] = {}

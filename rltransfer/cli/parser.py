@@ -11,6 +11,7 @@ from rltransfer.config import Algorithm
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
 _WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
+_SD_HELP = "standard deviation of the primary metric over seeds, for the power of the tests"
 _METRICS = "auc (area under the evaluation curve; default), success_auc, final (score of the last agent)"
 
 
@@ -106,12 +107,35 @@ def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     report = actions.add_parser("report", help="write the report of a study again")
     report.add_argument("folder", type=Path, metavar="DIR", help="folder of the study")
     report.set_defaults(run=verbs.study_report)
+    _add_power(actions)
+
+
+def _add_power(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser("power", help="say how many seeds a study needs to find an effect that you name")
+    parser.add_argument("--effect", type=float, required=True, help="smallest difference to scratch worth finding")
+    spread = parser.add_mutually_exclusive_group(required=True)
+    spread.add_argument("--sd", type=float, help=_SD_HELP)
+    spread.add_argument("--pilot", type=Path, metavar="DIR", help="folder of earlier runs that the spread is read from")
+    parser.add_argument("--metric", default="auc", help=f"primary metric of the pilot: {_METRICS}")
+    parser.add_argument("--arms", type=int, default=1, help="arms tested against scratch, controls too (default: 1)")
+    parser.set_defaults(run=verbs.study_power)
 
 
 def _add_comparison_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="auc", help=f"primary metric: {_METRICS}")
-    parser.add_argument("--threshold", type=float, help="return for time to threshold (default: the environment's own)")
+    _add_threshold(parser)
+    parser.add_argument("--sd", type=float, help=f"{_SD_HELP} (default: the study's, or that of the runs)")
     parser.add_argument("-o", "--output", type=Path, help="where the report goes (default: into the folder)")
+
+
+def _add_threshold(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        metavar="RETURN",
+        help="for time to threshold: a return, or 90%% of the way to the reference; may be repeated (default: the "
+        "environment's own)",
+    )
 
 
 def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +212,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KEY:VALUE",
         help="arguments of the evaluation environment, instead of --env-kwargs",
     )
-    group.add_argument("--threshold", type=float, help="return for time to threshold (default: the environment's own)")
+    _add_threshold(group)
     group.add_argument("--save-freq", type=int, default=-1, help="env_steps between checkpoints (default: none)")
     group.add_argument("--save-replay-buffer", action="store_true", help="save the replay buffer too")
     group.add_argument("-f", "--log-folder", type=Path, default=Path("logs"), help="where runs go (default: logs)")

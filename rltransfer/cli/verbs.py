@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import secrets
 import shlex
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 
-from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study
+from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study, read_thresholds
 from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
@@ -106,7 +107,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
             )
         arms[name] = glob
     output = arguments.output or arguments.folder
-    _report(arguments.folder, output, arguments.metric, arguments.threshold, arms)
+    _report(
+        arguments.folder,
+        output,
+        arguments.metric,
+        threshold=arguments.threshold,
+        sd=arguments.sd,
+        arms=arms,
+    )
 
 
 def study_run(arguments: argparse.Namespace) -> None:
@@ -137,15 +145,37 @@ def study_status(arguments: argparse.Namespace) -> None:
 def study_report(arguments: argparse.Namespace) -> None:
     """Writes the report of a study again."""
     path = states.study_file(arguments.folder)
-    _report(arguments.folder, arguments.folder, read_study(path).metric, threshold=None, arms={})
+    _report(arguments.folder, arguments.folder, read_study(path).metric)
 
 
-def _report(root: Path, output: Path, metric: str, threshold: float | None, arms: dict[str, str]) -> None:
+def study_power(arguments: argparse.Namespace) -> None:
+    """Says how many seeds a study needs for an effect that the user names."""
+    from rltransfer.cli.planning import describe_power
+    from rltransfer.comparison import PilotSpread, pilot_spreads
+    from rltransfer.stats import Spread
+
+    for flag, value in (("--effect", arguments.effect), ("--sd", arguments.sd), ("--arms", arguments.arms)):
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{flag}: expected a number above 0, found {value}.")
+    named = (PilotSpread("", Spread(arguments.sd)),)
+    spreads = named if arguments.pilot is None else pilot_spreads(arguments.pilot, metric=arguments.metric)
+    print("\n\n".join(describe_power(one, effect=arguments.effect, tests=arguments.arms) for one in spreads))
+
+
+def _report(
+    root: Path,
+    output: Path,
+    metric: str,
+    *,
+    threshold: list[str] | None = None,
+    sd: float | None = None,
+    arms: dict[str, str] | None = None,
+) -> None:
     from rltransfer.comparison import compare
     from rltransfer.report import write_report
     from rltransfer.report.terminal import print_comparison
 
-    comparison = compare(root, metric=metric, threshold=threshold, arms=arms)
+    comparison = compare(root, metric=metric, threshold=threshold, sd=sd, arms=arms)
     write_report(comparison, output)
     print_comparison(comparison)
     _say_where(output)
@@ -203,7 +233,7 @@ def _run_config(
             n_envs=arguments.n_eval_envs,
             env_kwargs=arguments.eval_env_kwargs,
         ),
-        threshold=arguments.threshold,
+        threshold=read_thresholds(arguments.threshold) or None,
         save_freq=arguments.save_freq,
         save_replay_buffer=arguments.save_replay_buffer,
         device=arguments.device,

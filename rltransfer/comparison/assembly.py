@@ -7,15 +7,27 @@ from pathlib import Path
 import numpy as np
 
 from rltransfer import stats
-from rltransfer.comparison import notes, scores, verdicts
+from rltransfer.comparison import accounts, notes, scales, scores, verdicts
+from rltransfer.comparison.accounts import LongScratch
+from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
 from rltransfer.comparison.names import safe_names
 from rltransfer.comparison.scores import PRIMARY_METRICS, Measuring
-from rltransfer.comparison.tables import Arm, Comparison, FailedCheck, Origin, RunScores, TaskComparison
-from rltransfer.comparison.verdicts import Contrast
-from rltransfer.errors import unknown
+from rltransfer.comparison.tables import (
+    Arm,
+    Comparison,
+    Detectable,
+    FailedCheck,
+    Origin,
+    RunScores,
+    SkippedRun,
+    TaskComparison,
+)
+from rltransfer.comparison.verdicts import Contrast, Pair
+from rltransfer.config import StudyTask, Threshold, read_thresholds
+from rltransfer.errors import ConfigError, unknown
 from rltransfer.metrics import Undefined
-from rltransfer.stats import Estimate
+from rltransfer.stats import Estimate, Spread
 
 DEFAULT_BASELINE = "scratch"
 
@@ -24,8 +36,9 @@ def compare(
     root: Path | str | Sequence[Path | str],
     *,
     metric: str = "auc",
-    threshold: float | None = None,
+    threshold: Threshold | Sequence[Threshold] | None = None,
     baseline: str = DEFAULT_BASELINE,
+    sd: float | None = None,
     seed: int = 0,
     arms: Mapping[str, str] | None = None,
 ) -> Comparison:
@@ -34,19 +47,26 @@ def compare(
     Args:
         root: A study folder, RL Zoo's ``logs``, a single run, or several of these.
         metric: The primary metric, chosen before the runs: ``auc``, ``success_auc`` or ``final``.
-        threshold: Return that counts as solved, for the time to threshold; by default what the runs' study or
-            environment says. It is never taken from the results.
+        threshold: Return that counts as solved, for the time to threshold, a share of the way from the random policy
+            to the reference such as "90%", or several of these; by default what the runs' study or environment says.
+            It is never taken from the results.
         baseline: The arm that the others are compared with.
+        sd: Standard deviation of the primary metric over seeds, known before the runs, that the power of the tests is
+            computed from; by default the study's, or else the pooled one of the runs.
         seed: Seed of every random number of the analysis (bootstrap, Monte Carlo permutations).
         arms: For runs of RL Zoo, which do not say which arm they are: a glob for each arm, relative to the folder, such
             as ``{"scratch": "ppo/CartPole-v1_*"}``. An arm's runs are the matched folders, and those below them.
 
     Raises:
+        ConfigError: A threshold or the standard deviation is none.
         RunError: There is no such folder, no finished target run in it, or none that an arm's glob matches.
         UnknownNameError: The metric or a baseline that is not the default does not exist.
     """
     if metric not in PRIMARY_METRICS:
         raise unknown("metric", metric, PRIMARY_METRICS)
+    if sd is not None and not 0 < sd < np.inf:
+        raise ConfigError(f"sd: expected a number above 0, found {sd}.")
+    asked = _Asked(metric, read_thresholds(threshold), baseline, sd, seed)
     roots = tuple(Path(one) for one in ([root] if isinstance(root, Path | str) else root))
     found = find(roots, arms)
     groups = group(found.finished)
@@ -55,12 +75,42 @@ def compare(
         raise unknown("arm", baseline, labels)
     names = safe_names([one.task_name for one in groups], [one.title for one in groups])
     tasks = tuple(
-        _compare_task(one, name, metric=metric, threshold=threshold, baseline=baseline, seed=seed)
+        _compare_task(
+            _task(one, asked, found.tasks.get(one.task_name)),
+            name,
+            _of_task((*found.skipped, *found.missing), one),
+            n_tasks=len(groups),
+        )
         for one, name in zip(groups, names, strict=True)
     )
+    across, reason = across_tasks(tasks, seed=seed)
     return Comparison(
-        roots, metric, baseline, threshold, seed, tasks, dict(arms or {}), found.skipped, found.source_runs
+        roots=roots,
+        metric=metric,
+        baseline=baseline,
+        thresholds=asked.thresholds,
+        sd=sd,
+        seed=seed,
+        tasks=tasks,
+        across=across,
+        across_reason=reason,
+        arms=dict(arms or {}),
+        skipped=found.skipped,
+        missing=found.missing,
+        problems=found.problems,
+        source_runs=found.source_runs,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What the caller of ``compare`` asked for."""
+
+    metric: str
+    thresholds: tuple[Threshold, ...]
+    baseline: str
+    sd: float | None
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +120,13 @@ class _Task:
     group: TaskGroup
     measuring: Measuring
     runs: Mapping[str, tuple[RunScores, ...]]
+    long: LongScratch | None
     failed: tuple[FailedCheck, ...]
     baseline: str | None
     baseline_problem: str
+    threshold_from: str
     random_returns: tuple[float, ...]
+    spread: Spread | None
     seed: int
 
     @property
@@ -87,44 +140,68 @@ class _Task:
         return {of.name: control.name for of, control in reversed(pairs) if of is not None}
 
 
-def _compare_task(
-    one: TaskGroup, name: str, *, metric: str, threshold: float | None, baseline: str, seed: int
-) -> TaskComparison:
+def _task(one: TaskGroup, asked: _Asked, study: StudyTask | None) -> _Task:
     runs = [run for arm in one.arms for run in arm.runs]
     budget = one.settings.n_timesteps
-    level, level_from = _threshold(one, threshold)
-    measuring = Measuring(metric, budget, level, scores.grid(runs, budget))
-    found, problem = _find_baseline(one, baseline)
-    task = _Task(
+    scale = scales.reference(one, study)
+    levels, origin = scales.thresholds(one, asked.thresholds, scale)
+    measuring = Measuring(asked.metric, budget, levels, scale, scores.grid(runs, budget))
+    found, problem = _find_baseline(one, asked.baseline)
+    sd = asked.sd if asked.sd is not None else study.sd if study is not None else None
+    return _Task(
         group=one,
         measuring=measuring,
         runs={arm.name: tuple(scores.score_run(run, measuring) for run in arm.runs) for arm in one.arms},
+        long=_long(one, measuring),
         failed=_failed_checks(one),
         baseline=found,
         baseline_problem=problem,
-        random_returns=tuple(run.record.random.mean_return for run in runs if run.record.random),
-        seed=seed,
+        threshold_from=origin,
+        random_returns=scales.random_returns(one),
+        spread=None if sd is None else Spread(sd),
+        seed=asked.seed,
     )
+
+
+def _long(one: TaskGroup, measuring: Measuring) -> LongScratch | None:
+    arm = one.scratch_long
+    if arm is None:
+        return None
+    budget = arm.runs[0].record.n_timesteps
+    over_it = dataclasses.replace(measuring, budget_steps=budget, grid_steps=scores.grid(arm.runs, budget))
+    return LongScratch(arm, tuple(scores.score_run(run, over_it) for run in arm.runs), budget)
+
+
+def _compare_task(task: _Task, name: str, unfinished: Sequence[SkippedRun], *, n_tasks: int) -> TaskComparison:
     against_baseline = _against_baseline(task)
-    against_control = _against_control(task)
+    against_control = _against_control(task, against_baseline)
     arms = [
-        _arm(task, arm, against_baseline[arm.name], _origin(task, arm, against_baseline, against_control))
-        for arm in one.arms
+        _arm(task, arm, against_baseline, _origin(task, arm, against_baseline, against_control))
+        for arm in task.group.arms
     ]
+    facts = notes.Facts(task.group, arms, task.baseline_problem, task.measuring.metric, unfinished, n_tasks)
     return TaskComparison(
         name=name,
-        title=one.title,
-        settings=one.settings,
+        title=task.group.title,
+        settings=task.group.settings,
         arms=tuple(sorted(arms, key=_reading_order)),
-        baseline=found,
-        threshold=level,
-        threshold_from=level_from,
+        baseline=task.baseline,
+        thresholds=task.measuring.thresholds,
+        threshold_from=task.threshold_from,
         random_return=float(np.mean(task.random_returns)) if task.random_returns else None,
-        grid_steps=measuring.grid_steps,
+        reference=task.measuring.reference,
+        scratch_long=task.long.scores if task.long else (),
+        scratch_long_steps=task.long.budget_steps if task.long else None,
+        grid_steps=task.measuring.grid_steps,
         failed_checks=task.failed,
-        notes=notes.task_notes(one, arms, problem),
-        versions=_versions(one),
+        notes=notes.task_notes(facts),
+        versions=_versions(task.group),
     )
+
+
+def _of_task(skipped: Sequence[SkippedRun], one: TaskGroup) -> list[SkippedRun]:
+    """Returns the unfinished runs of a task, by the name of the folder that holds its arms, or of the run's record."""
+    return [run for run in skipped if run.task_name == one.task_name]
 
 
 def _reading_order(arm: Arm) -> tuple[bool, bool, str, bool, str]:
@@ -136,18 +213,6 @@ def _reading_order(arm: Arm) -> tuple[bool, bool, str, bool, str]:
         bool(arm.control_of),
         arm.name,
     )
-
-
-def _threshold(one: TaskGroup, argument: float | None) -> tuple[float | None, str]:
-    if argument is not None:
-        return argument, "as given"
-    found = [run.record.reward_threshold for arm in one.arms for run in arm.runs]
-    levels = {level for level in found if level is not None}
-    if len(levels) > 1:
-        return None, f"none: the runs disagree ({', '.join(map(str, sorted(levels)))})"
-    if not levels:
-        return None, "none: neither the command, the study nor the environment names one"
-    return levels.pop(), "from the study or the environment"
 
 
 def _find_baseline(one: TaskGroup, baseline: str) -> tuple[str | None, str]:
@@ -196,16 +261,29 @@ def _usable(task: _Task, name: str) -> list[float] | str:
     return numbers
 
 
-def _family(task: _Task, opponents: Mapping[str, str]) -> dict[str, Contrast]:
-    """Returns the contrasts of one Holm family: each arm against its opponent."""
-    pairs: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+def _family(
+    task: _Task, opponents: Mapping[str, str], also: Mapping[str, Contrast] | None = None
+) -> dict[str, Contrast]:
+    """Returns the contrasts of one Holm family: each arm against its opponent.
+
+    Args:
+        task: The task.
+        opponents: For each arm, what it is compared with.
+        also: For each arm, another test that the claim needs too.
+    """
+    pairs: dict[str, Pair] = {}
     refused: dict[str, str] = {}
     for name, opponent in opponents.items():
         mine, theirs = _usable(task, name), _usable(task, opponent)
+        other = None if also is None else also[name]
         if isinstance(mine, str) or isinstance(theirs, str):
             refused[name] = mine if isinstance(mine, str) else str(theirs)
+        elif other is not None and (other.p_value is None or other.smallest_p is None):
+            refused[name] = other.reason
         else:
-            pairs[name] = (mine, theirs)
+            difference = scores.difference(task.runs[name], mine, task.runs[opponent], theirs)
+            needed = (other.p_value or 0.0, other.smallest_p or 0.0) if other is not None else (0.0, 0.0)
+            pairs[name] = Pair(mine, theirs, difference, needed)
     return verdicts.contrast_family(pairs, refused, seed=task.seed)
 
 
@@ -216,8 +294,8 @@ def _against_baseline(task: _Task) -> dict[str, Contrast]:
     return {task.baseline: verdicts.untested("it is the baseline"), **_family(task, tested)}
 
 
-def _against_control(task: _Task) -> dict[str, Contrast]:
-    return _family(task, task.controls)
+def _against_control(task: _Task, against_baseline: Mapping[str, Contrast]) -> dict[str, Contrast]:
+    return _family(task, task.controls, against_baseline)
 
 
 def _origin(
@@ -243,32 +321,54 @@ def _share(task: _Task, arm: str, control: str | None) -> Estimate | None:
     if any(isinstance(one, str) for one in numbers):
         return None
     mine, controls, zero = (one for one in numbers if not isinstance(one, str))
-    return stats.share_of_gain(mine, controls, zero, seed=task.seed)
+    paired = scores.is_paired(task.runs[arm], task.runs[control])
+    return stats.share_of_gain(mine, controls, zero, paired=paired)
 
 
-def _arm(task: _Task, arm: ArmRuns, contrast: Contrast, origin: Origin | None) -> Arm:
-    runs, baseline, budget = task.runs[arm.name], task.baseline_runs, task.measuring.budget_steps
-    time = scores.time_summary(runs, budget)
-    saved = scores.steps_saved(runs, baseline)
+def _arm(task: _Task, arm: ArmRuns, contrasts: Mapping[str, Contrast], origin: Origin | None) -> Arm:
+    runs, baseline, measuring = task.runs[arm.name], task.baseline_runs, task.measuring
+    contrast = contrasts[arm.name]
+    times = scores.threshold_times(runs, baseline, measuring)
+    baseline_times = scores.threshold_times(baseline, None, measuring) if baseline else ()
     of = control_of(arm, task.group.arms)
+    primary = scores.values(runs, measuring.metric)
     return Arm(
         name=arm.name,
         kind="baseline" if arm.name == task.baseline else "control" if arm.is_control else "transfer",
         strategy=arm.strategy,
         control_of=None if of is None else of.name,
         runs=runs,
-        band=stats.iqm_band(np.stack([run.curve for run in runs]), seed=task.seed),
+        band=stats.iqm_band(np.stack([run.curve for run in runs]), seed=task.seed, sources=scores.sources_of(runs)),
         scores={name: scores.score(runs, baseline, name) for name in scores.METRICS},
-        improvement=scores.improvement(runs, baseline, task.measuring.metric, seed=task.seed),
+        robust=scores.robust(runs, baseline, measuring.metric, seed=task.seed),
+        profile=None if isinstance(primary, Undefined) else stats.profile([primary], _profile_points(task)),
+        improvement=scores.improvement(runs, baseline, measuring.metric),
         p_value=contrast.p_value,
         p_adjusted=contrast.p_adjusted,
         smallest_p_adjusted=contrast.smallest_p_adjusted,
         verdict=contrast.verdict,
         reason=contrast.reason,
+        detectable=_detectable(task, arm.name, contrasts),
         origin=origin,
-        time=time,
-        steps_saved=saved,
+        times=times,
         transfer_ratio=scores.transfer_ratio(runs, baseline, task.random_returns),
         forward_transfer=scores.forward_transfer(runs, baseline, task.group.settings.task.env),
-        steps=scores.steps_account(runs, saved, time, scores.time_summary(baseline, budget) if baseline else None),
+        steps=accounts.steps_account(runs, times, baseline_times[0].time if baseline_times else None),
+        total=accounts.total_account(runs, measuring.budget_steps, task.long, measuring.metric),
+        retention=scores.retention(runs),
+        effort=scores.effort(runs),
     )
+
+
+def _profile_points(task: _Task) -> np.ndarray:
+    """Returns the scores at which the profiles of all arms are drawn."""
+    found = [scores.values(runs, task.measuring.metric) for runs in task.runs.values()]
+    return stats.profile_points([one for one in found if not isinstance(one, Undefined)])
+
+
+def _detectable(task: _Task, name: str, contrasts: Mapping[str, Contrast]) -> Detectable | None:
+    mine, zero = _usable(task, name), _usable(task, str(task.baseline)) if task.baseline else ""
+    if contrasts[name].p_value is None or isinstance(mine, str) or isinstance(zero, str):
+        return None
+    tests = sum(one.p_value is not None for one in contrasts.values())
+    return verdicts.detectable(mine, zero, task.spread, tests)

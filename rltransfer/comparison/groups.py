@@ -8,20 +8,34 @@ from pathlib import Path
 from typing import Any
 
 from rltransfer.comparison.tables import SkippedRun
-from rltransfer.errors import RunError
+from rltransfer.config import SCRATCH_LONG, STUDY_FILE, StudyConfig, StudyTask, read_study
+from rltransfer.errors import ConfigError, RunError
 from rltransfer.records import Run, RunRecord, find_runs
 from rltransfer.rl_zoo import UnreadRun, find_zoo_runs, zoo_folders
 
+TOTAL_TOLERANCE = 0.05
 CONTROL_KINDS = frozenset({"shuffled", "random_frozen", "rescaled", "normaliser_only"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Everything below the roots: finished target runs, and what is not one of these."""
+    """Everything below the roots.
+
+    Attributes:
+        finished: The finished target runs.
+        skipped: The target runs that are not finished, or cannot be read.
+        missing: The target runs that a study names and that have left nothing yet.
+        source_runs: How many runs are no target runs.
+        tasks: The tasks of the studies, by name.
+        problems: What could not be read of the studies, as sentences.
+    """
 
     finished: tuple[Run, ...]
     skipped: tuple[SkippedRun, ...]
+    missing: tuple[SkippedRun, ...]
     source_runs: int
+    tasks: dict[str, StudyTask]
+    problems: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +54,11 @@ class ArmRuns:
         return any(part.get("kind") in CONTROL_KINDS for part in self.strategy)
 
     @property
+    def is_scratch(self) -> bool:
+        """Whether nothing is moved: plain training."""
+        return [part.get("kind") for part in self.strategy] == ["scratch"]
+
+    @property
     def transfers_policy(self) -> bool:
         """Whether heads move too, so that a shuffled control tests the policy and not the features alone."""
         return any(part.get("kind") == "full" for part in self.strategy)
@@ -47,13 +66,17 @@ class ArmRuns:
 
 @dataclasses.dataclass(frozen=True)
 class TaskGroup:
-    """Runs of one task under one setting, sorted into arms."""
+    """Runs of one task under one setting, sorted into arms.
+
+    ``scratch_long`` is scratch with a larger budget and otherwise the same setting, for total accounting.
+    """
 
     title: str
     task_name: str
     settings: RunRecord
     arms: tuple[ArmRuns, ...]
     notes: tuple[str, ...]
+    scratch_long: ArmRuns | None = None
 
 
 def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
@@ -77,10 +100,17 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
                 unread.append(SkippedRun(run.folder, run.arm, None, run.reason))
             else:
                 runs[run.folder.resolve()] = run
+    studies, problems = _studies(roots)
     targets = [run for run in runs.values() if run.record.role == "target"]
     finished = [run for run in targets if _is_finished(run)]
-    skipped = (*(_skipped(run) for run in targets if not _is_finished(run)), *unread)
-    found = Found(tuple(finished), skipped, source_runs=len(runs) - len(targets))
+    found = Found(
+        finished=tuple(finished),
+        skipped=(*(_skipped(run) for run in targets if not _is_finished(run)), *unread),
+        missing=tuple(one for root, study in studies.items() for one in _missing(root, study, targets)),
+        source_runs=len(runs) - len(targets),
+        tasks={name: task for study in studies.values() for name, task in study.tasks.items()},
+        problems=problems,
+    )
     if not finished:
         raise RunError(_nothing_to_compare(roots, found))
     return found
@@ -91,8 +121,56 @@ def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
     by_setting: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_setting[_json(_setting(run.record))].append(run)
-    groups = _named_apart([_task_group(members) for _, members in sorted(by_setting.items())])
+    groups = _named_apart(_with_long_scratch([_task_group(members) for _, members in sorted(by_setting.items())]))
     return tuple(sorted((_with_differences(one, groups) for one in groups), key=lambda one: one.title))
+
+
+def _with_long_scratch(groups: list[TaskGroup]) -> list[TaskGroup]:
+    """Gives groups that transfer the scratch runs of the same setting with a larger budget, which form no group then.
+
+    Of several such budgets each group takes the smallest that covers all its arms' source and target steps, or else
+    the largest.
+    """
+    taken: list[TaskGroup] = []
+    result = []
+    for one in groups:
+        longer = [other for other in groups if _is_long_scratch(other, one)]
+        if not longer:
+            result.append(one)
+            continue
+        needed = max(_total_steps(run.record) for arm in one.arms for run in arm.runs)
+        enough = [other for other in longer if covers_total(other.settings.n_timesteps, needed)]
+        by_budget = sorted(enough or longer, key=lambda other: other.settings.n_timesteps)
+        chosen = by_budget[0] if enough else by_budget[-1]
+        taken.append(chosen)
+        result.append(dataclasses.replace(one, scratch_long=chosen.arms[0]))
+    return [one for one in result if not any(one.settings is other.settings for other in taken)]
+
+
+def covers_total(budget_steps: int, total_steps: float) -> bool:
+    """Says whether a long scratch was trained for a total of steps; a source's last rollout may have overshot."""
+    return budget_steps >= (1 - TOTAL_TOLERANCE) * total_steps
+
+
+def _is_long_scratch(other: TaskGroup, one: TaskGroup) -> bool:
+    """Says whether a group is nothing but the other's scratch with a larger budget (and its own evaluation times)."""
+    return (
+        all(arm.is_scratch for arm in other.arms)
+        and not all(arm.is_scratch for arm in one.arms)
+        and other.settings.n_timesteps > one.settings.n_timesteps
+        and _without_budget(other.settings) == _without_budget(one.settings)
+    )
+
+
+def _without_budget(record: RunRecord) -> dict[str, Any]:
+    setting = _setting(record)
+    hyperparams = {key: value for key, value in record.hyperparams.items() if key != "n_timesteps"}
+    evaluation = {key: value for key, value in setting["evaluation"].items() if key != "eval_freq"}
+    return {**setting, "n_timesteps": None, "hyperparams": hyperparams, "evaluation": evaluation}
+
+
+def _total_steps(record: RunRecord) -> int:
+    return record.n_timesteps + ((record.source.env_steps or 0) if record.source is not None else 0)
 
 
 def _named_apart(groups: list[TaskGroup]) -> list[TaskGroup]:
@@ -123,7 +201,32 @@ def _skipped(run: Run) -> SkippedRun:
     record = run.record
     reason = {"running": "still running, or killed", "done": "finished, but its evaluations.npz is missing or empty"}
     failed = f"failed: {record.error}" if record.error else "failed"
-    return SkippedRun(run.folder, record.arm, record.seed, reason.get(record.status, failed))
+    return SkippedRun(run.folder, record.arm, record.seed, reason.get(record.status, failed), record.task_name)
+
+
+def _studies(roots: Sequence[Path]) -> tuple[dict[Path, StudyConfig], tuple[str, ...]]:
+    """Returns the studies of the folders that hold one, and what cannot be read of them: it must not stop a report."""
+    studies: dict[Path, StudyConfig] = {}
+    problems: list[str] = []
+    for root in roots:
+        if (root / STUDY_FILE).is_file():
+            try:
+                studies[root] = read_study(root / STUDY_FILE)
+            except ConfigError as error:
+                problems.append(f"The study file cannot be read, so that missing runs are not known: {error}")
+    return studies, tuple(problems)
+
+
+def _missing(root: Path, study: StudyConfig, targets: Sequence[Run]) -> list[SkippedRun]:
+    """Returns the runs of a study that have left nothing on disk yet."""
+    there = {(run.record.task_name, run.record.arm, run.record.seed) for run in targets}
+    return [
+        SkippedRun(root / task / arm / f"seed_{seed}", arm, seed, "not started", task)
+        for seed in study.seeds
+        for task in study.tasks
+        for arm in (*study.arms, *([SCRATCH_LONG] if study.scratch_long else []))
+        if (task, arm, seed) not in there
+    ]
 
 
 def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:

@@ -1,27 +1,66 @@
 """Collects what a reader must know before believing the numbers of a task."""
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from rltransfer import metrics
+from rltransfer import metrics, stats
 from rltransfer.comparison.groups import ArmRuns, TaskGroup
 from rltransfer.comparison.scores import curve_of
-from rltransfer.comparison.tables import Arm
+from rltransfer.comparison.tables import Arm, Detectable, SkippedRun
 from rltransfer.comparison.verdicts import runs_needed
-from rltransfer.stats import ALPHA
+from rltransfer.stats import ACCEPTED, ALPHA, Estimate
+
+_CLAIMS = ("positive", "negative")
 
 
-def task_notes(group: TaskGroup, arms: Sequence[Arm], baseline_problem: str) -> tuple[str, ...]:
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the notes of one task are about."""
+
+    group: TaskGroup
+    arms: Sequence[Arm]
+    baseline_problem: str
+    metric: str
+    unfinished: Sequence[SkippedRun]
+    tasks: int
+
+
+def task_notes(facts: Facts) -> tuple[str, ...]:
     """Returns the notes of one task, the ones that limit the verdict first."""
     found = [
-        *([f"No verdict: {baseline_problem}."] if baseline_problem else []),
-        *_out_of_reach(arms),
-        *_uneven_seeds(arms),
-        *_of_rl_zoo(group.arms),
-        *_sources(group.arms),
-        *_short_curves(group),
-        *group.notes,
+        *([f"No verdict: {facts.baseline_problem}."] if facts.baseline_problem else []),
+        *_unfinished(facts.unfinished),
+        *_out_of_reach(facts.arms),
+        *_power(facts.arms),
+        *_uneven_seeds(facts.arms),
+        *_of_rl_zoo(facts.group.arms),
+        *_sources(facts.group.arms),
+        *_sources_uncovered(facts.arms, facts.metric),
+        *_outliers(facts.arms, facts.metric),
+        *_coverage(facts.arms, facts.metric),
+        *_several_tasks(facts),
+        *_short_curves(facts.group),
+        *facts.group.notes,
     ]
     return tuple(dict.fromkeys(found))
+
+
+def _unfinished(runs: Sequence[SkippedRun]) -> list[str]:
+    if not runs:
+        return []
+    counts = Counter(_state(run) for run in runs)
+    listed = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
+    return [
+        f"Not all runs are in ({listed}): the verdicts are preliminary. To look again and again and to stop at "
+        f"a verdict that pleases raises false alarms above {_percent(ALPHA)}; failed runs may be those that would have "
+        "scored worst."
+    ]
+
+
+def _state(run: SkippedRun) -> str:
+    return "failed" if run.reason.startswith("failed") else run.reason
 
 
 def _out_of_reach(arms: Sequence[Arm]) -> list[str]:
@@ -36,6 +75,23 @@ def _out_of_reach(arms: Sequence[Arm]) -> list[str]:
         f"smallest possible p-value after Holm is {least:.2g}. The fewest seeds per arm that can reach {ALPHA:g} are "
         f"{runs_needed(len(tested))}."
     ]
+
+
+def _power(arms: Sequence[Arm]) -> list[str]:
+    """Says what each inconclusive arm's test would have found: not to be found is not to be equal."""
+    by_sentence: dict[str, list[str]] = {}
+    for arm in arms:
+        if arm.verdict == "inconclusive" and arm.detectable is not None and math.isfinite(arm.detectable.effect):
+            by_sentence.setdefault(_power_sentence(arm.detectable, len(arm.runs)), []).append(f"`{arm.name}`")
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in by_sentence.items()]
+
+
+def _power_sentence(found: Detectable, runs: int) -> str:
+    return (
+        f"inconclusive with {runs} seeds. A true difference of {found.effect:.3g} would have been found in "
+        f"{_percent(found.power)} of such studies, a smaller one less often (standard deviation over seeds "
+        f"{found.sd:.3g}, {found.sd_from}; level {found.level:.2g})."
+    )
 
 
 def _uneven_seeds(arms: Sequence[Arm]) -> list[str]:
@@ -84,10 +140,79 @@ def _source_sentence(arm: ArmRuns) -> str:
         seeds = f"all {runs} seeds start" if runs > 1 else "the one seed starts"
         return f"{seeds} from a single source agent, so what is found holds for this agent, not for the source task."
     if len(sources) < runs:
-        return f"{len(sources)} sources for {runs} seeds; seeds that share a source are not independent."
+        return (
+            f"{len(sources)} sources for {runs} seeds: the verdict holds for these {len(sources)} agents; the "
+            "intervals are over new sources too, so that they are wider."
+        )
     paired = all(run.record.source is not None and run.record.source.seed == run.record.seed for run in arm.runs)
     how = "target seed i starts from source seed i" if paired else "each seed starts from a source of its own"
     return f"sources vary over seeds ({how}), so the intervals cover the choice of the source agent."
+
+
+def _sources_uncovered(arms: Sequence[Arm], metric: str) -> list[str]:
+    """Names arms whose verdict holds for their few sources, and may not hold for others."""
+    names = [
+        f"`{arm.name}`"
+        for arm in arms
+        if arm.verdict in _CLAIMS and _shares_sources(arm) and _holds_zero(arm.scores[metric].difference)
+    ]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: shown for the sources that were used; the interval over new sources too holds 0."]
+
+
+def _shares_sources(arm: Arm) -> bool:
+    sources = [run.source.sha256 for run in arm.runs if run.source is not None]
+    return 1 < len(set(sources)) < len(sources)
+
+
+def _holds_zero(one: Estimate | None) -> bool:
+    return one is not None and one.low is not None and one.high is not None and one.low <= 0 <= one.high
+
+
+def _outliers(arms: Sequence[Arm], metric: str) -> list[str]:
+    """Names arms whose mean and interquartile mean lie on different sides of the baseline's."""
+    names = []
+    for arm in arms:
+        mean, iqm = arm.scores[metric].difference, arm.robust and arm.robust.iqm_difference
+        if arm.verdict in _CLAIMS and mean and iqm and mean.value * iqm.value < 0:
+            names.append(f"`{arm.name}` (mean {mean.value:+.3g}, interquartile mean {iqm.value:+.3g})")
+    if not names:
+        return []
+    return [f"A few runs decide over {', '.join(names)}: without the outer quarters of the runs the sign is another."]
+
+
+def _coverage(arms: Sequence[Arm], metric: str) -> list[str]:
+    """Says where intervals of so few runs were measured to hold the truth less often than they claim."""
+    shown = [arm for arm in arms if len(arm.runs) > 1 and arm.scores[metric].mean is not None]
+    if not shown:
+        return []
+    runs = min(len(arm.runs) for arm in shown)
+    methods = {"mean": "means"} | ({"mean difference": "differences of means"} if len(shown) > 1 else {})
+    methods |= {"IQM": "interquartile means"}
+    weak = [(name, stats.measured_coverage(method, runs)) for method, name in methods.items()]
+    listed = [f"{name} {_shapes(one.shares)}" for name, one in weak if one.least < ACCEPTED]
+    if not listed:
+        return []
+    return [
+        f"With {runs} seeds intervals of 95 % hold the truth less often than they say. In simulations of normal, "
+        f"skewed and bimodal scores (mixed: a bimodal arm, a normal baseline) below {_percent(ACCEPTED)}: "
+        f"{'; '.join(listed)}. The verdict does not rest on intervals."
+    ]
+
+
+def _shapes(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{_percent(share)} {shape}" for shape, share in shares.items() if share < ACCEPTED)
+
+
+def _several_tasks(facts: Facts) -> list[str]:
+    tested = any(arm.p_adjusted is not None for arm in facts.arms)
+    if facts.tasks < 2 or not tested:
+        return []
+    return [
+        f"Verdicts are corrected for the arms of this task, not for the {facts.tasks} tasks of this report: without "
+        f"any effect, up to {_percent(ALPHA)} of tasks show a false one."
+    ]
 
 
 def _short_curves(group: TaskGroup) -> list[str]:
@@ -104,3 +229,7 @@ def _short_curves(group: TaskGroup) -> list[str]:
         f"The evaluations of {', '.join(short)} do not span step 0 to the budget of {budget:,} steps; the curve is "
         "continued with its first or last value."
     ]
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %"

@@ -1,23 +1,27 @@
 """Reduces each run to its scores, and the runs of an arm to estimates."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from rltransfer import metrics, stats
-from rltransfer.comparison.tables import RunScores, Score, StepsAccount
+from rltransfer.comparison.tables import Effort, Retention, Robust, RunScores, Score, ThresholdTime
 from rltransfer.errors import RunError
 from rltransfer.metrics import Undefined
 from rltransfer.records import Curve, Run, read_training_episodes
-from rltransfer.stats import CensoredMean, Estimate
+from rltransfer.references import Reference
+from rltransfer.stats import Estimate, MeanFacts
 
 PRIMARY_METRICS = ("auc", "success_auc", "final")
-METRICS = ("auc", "success_auc", "final", "final_success", "initial", "training_auc")
+RUN_METRICS = ("auc", "success_auc", "final", "final_success", "initial", "training_auc")
+NORMALISED = "normalised"
+METRICS = (*RUN_METRICS, NORMALISED)
 _GRID_POINTS = 400
 # Return scales that are 0 to 1 by the environment's definition: MiniGrid pays 1 - 0.9 * steps / limit at the goal.
-_NORMALISED = ("minigrid", "babyai")
+_UNIT_RETURNS = ("minigrid", "babyai")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Measuring:
 
     metric: str
     budget_steps: int
-    threshold: float | None
+    thresholds: tuple[float, ...]
+    reference: Reference | Undefined
     grid_steps: Int[np.ndarray, " points"]
 
 
@@ -57,22 +62,35 @@ def score_run(run: Run, measuring: Measuring) -> RunScores:
         "initial": metrics.initial_performance(record.initial),
         "training_auc": _training_auc(run),
     }
-    threshold = measuring.threshold
+    scores[NORMALISED] = _normalised(scores[measuring.metric], measuring)
     return RunScores(
         folder=run.folder,
         seed=record.seed,
         source=record.source,
         env_steps=record.env_steps or record.n_timesteps,
         scores=scores,
-        time=None if threshold is None else metrics.time_to_threshold(curve, threshold, budget),
+        times=tuple(metrics.time_to_threshold(curve, level, budget) for level in measuring.thresholds),
         curve=metrics.on_grid(curve, measuring.grid_steps, success=measuring.metric == "success_auc"),
+        retention=metrics.retention(record.retention, record.no_retention),
+        wall_seconds=record.wall_seconds,
+        n_updates=record.n_updates,
         race=record.race,
     )
 
 
+def sources_of(runs: Sequence[RunScores]) -> list[str] | None:
+    """Returns which source agent each run started from, by the hash of its weights; None where one has none."""
+    found = [run.source.sha256 for run in runs if run.source is not None]
+    return found if len(found) == len(runs) else None
+
+
 def values(runs: Sequence[RunScores], metric: str) -> list[float] | Undefined:
     """Returns the scores of all runs, or why one of them has none: leaving single runs out would bias the arm."""
-    found = [run.scores[metric] for run in runs]
+    return all_of(runs, [run.scores[metric] for run in runs])
+
+
+def all_of(runs: Sequence[RunScores], found: Sequence[float | Undefined]) -> list[float] | Undefined:
+    """Returns the values of all runs, or why one of them has none."""
     missing = {run.seed: one.reason for run, one in zip(runs, found, strict=True) if isinstance(one, Undefined)}
     if not missing:
         return [one for one in found if not isinstance(one, Undefined)]
@@ -88,43 +106,79 @@ def score(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metri
     if isinstance(mine, Undefined):
         return Score(None, None, mine.reason)
     theirs = values(baseline, metric) if baseline is not None and baseline is not runs else Undefined("")
-    difference = None if isinstance(theirs, Undefined) else stats.mean_difference(mine, theirs)
-    return Score(stats.mean(mine), difference)
+    mean = stats.mean(mine, sources_of(runs))
+    return Score(mean, None if isinstance(theirs, Undefined) else difference(runs, mine, baseline or (), theirs))
 
 
-def improvement(
-    runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str, *, seed: int
-) -> Estimate | None:
+def difference(
+    runs: Sequence[RunScores], mine: Sequence[float], others: Sequence[RunScores], theirs: Sequence[float]
+) -> Estimate:
+    """Returns the mean difference of two arms; pair by pair where run i of both started from one source agent."""
+    if is_paired(runs, others):
+        return stats.paired_difference(mine, theirs, sources_of(runs))
+    return stats.mean_difference(mine, theirs, sources_of(runs), sources_of(others))
+
+
+def is_paired(runs: Sequence[RunScores], others: Sequence[RunScores]) -> bool:
+    """Says whether two arms share the source agents of their seeds, and these vary: then a strong one helps both."""
+    mine, theirs = sources_of(runs), sources_of(others)
+    same_seeds = [run.seed for run in runs] == [run.seed for run in others]
+    return same_seeds and mine is not None and mine == theirs and len(set(mine)) > 1
+
+
+def robust(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str, *, seed: int) -> Robust | None:
+    """Returns what does not rest on the mean of the primary metric; None where a run lacks it."""
+    mine = values(runs, metric)
+    if isinstance(mine, Undefined):
+        return None
+    sources = sources_of(runs)
+    theirs = values(baseline, metric) if baseline is not None and baseline is not runs else Undefined("")
+    gap = values(runs, NORMALISED)
+    return Robust(
+        iqm=stats.iqm_estimate([mine], seed=seed, sources=[sources]),
+        iqm_difference=None
+        if isinstance(theirs, Undefined)
+        else stats.iqm_difference(mine, theirs, seed=seed, sources=sources),
+        median=stats.median(mine),
+        optimality_gap=gap if isinstance(gap, Undefined) else stats.mean(stats.shortfall(gap), sources),
+    )
+
+
+def improvement(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str) -> Estimate | None:
     """Returns the probability that a run of the arm beats a run of the baseline; None without several runs of both."""
     if baseline is None or baseline is runs or min(len(runs), len(baseline)) < 2:
         return None
     mine, theirs = values(runs, metric), values(baseline, metric)
     if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
         return None
-    return stats.probability_of_improvement(mine, theirs, seed=seed)
+    return stats.probability_of_improvement(mine, theirs)
 
 
-def time_summary(runs: Sequence[RunScores], budget_steps: int) -> CensoredMean | None:
-    """Returns the restricted mean time to the threshold, None without a threshold."""
-    times = [run.time for run in runs if run.time is not None]
-    if not times:
-        return None
-    return stats.censored_mean(
-        [time.env_steps for time in times], [time.reached for time in times], horizon=budget_steps
-    )
+def threshold_times(
+    runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, measuring: Measuring
+) -> tuple[ThresholdTime, ...]:
+    """Returns the restricted mean time to each threshold and what was saved of it, with times cut at the budget."""
+    found = []
+    for index, level in enumerate(measuring.thresholds):
+        times = [run.times[index] for run in runs]
+        steps = [time.env_steps for time in times]
+        found.append(
+            ThresholdTime(
+                level,
+                stats.censored_mean(steps, [time.reached for time in times], horizon=measuring.budget_steps),
+                _steps_saved(runs, baseline, index),
+            )
+        )
+    return tuple(found)
 
 
-def steps_saved(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None) -> Estimate | Undefined:
-    """Returns how much earlier than the baseline the arm reached the threshold, with times cut at the budget."""
-    mine = [run.time.env_steps for run in runs if run.time]
-    theirs = [run.time.env_steps for run in baseline or () if run.time]
+def _steps_saved(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, index: int) -> Estimate | Undefined:
     if baseline is None or baseline is runs:
         return Undefined("there is no baseline to compare with")
-    if not mine or not theirs:
-        return Undefined("there is no threshold: give one with --threshold or in the study file")
-    if not any(run.time.reached for run in (*runs, *baseline) if run.time):
+    if not any(run.times[index].reached for run in (*runs, *baseline)):
         return Undefined("no run reached the threshold")
-    longer = stats.mean_difference(mine, theirs)
+    mine, theirs = ([run.times[index].env_steps for run in some] for some in (runs, baseline))
+    longer = difference(runs, mine, baseline, theirs)
     saved = metrics.steps_saved(float(np.mean(mine)), float(np.mean(theirs)))
     if longer.low is None or longer.high is None:
         return Estimate(saved)
@@ -133,58 +187,88 @@ def steps_saved(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None)
 
 def transfer_ratio(
     runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, random_returns: Sequence[float]
-) -> float | Undefined:
+) -> Estimate | Undefined:
     """Returns the transfer ratio of the arm's AUC above the random policy; refused where scratch's is not positive."""
-    if baseline is None or baseline is runs:
-        return Undefined("there is no baseline to compare with")
+    found = _areas(runs, baseline, "auc")
+    if isinstance(found, Undefined):
+        return found
     if not random_returns:
         return Undefined("no run measured the random policy")
-    mine, theirs = values(runs, "auc"), values(baseline, "auc")
-    if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
-        return mine if isinstance(mine, Undefined) else Undefined("the baseline has no AUC")
-    low = stats.mean_difference(theirs, random_returns).low
-    return metrics.transfer_ratio(
-        float(np.mean(mine)), float(np.mean(theirs)), random=float(np.mean(random_returns)), baseline_low=low
-    )
+    arm, zero = found
+    random = stats.mean_facts(random_returns)
+    if random.freedom == 0:
+        random = dataclasses.replace(random, freedom=math.inf)
+    value = metrics.transfer_ratio(arm.value, zero.value, random=random.value)
+    if isinstance(value, Undefined):
+        return value
+    if min(arm.freedom, zero.freedom) == 0:
+        return Undefined("one seed cannot show that scratch learned more than the random policy")
+    whole = stats.ratio([(1.0, 0.0, arm), (-1.0, 1.0, zero), (0.0, -1.0, random)])
+    return whole or Undefined("scratch is not clearly above the random policy, so a ratio to it means nothing")
 
 
-def forward_transfer(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, env: str) -> float | Undefined:
+def forward_transfer(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, env: str) -> Estimate | Undefined:
     """Returns forward transfer on success rates, or on returns where the environment pays from 0 to 1 by definition."""
     if baseline is None or baseline is runs:
         return Undefined("there is no baseline to compare with")
     has_success = not isinstance(values([*runs, *baseline], "success_auc"), Undefined)
-    if not has_success and not any(word in env.lower() for word in _NORMALISED):
+    if not has_success and not any(word in env.lower() for word in _UNIT_RETURNS):
         return Undefined("neither success rates nor returns from 0 to 1 by definition are available")
-    metric = "success_auc" if has_success else "auc"
+    found = _areas(runs, baseline, "success_auc" if has_success else "auc")
+    if isinstance(found, Undefined):
+        return found
+    arm, zero = found
+    value = metrics.forward_transfer(arm.value, zero.value)
+    if isinstance(value, Undefined):
+        return value
+    if min(arm.freedom, zero.freedom) == 0:
+        return Undefined("one seed cannot show that scratch leaves room for improvement")
+    whole = stats.ratio([(1.0, 0.0, arm), (-1.0, -1.0, zero)], constants=(0.0, 1.0))
+    return whole or Undefined("scratch is too near to perfect: the room above it is not clearly more than 0")
+
+
+def retention(runs: Sequence[RunScores]) -> Retention | Undefined:
+    """Returns what the last agents score in the source task, and how that changed from the source agents' own score."""
+    after = all_of(runs, [run.retention for run in runs])
+    if isinstance(after, Undefined):
+        return after
+    sources = sources_of(runs)
+    before = [run.source.mean_return for run in runs if run.source is not None]
+    known = [score for score in before if score is not None]
+    change = stats.paired_difference(after, known, sources) if len(known) == len(runs) else None
+    return Retention(stats.mean(after, sources), change)
+
+
+def effort(runs: Sequence[RunScores]) -> Effort:
+    """Returns what a run costs on average."""
+    updates = [run.n_updates for run in runs if run.n_updates is not None]
+    return Effort(
+        wall_seconds=float(np.mean([run.wall_seconds for run in runs])),
+        env_steps=float(np.mean([run.env_steps for run in runs])),
+        n_updates=float(np.mean(updates)) if len(updates) == len(runs) else None,
+    )
+
+
+def _areas(
+    runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str
+) -> tuple[MeanFacts, MeanFacts] | Undefined:
+    """Returns the mean areas of arm and baseline with their variances."""
+    if baseline is None or baseline is runs:
+        return Undefined("there is no baseline to compare with")
     mine, theirs = values(runs, metric), values(baseline, metric)
     if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
         return mine if isinstance(mine, Undefined) else Undefined("the baseline has no AUC")
-    return metrics.forward_transfer(float(np.mean(mine)), float(np.mean(theirs)))
+    return stats.mean_facts(mine, sources_of(runs)), stats.mean_facts(theirs, sources_of(baseline))
 
 
-def steps_account(
-    runs: Sequence[RunScores],
-    saved: Estimate | Undefined,
-    time: CensoredMean | None,
-    baseline_time: CensoredMean | None,
-) -> StepsAccount:
-    """Returns target and source steps per seed and the number of targets after which the source has paid off."""
-    target = float(np.mean([run.env_steps for run in runs]))
-    known = [0 if run.source is None else run.source.env_steps for run in runs]
-    counted = [steps for steps in known if steps is not None]
-    if len(counted) < len(known):
-        return StepsAccount(target, None, Undefined("the source does not say how many steps it was trained for"))
-    source = float(np.mean(counted))
-    if not source:
-        return StepsAccount(target, 0.0, Undefined("nothing was spent on a source"))
-    if isinstance(saved, Undefined):
-        return StepsAccount(target, source, saved)
-    if saved.value <= 0:
-        return StepsAccount(target, source, Undefined("the arm saves no target steps"))
-    if time is None or time.reached < time.runs:
-        return StepsAccount(target, source, Undefined("some seeds of the arm never reached the threshold"))
-    cut = baseline_time is None or baseline_time.reached < baseline_time.runs
-    return StepsAccount(target, source, int(np.ceil(source / saved.value)), at_most=cut)
+def _normalised(score: float | Undefined, measuring: Measuring) -> float | Undefined:
+    """Returns the primary score from 0 (random policy) to 1 (reference); a success rate is on that scale already."""
+    if isinstance(score, Undefined) or measuring.metric == "success_auc":
+        return score
+    scale = measuring.reference
+    if isinstance(scale, Undefined):
+        return scale
+    return metrics.normalised(score, random=scale.random, reference=scale.reference)
 
 
 def _training_auc(run: Run) -> float | Undefined:

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 
 from rltransfer.metrics import TimeToThreshold, Undefined
 from rltransfer.records import RaceFacts, RunRecord, SourceFacts
-from rltransfer.stats import Band, CensoredMean, Estimate, Verdict
+from rltransfer.references import Reference
+from rltransfer.stats import Band, CensoredMean, Estimate, Profile, Verdict
 
 Cause = Literal["features", "policy", "initialisation scale", "undecided"]
 Kind = Literal["baseline", "transfer", "control"]
@@ -18,16 +19,28 @@ Kind = Literal["baseline", "transfer", "control"]
 
 @dataclasses.dataclass(frozen=True)
 class RunScores:
-    """One run, reduced to scalars, and its curve on the grid of its task for drawing; of ``auto``, what it tried."""
+    """One run, reduced to scalars, and its curve on the grid of its task for drawing; of ``auto``, what it tried.
+
+    ``times`` are those to the task's thresholds, in their order. ``retention`` is the last agent's mean return in the
+    source task. ``n_updates`` is SB3's count, None in records of before it was kept.
+    """
 
     folder: Path
     seed: int
     source: SourceFacts | None
     env_steps: int
     scores: dict[str, float | Undefined]
-    time: TimeToThreshold | None
+    times: tuple[TimeToThreshold, ...]
     curve: Float[np.ndarray, " points"]
+    retention: float | Undefined
+    wall_seconds: float
+    n_updates: int | None
     race: RaceFacts | None = None
+
+    @property
+    def time(self) -> TimeToThreshold | None:
+        """The time to the first threshold."""
+        return self.times[0] if self.times else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +53,26 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True)
+class Robust:
+    """The primary metric of an arm without trust in its mean.
+
+    ``iqm`` and ``median`` bear outliers, ``iqm_difference`` is to the baseline's; ``optimality_gap`` is how far runs
+    fall short of the reference (0: none does), on normalised scores.
+    """
+
+    iqm: Estimate
+    iqm_difference: Estimate | None
+    median: Estimate
+    optimality_gap: Estimate | Undefined
+
+
+@dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a gain comes from, by the arm's shuffled control, and the share of the gain that the control has too."""
+    """Where a gain comes from, by the arm's shuffled control, and the share of the gain that the control has too.
+
+    ``p_adjusted`` is of "the arm beats the baseline and its control": the larger p of the two, after Holm over arms
+    with a control.
+    """
 
     cause: Cause
     reason: str
@@ -52,17 +83,43 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThresholdTime:
+    """How long an arm took to one threshold, with times cut at the budget, and how much earlier than the baseline."""
+
+    level: float
+    time: CensoredMean
+    steps_saved: Estimate | Undefined
+
+
+@dataclasses.dataclass(frozen=True)
+class Detectable:
+    """Which true difference to the baseline an arm's test had ``power`` to find, at ``level`` (0.05 over the tests).
+
+    ``sd`` is the spread over seeds that this was computed from, ``sd_from`` where it comes from. ``effect`` is infinite
+    where so few seeds can find none.
+    """
+
+    effect: float
+    power: float
+    level: float
+    sd: float
+    sd_from: str
+
+
+@dataclasses.dataclass(frozen=True)
 class StepsAccount:
     """What an arm costs per seed: target steps alone, and with the source's; targets until the source has paid off.
 
     ``source_steps`` is None where the source does not say. ``break_even_targets`` is an upper bound where
-    ``at_most`` is set, since scratch was cut at the budget.
+    ``at_most`` is set, since scratch was cut at the budget. ``break_even_range`` is its 95 % interval from that of the
+    steps saved; its end is None where the arm may save nothing.
     """
 
     target_steps: float
     source_steps: float | None
     break_even_targets: int | Undefined
     at_most: bool = False
+    break_even_range: tuple[int, int | None] | None = None
 
     @property
     def total_steps(self) -> float | None:
@@ -71,8 +128,43 @@ class StepsAccount:
 
 
 @dataclasses.dataclass(frozen=True)
+class TotalAccount:
+    """An arm against scratch that was trained for as many steps as source and target together.
+
+    The primary metric of the arm, of the long scratch over the same total steps, and their difference (Welch, not
+    part of the verdict).
+    """
+
+    total_steps: float
+    arm: Estimate
+    scratch_long: Estimate
+    difference: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """What is left of the source task: the last agent's return in it, and its change from the source agent's own."""
+
+    mean: Estimate
+    change: Estimate | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """What a run of an arm costs on average. ``n_updates`` is SB3's count (None: not all runs recorded it)."""
+
+    wall_seconds: float
+    env_steps: float
+    n_updates: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Arm:
-    """All runs of one arm on one task, and what they show. ``verdict`` is None where ``reason`` says why."""
+    """All runs of one arm on one task, and what they show. ``verdict`` is None where ``reason`` says why.
+
+    ``scores`` are by metric: besides those of the runs ``normalised``, the primary metric on the task's scale from
+    random policy to reference. ``detectable`` says what its test could have found, None without a test or a spread.
+    """
 
     name: str
     kind: Kind
@@ -81,23 +173,40 @@ class Arm:
     runs: tuple[RunScores, ...]
     band: Band
     scores: dict[str, Score]
+    robust: Robust | None
+    profile: Profile | None
     improvement: Estimate | None
     p_value: float | None
     p_adjusted: float | None
     smallest_p_adjusted: float | None
     verdict: Verdict | None
     reason: str
+    detectable: Detectable | None
     origin: Origin | None
-    time: CensoredMean | None
-    steps_saved: Estimate | Undefined
-    transfer_ratio: float | Undefined
-    forward_transfer: float | Undefined
+    times: tuple[ThresholdTime, ...]
+    transfer_ratio: Estimate | Undefined
+    forward_transfer: Estimate | Undefined
     steps: StepsAccount
+    total: TotalAccount | Undefined
+    retention: Retention | Undefined
+    effort: Effort
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of the runs, in order."""
         return tuple(run.seed for run in self.runs)
+
+    @property
+    def time(self) -> CensoredMean | None:
+        """The time to the first threshold."""
+        return self.times[0].time if self.times else None
+
+    @property
+    def steps_saved(self) -> Estimate | Undefined:
+        """How much earlier than the baseline the arm reached the first threshold."""
+        if not self.times:
+            return Undefined("there is no threshold: give one with --threshold or in the study file")
+        return self.times[0].steps_saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,20 +222,32 @@ class FailedCheck:
 
 @dataclasses.dataclass(frozen=True)
 class TaskComparison:
-    """The arms of one task under one setting (algorithm, budget, evaluation, hyperparameters)."""
+    """The arms of one task under one setting (algorithm, budget, evaluation, hyperparameters).
+
+    ``reference`` is the scale of normalised scores. ``scratch_long`` are the runs of scratch with a larger budget that
+    total accounting compares with; their scores are over that budget.
+    """
 
     name: str
     title: str
     settings: RunRecord
     arms: tuple[Arm, ...]
     baseline: str | None
-    threshold: float | None
+    thresholds: tuple[float, ...]
     threshold_from: str
     random_return: float | None
+    reference: Reference | Undefined
+    scratch_long: tuple[RunScores, ...]
+    scratch_long_steps: int | None
     grid_steps: Int[np.ndarray, " points"]
     failed_checks: tuple[FailedCheck, ...]
     notes: tuple[str, ...]
     versions: dict[str, tuple[str, ...]]
+
+    @property
+    def threshold(self) -> float | None:
+        """The first threshold, which steps saved and break-even are about."""
+        return self.thresholds[0] if self.thresholds else None
 
     def arm(self, name: str) -> Arm:
         """Returns the arm of that name.
@@ -145,6 +266,25 @@ class SkippedRun:
     arm: str
     seed: int | None
     reason: str
+    task_name: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmAcrossTasks:
+    """One arm over several tasks, on normalised scores of the primary metric; intervals are over seeds, not tasks.
+
+    ``improvement`` and ``mean_difference`` are against the baseline on the same tasks, None for the baseline.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    mean: Estimate
+    median: Estimate
+    iqm: Estimate
+    optimality_gap: Estimate
+    mean_difference: Estimate | None
+    improvement: Estimate | None
+    profile: Profile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,16 +292,24 @@ class Comparison:
     """The report's tables: what ``rltransfer.compare`` returns and ``rltransfer.report.write_report`` writes down.
 
     ``arms`` are the globs by which runs of RL Zoo were given to arms.
+    ``thresholds`` are those that were asked for, as given. ``across`` is empty unless arms share several tasks with
+    normalised scores; ``across_reason`` says what is lacking. ``skipped`` lie on disk, ``missing`` are named by a study
+    and have left nothing yet; ``problems`` are what could not be read of the studies.
     """
 
     roots: tuple[Path, ...]
     metric: str
     baseline: str
-    threshold: float | None
+    thresholds: tuple[float | str, ...]
+    sd: float | None
     seed: int
     tasks: tuple[TaskComparison, ...]
     arms: Mapping[str, str]
+    across: tuple[ArmAcrossTasks, ...]
+    across_reason: str
     skipped: tuple[SkippedRun, ...]
+    missing: tuple[SkippedRun, ...]
+    problems: tuple[str, ...]
     source_runs: int
 
 

@@ -1,8 +1,13 @@
 """Tests each arm against the baseline and against its own control, and says what may be claimed.
 
 Two families of tests, fixed by which arms were run and never by their scores, each corrected by Holm on its own:
-all arms (controls too) against the baseline, and all arms that have a shuffled control against that control. So the
-chance of any false gain or loss is at most 5 %, and so is the chance of any false "beats its control".
+
+- all arms (controls too) against the baseline, for "helps" and "hurts";
+- all arms that have a shuffled control, for "beats the baseline and its control", which is what "features" claims. Its
+  p-value is the larger one of the two tests (an intersection-union test: Berger, Technometrics 1982).
+
+So the chance of any false "helps" or "hurts" is at most 5 %, and so is the chance of any false "features", whichever
+of its two halves is the false one.
 """
 
 import dataclasses
@@ -10,8 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rltransfer import stats
-from rltransfer.comparison.tables import Cause, Origin
-from rltransfer.stats import ALPHA, Estimate, Verdict
+from rltransfer.comparison.tables import Cause, Detectable, Origin
+from rltransfer.stats import ALPHA, Estimate, Spread, Verdict
 
 _MOST_RUNS = 50
 
@@ -23,35 +28,67 @@ class Contrast:
     difference: Estimate | None
     p_value: float | None
     p_adjusted: float | None
+    smallest_p: float | None
     smallest_p_adjusted: float | None
     verdict: Verdict | None
     reason: str = ""
 
 
-def contrast_family(
-    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], refused: Mapping[str, str], *, seed: int
-) -> dict[str, Contrast]:
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """What one test compares: the scores of an arm and of its opponent, and their difference with its interval.
+
+    ``also`` is a p-value that the claim needs too, with the smallest that it could have been: the test counts by the
+    larger p of both.
+    """
+
+    arm: Sequence[float]
+    opponent: Sequence[float]
+    difference: Estimate
+    also: tuple[float, float] = (0.0, 0.0)
+
+
+def contrast_family(pairs: Mapping[str, Pair], refused: Mapping[str, str], *, seed: int) -> dict[str, Contrast]:
     """Returns a contrast for each name: those in ``pairs`` are one Holm family, those in ``refused`` are not tested.
 
     Args:
-        pairs: For each tested name, the scores of the arm and of what it is compared with.
+        pairs: For each tested name what is compared.
         refused: For each other name, why there is no test.
         seed: Seed of the Monte Carlo permutations, where there are too many splits for all of them.
     """
     names = sorted(pairs)
-    p_values = [stats.permutation_p(*pairs[name], seed=seed) for name in names]
-    adjusted = stats.holm(p_values)
-    smallest = stats.holm([stats.smallest_p(len(pairs[name][0]), len(pairs[name][1])) for name in names])
+    p_values = [stats.permutation_p(pairs[name].arm, pairs[name].opponent, seed=seed) for name in names]
+    least = [stats.smallest_p(len(pairs[name].arm), len(pairs[name].opponent)) for name in names]
+    adjusted = stats.holm([max(p, pairs[name].also[0]) for p, name in zip(p_values, names, strict=True)])
+    smallest = stats.holm([max(p, pairs[name].also[1]) for p, name in zip(least, names, strict=True)])
     tests = {name: untested(reason) for name, reason in refused.items()}
-    for name, p_value, p_adjusted, least in zip(names, p_values, adjusted, smallest, strict=True):
-        difference = stats.mean_difference(*pairs[name])
-        tests[name] = Contrast(difference, p_value, p_adjusted, least, stats.verdict(difference.value, p_adjusted))
+    for at, name in enumerate(names):
+        difference = pairs[name].difference
+        said = stats.verdict(difference.value, adjusted[at])
+        tests[name] = Contrast(difference, p_values[at], adjusted[at], least[at], smallest[at], said)
     return tests
 
 
 def untested(reason: str) -> Contrast:
     """Returns the contrast of an arm that is not tested, and why."""
-    return Contrast(None, None, None, None, None, reason)
+    return Contrast(None, None, None, None, None, None, reason)
+
+
+def detectable(arm: Sequence[float], baseline: Sequence[float], spread: Spread | None, tests: int) -> Detectable | None:
+    """Returns which true difference a test had 80 % power to find; None where nothing tells the spread over seeds.
+
+    Args:
+        arm: The scores of the arm.
+        baseline: The scores of what it is compared with.
+        spread: The spread that somebody named; None for that of these runs around the means of their arms.
+        tests: How many arms are tested in the family.
+    """
+    origin = "as named" if spread is not None else "pooled over the runs of the arm and the baseline"
+    spread = spread or stats.pooled_spread([arm, baseline])
+    if spread is None or spread.sd == 0:
+        return None
+    effect = stats.detectable_effect(spread.sd, len(arm), len(baseline), tests=tests)
+    return Detectable(effect, stats.POWER, ALPHA / tests, spread.sd, origin)
 
 
 def runs_needed(tests: int) -> int:
@@ -76,7 +113,7 @@ def origin(
     Args:
         control: Name of the arm's shuffled control, None if none was run.
         against_baseline: The control's own test against the baseline.
-        against_control: The arm's test against its control.
+        against_control: The arm's test of beating the baseline and its control.
         share: The share of the gain that the control has too; None where undefined.
         transfers_policy: Whether heads were moved too, so that shuffling destroys the policy and not features alone.
     """

@@ -5,15 +5,12 @@ Nothing here can stop a report: what is missing or damaged is said in it.
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 from rltransfer.comparison import Arm, Comparison
-from rltransfer.config import StudyConfig, read_study
-from rltransfer.errors import ConfigError, RunError
+from rltransfer.config import STUDY_FILE
+from rltransfer.errors import RunError
 from rltransfer.records import PlanFacts, read_command, read_plan_facts
 from rltransfer.report.paths import below
-
-STUDY_FILE = "study.yaml"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +28,12 @@ class Provenance:
 
     Attributes:
         studies: The study file of each root that has one, as text.
-        missing: Runs that a study names and that are not there, as ``task/arm/seed_0``.
         commands: The command of one run of each arm, where it was made by one.
         plans: The plans by task and arm.
         problems: What could not be read, as sentences.
     """
 
     studies: Mapping[str, str]
-    missing: tuple[str, ...]
     commands: tuple[str, ...]
     plans: Mapping[str, Mapping[str, ArmPlan]]
     problems: tuple[str, ...]
@@ -47,31 +42,21 @@ class Provenance:
 def read_provenance(comparison: Comparison) -> Provenance:
     """Returns what is on disk beside the records and curves of a comparison."""
     studies: dict[str, str] = {}
-    missing: list[str] = []
-    problems: list[str] = []
+    problems = list(comparison.problems)
     for root in comparison.roots:
         path = root / STUDY_FILE
         if not path.is_file():
             continue
         try:
-            missing += _missing(comparison, root, read_study(path))
             studies[root.as_posix()] = path.read_text()
-        except (ConfigError, OSError) as error:
-            problems.append(f"The study file cannot be read, so that missing runs are not known: {error}")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{path} cannot be read: {error}")
     plans = {
         task.name: {arm.name: plan for arm in task.arms if (plan := _plan(comparison, arm)) is not None}
         for task in comparison.tasks
     }
     commands = [read_command(arm.runs[0].folder) for task in comparison.tasks for arm in task.arms]
-    return Provenance(studies, tuple(missing), tuple(filter(None, commands)), plans, tuple(problems))
-
-
-def _missing(comparison: Comparison, root: Path, study: StudyConfig) -> list[str]:
-    """Returns the runs of a study without a record; a run's folder is ``<task>/<arm>/seed_<k>``."""
-    found = {run.folder for task in comparison.tasks for arm in task.arms for run in arm.runs}
-    found |= {run.folder for run in comparison.skipped}
-    wanted = [f"{task}/{arm}/seed_{seed}" for task in study.tasks for arm in study.arms for seed in study.seeds]
-    return [name for name in wanted if root / name not in found]
+    return Provenance(studies, tuple(filter(None, commands)), plans, tuple(problems))
 
 
 def _plan(comparison: Comparison, arm: Arm) -> ArmPlan | None:

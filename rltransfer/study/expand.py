@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rltransfer.config import RunConfig, StudyConfig, StudyTask, Task
+from rltransfer.config import SCRATCH_LONG, RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
 from rltransfer.strategies import Strategy, reads_source
@@ -30,7 +30,8 @@ class Job:
 def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
     """Returns every run of a study in the order of their start: source runs, then seed by seed all tasks and arms.
 
-    Target seed i takes the agent of source seed i.
+    Target seed i takes the agent of source seed i. Where the study asks for it, each task has an arm ``scratch_long``
+    behind the others: scratch with the source's budget on top of its own.
 
     Raises:
         ConfigError: A budget is stated nowhere.
@@ -40,7 +41,7 @@ def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
         _target_job(study, folder, name=name, arm=arm, seed=seed, source=sources.get(seed))
         for seed in study.seeds
         for name in study.tasks
-        for arm in study.arms
+        for arm in (*study.arms, *([SCRATCH_LONG] if study.scratch_long else []))
     ]
     return [*sources.values(), *targets]
 
@@ -58,6 +59,8 @@ def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
 
 
 def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: int, source: Job | None) -> Job:
+    if arm == SCRATCH_LONG:
+        return _long_job(study, folder, name, seed, source)
     strategy: Strategy = study.arms[arm]
     is_read = reads_source(strategy)
     path = str(source.folder) if source else study.source.path
@@ -73,6 +76,15 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         **_common(study, study.tasks[name], name, seed),
     )
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and is_read else None)
+
+
+def _long_job(study: StudyConfig, folder: Path, name: str, seed: int, source: Job | None) -> Job:
+    """Returns scratch with the budget of source and target, evaluated as often as the other arms are."""
+    scratch = _target_job(study, folder, name=name, arm="scratch", seed=seed, source=source).config
+    steps = source.config.n_timesteps if study.scratch_long is True and source is not None else int(study.scratch_long)
+    evaluation = scratch.evaluation.model_copy(update={"eval_freq": scratch.evaluation.frequency(scratch.n_timesteps)})
+    settings = {"arm": SCRATCH_LONG, "n_timesteps": scratch.n_timesteps + steps, "evaluation": evaluation}
+    return Job(_run_folder(folder, name, SCRATCH_LONG, seed), scratch.model_copy(update=settings))
 
 
 def _common(study: StudyConfig, task: StudyTask, name: str, seed: int, algo: str | None = None) -> dict[str, Any]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from rltransfer import files, yaml_file
-from rltransfer.config import StudyConfig, read_study
+from rltransfer.config import STUDY_FILE, StudyConfig, read_study
 from rltransfer.errors import ConfigError, RunError
 from rltransfer.records import OWN_FOLDER, RECORD, read_record
 from rltransfer.study.expand import Job, expand_study
 
-STUDY_FILE = "study.yaml"
 State = Literal["missing", "running", "done", "failed"]
 
 

@@ -122,6 +122,11 @@ class Race:
         return sum(runner.spent for runner in self._runners)
 
     @property
+    def n_updates(self) -> int:
+        """The updates of all agents so far, by SB3's count."""
+        return sum(int(runner.prepared.agent._n_updates) for runner in self._runners)
+
+    @property
     def leader(self) -> _Runner:
         """The agent with the best score so far; ``scratch``, which is the first, until there is one."""
         judged = [runner for runner in self._runners if runner.scores and not runner.end]

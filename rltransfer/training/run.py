@@ -25,6 +25,7 @@ from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
 from rltransfer.training.prepare import Prepared, has_plan, prepare
 from rltransfer.training.race import LeaderCurve, Race, collect_monitors
+from rltransfer.training.retention import score_in_source
 from rltransfer.training.scoring import score_best, score_last, score_start
 from rltransfer.transfer import Plan, Transfer, apply_plan
 
@@ -77,7 +78,14 @@ def _race(config: RunConfig, folder: Path) -> dict[str, Any]:
         _save_last(config, folder, winner.prepared.agent)
         checks = race.checks()
         scores |= race.scores_at_end(winner, curve)
-        facts = {"env_steps": race.env_steps, "checks": checks, "race": race.facts(winner), **scores}
+        scores |= score_in_source(config, winner.prepared.agent, race.source)
+        facts = {
+            "env_steps": race.env_steps,
+            "n_updates": race.n_updates,
+            "checks": checks,
+            "race": race.facts(winner),
+            **scores,
+        }
     collect_monitors(folder)
     _report_end(say, folder, scores, checks)
     return facts
@@ -113,8 +121,15 @@ def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any
     checks = transfer.checks() if transfer else ()
     scores |= score_last(config, agent, prepared.eval_env)
     scores |= score_best(config, agent, prepared.eval_env, curve.best)
-    _report_end(say, folder, scores, checks)
-    return {"env_steps": agent.num_timesteps, "checks": checks, **scores}
+    kept = score_in_source(config, agent, prepared.source) if config.role == "target" else {}
+    _report_end(say, folder, {**scores, **kept}, checks)
+    return {
+        "env_steps": agent.num_timesteps,
+        "n_updates": agent._n_updates,
+        "checks": checks,
+        **scores,
+        **kept,
+    }
 
 
 def _apply(folder: Path, agent: BaseAlgorithm, plan: Plan | None, say: Callable[[str], None]) -> Transfer | None:
@@ -195,7 +210,10 @@ def _first_record(config: RunConfig) -> RunRecord:
             env_kwargs=config.evaluation.env_kwargs,
             deterministic=tasks.evaluates_deterministically(config.task.env),
         ),
-        reward_threshold=config.threshold if config.threshold is not None else tasks.reward_threshold(config.task),
+        reward_threshold=next(
+            (level for level in config.thresholds if not isinstance(level, str)), tasks.reward_threshold(config.task)
+        ),
+        thresholds=config.thresholds,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
         versions={name: version(name) for name in _PACKAGES},
     )
@@ -207,13 +225,13 @@ def _update_record(folder: Path, **facts: Any) -> RunRecord:
     return record
 
 
-def _report_end(
-    say: Callable[[str], None], folder: Path, scores: dict[str, Episodes], checks: tuple[Check, ...]
-) -> None:
+def _report_end(say: Callable[[str], None], folder: Path, scores: dict[str, Any], checks: tuple[Check, ...]) -> None:
     final, uniform = scores["final"].mean_return, scores["random"].mean_return
     say(f"last agent: mean return {final:.2f} on fresh seeds (uniform random policy: {uniform:.2f})")
     if "best" in scores:
         say(f"best agent: mean return {scores['best'].mean_return:.2f} on the same seeds")
+    if "retention" in scores:
+        say(f"last agent in the source task: mean return {scores['retention'].mean_return:.2f}")
     for check in checks:
         say(f"check {'passed' if check.passed else 'FAILED'}: {check.name} ({check.detail})")
     say(f"written to {folder}")

@@ -11,12 +11,12 @@ from rltransfer.records import Episodes
 from rltransfer.training.callbacks import Snapshot
 from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
 
-_SCORING_EPISODES = 20
+SCORING_EPISODES = 20
 
 
 def score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
     """Scores a uniform policy, and the agent before training with sampled actions: its mode alone is a lottery."""
-    episodes = max(_SCORING_EPISODES, config.evaluation.episodes)
+    episodes = max(SCORING_EPISODES, config.evaluation.episodes)
     seed = derived_seed(config.seed, "start")
     uniform = UniformPolicy(env, seed)
     return {
@@ -43,7 +43,7 @@ def score_best(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snaps
 
 def _at_the_end(config: RunConfig) -> dict[str, Any]:
     return {
-        "episodes": max(_SCORING_EPISODES, config.evaluation.episodes),
+        "episodes": max(SCORING_EPISODES, config.evaluation.episodes),
         "seed": derived_seed(config.seed, "final"),
         "deterministic": tasks.evaluates_deterministically(config.task.env),
     }

@@ -55,7 +55,7 @@ def test_origins(study):
     assert study.arm("frozen").origin.cause == "features"
     assert study.arm("frozen").origin.share.value == pytest.approx(-0.05)
     assert study.arm("finetune").origin.cause == "initialisation scale"
-    assert study.arm("finetune").origin.share.low > 0.7
+    assert study.arm("finetune").origin.share.low > 0.6
     assert study.arm("full").origin is None
     assert study.arm("shuffled_finetune").origin is None
 
@@ -153,7 +153,7 @@ def test_the_success_rate_can_be_the_primary_metric(tmp_path):
     make_arm(tmp_path, "frozen", [50] * 4, successes=[0, 1, 1, 1, 1, 1], strategy=FROZEN)
     frozen = only_task(tmp_path, metric="success_auc").arm("frozen")
     assert frozen.verdict == "positive"
-    assert frozen.forward_transfer == pytest.approx((0.9 - 0.025) / (1 - 0.025))
+    assert frozen.forward_transfer.value == pytest.approx((0.9 - 0.025) / (1 - 0.025))
     assert frozen.band.middle[-1] == 1.0
 
 

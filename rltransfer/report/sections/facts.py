@@ -16,9 +16,10 @@ def not_finished(comparison: Comparison, provenance: Provenance) -> tuple[Block,
     if comparison.skipped:
         count = len(comparison.skipped)
         lines.append(f"{count} {_runs(count)} not finished and not in any table; see “Left out” for each.")
-    if provenance.missing:
-        count = len(provenance.missing)
-        shown = ", ".join(f"`{name}`" for name in provenance.missing[:8]) + (" …" if count > 8 else "")
+    if comparison.missing:
+        count = len(comparison.missing)
+        names = [below(comparison, run.folder) for run in comparison.missing[:8]]
+        shown = ", ".join(f"`{name}`" for name in names) + (" …" if count > 8 else "")
         lines.append(f"{count} {_runs(count)} named by the study and not there yet: {shown}.")
     lines += provenance.problems
     lead = "**Not everything is there.** What follows is from the finished runs alone and may change."
@@ -58,8 +59,8 @@ def how_to_read(comparison: Comparison) -> tuple[Block, ...]:
     lines = (
         "Brackets are 95 % intervals over seeds: what would move if the same runs were made with new seeds. They "
         "are not corrected for the number of arms; the verdict is. They say nothing about other tasks.",
-        f"Holm's family for the verdicts is every arm, controls too, against `{baseline}`. The tests of arms "
-        "against their own control are a second family.",
+        f"Holm's family for the verdicts is every arm, controls too, against `{baseline}`. A second family is every "
+        f"arm that has a shuffled control, with the larger p of its tests against `{baseline}` and that control.",
         f"*Features*: the arm beats `{baseline}` and its shuffled control. *Initialisation scale*: the control "
         f"beats `{baseline}` and the arm does not beat the control. Otherwise the origin of a gain is undecided. "
         "“Not shown to differ” never means equal, which is why the share of the gain that the control has too is "
@@ -96,7 +97,8 @@ def _arguments(comparison: Comparison) -> str:
         json.dumps(roots[0] if len(roots) == 1 else roots, ensure_ascii=False),
         f"metric={json.dumps(comparison.metric)}",
         f"baseline={json.dumps(comparison.baseline, ensure_ascii=False)}",
-        *([] if comparison.threshold is None else [f"threshold={comparison.threshold!r}"]),
+        *([f"threshold={list(comparison.thresholds)!r}"] if comparison.thresholds else []),
+        *([] if comparison.sd is None else [f"sd={comparison.sd!r}"]),
         f"seed={comparison.seed}",
         *([f"arms={json.dumps(dict(comparison.arms), ensure_ascii=False)}"] if comparison.arms else []),
     ]

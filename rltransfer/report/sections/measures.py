@@ -8,6 +8,7 @@ from rltransfer.records import Trial
 from rltransfer.report import words
 from rltransfer.report.blocks import Block, Bullets, Folded, Paragraph, Table
 from rltransfer.report.words import estimate, steps
+from rltransfer.stats import Estimate
 
 _Cell = Callable[[Arm], str]
 
@@ -114,12 +115,11 @@ def _score_reason(name: str) -> _Cell:
 
 
 def _improvement(arm: Arm) -> str:
-    """Returns the estimate alone: with few seeds its bootstrap interval collapses where every run is better."""
-    return words.NOTHING if arm.improvement is None else words.number(arm.improvement.value)
+    return estimate(arm.improvement)
 
 
-def _ratio(value: float | Undefined) -> str:
-    return words.NOTHING if isinstance(value, Undefined) else words.number(value, sign=True)
+def _ratio(value: Estimate | Undefined) -> str:
+    return estimate(value, sign=True)
 
 
 def _reason(arm: Arm, value: object) -> str:

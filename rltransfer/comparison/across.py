@@ -1,0 +1,67 @@
+"""Puts arms that share several tasks together, on normalised scores."""
+
+from collections.abc import Sequence
+
+from rltransfer import stats
+from rltransfer.comparison.scores import NORMALISED, values
+from rltransfer.comparison.tables import Arm, ArmAcrossTasks, TaskComparison
+from rltransfer.metrics import Undefined
+from rltransfer.stats import Numbers
+
+
+def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[ArmAcrossTasks, ...], str]:
+    """Returns the arms that are on all tasks with normalised scores, and why there are none or tasks were left out.
+
+    Arms that lack one of these tasks are left out: their average would be over other tasks than the others'.
+    """
+    if len(tasks) < 2:
+        return (), "there is one task"
+    usable, reasons = [], []
+    for task in tasks:
+        reason = _unusable(task)
+        if reason:
+            reasons.append(f"{task.title}: {reason}")
+        else:
+            usable.append(task)
+    if len(usable) < 2:
+        return (), "fewer than two tasks have normalised scores and a baseline: " + "; ".join(reasons)
+    shared = set.intersection(*({arm.name for arm in task.arms if _scores(arm) is not None} for task in usable))
+    names = [arm.name for arm in usable[0].arms if arm.name in shared]
+    if len(names) < 2:
+        return (), "no arm beside the baseline is on all tasks"
+    found = tuple(_arm(name, usable, seed=seed) for name in names)
+    return found, f"left out: {'; '.join(reasons)}" if reasons else ""
+
+
+def _unusable(task: TaskComparison) -> str:
+    """Returns why a task cannot be averaged with others, or an empty text."""
+    if task.baseline is None:
+        return "it has no baseline"
+    found = values(task.arm(task.baseline).runs, NORMALISED)
+    return found.reason if isinstance(found, Undefined) else ""
+
+
+def _scores(arm: Arm) -> Numbers | None:
+    found = values(arm.runs, NORMALISED)
+    return None if isinstance(found, Undefined) else found
+
+
+def _arm(name: str, tasks: Sequence[TaskComparison], *, seed: int) -> ArmAcrossTasks:
+    arms = [task.arm(name) for task in tasks]
+    mine = [scores for arm in arms if (scores := _scores(arm)) is not None]
+    baselines = [task.arm(str(task.baseline)) for task in tasks]
+    theirs = [scores for arm in baselines if (scores := _scores(arm)) is not None]
+    is_baseline = all(arm.kind == "baseline" for arm in arms)
+    every = [scores for task in tasks for arm in task.arms if (scores := _scores(arm)) is not None]
+    shares = [stats.probability_of_improvement(a, b) for a, b in zip(mine, theirs, strict=True)]
+    return ArmAcrossTasks(
+        name=name,
+        tasks=tuple(task.name for task in tasks),
+        mean=stats.mean_over_tasks(mine),
+        median=stats.median_over_tasks(mine, seed=seed),
+        iqm=stats.iqm_estimate(mine, seed=seed),
+        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine]),
+        mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs),
+        improvement=None if is_baseline else stats.mean_of_shares(shares),
+        profile=stats.profile(mine, stats.profile_points(every)),
+    )

@@ -1,0 +1,200 @@
+"""Bootstrap over runs, for estimates without a closed form: the interquartile mean and the median over tasks.
+
+Whole runs are resampled with replacement, within their task (stratified), and never cells of curves; where sources
+serve several runs each, whole sources are. A percentile interval of a few runs is too narrow, since a sample's own
+spread is sqrt((runs - 1) / runs) of what it estimates: the tails are taken further out by that factor (Hesterberg, The
+American Statistician 2015, without the further factor for Student's t, which makes the interval of the interquartile
+mean too wide).
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float, Int
+
+from rltransfer.stats.estimates import LEVEL, Band, Estimate, Numbers, Tasks, finite, iqm
+
+RESAMPLES = 50_000
+BAND_RESAMPLES = 2_000
+_CELLS_AT_ONCE = 2_000_000
+Sources = Sequence[str] | None
+Counts = Int[np.ndarray, "resamples runs"]
+Replicates = Float[np.ndarray, " resamples"]
+
+
+def iqm_estimate(
+    tasks: Tasks, *, seed: int, sources: Sequence[Sources] | None = None, resamples: int = RESAMPLES
+) -> Estimate:
+    """Returns the interquartile mean of the runs of all tasks together, with a stratified bootstrap interval.
+
+    "IQM" of Agarwal et al., NeurIPS 2021, section 4.3; with one task it is that of its runs.
+
+    Args:
+        tasks: The numbers of each task, one per run.
+        seed: Seed of the resampling.
+        sources: For each task, which source each run started from; whole sources are resampled where they serve
+            several runs each.
+        resamples: How many resamples are drawn.
+    """
+    value = float(iqm(np.concatenate([finite(task) for task in tasks])))
+    units = smallest_stratum(tasks, sources)
+    if units < 2:
+        return Estimate(value)
+    return _widened(value, iqm_replicates(tasks, seed=seed, sources=sources, resamples=resamples), units)
+
+
+def iqm_difference(
+    arm: Numbers, baseline: Numbers, *, seed: int, sources: Sources = None, resamples: int = RESAMPLES
+) -> Estimate:
+    """Returns iqm(arm) - iqm(baseline) with a bootstrap interval; the two are resampled independently.
+
+    Args:
+        arm: One number per run of the arm.
+        baseline: One number per run of what it is compared with.
+        seed: Seed of the resampling.
+        sources: Which source each run of the arm started from, as in ``iqm_estimate``.
+        resamples: How many resamples are drawn.
+    """
+    value = float(iqm(finite(arm)) - iqm(finite(baseline)))
+    units = smallest_stratum([arm, baseline], [sources, None])
+    if units < 2:
+        return Estimate(value)
+    mine = iqm_replicates([arm], seed=seed, sources=[sources], resamples=resamples)
+    theirs = iqm_replicates([baseline], seed=seed, resamples=resamples, stream=1)
+    return _widened(value, mine - theirs, units)
+
+
+def median_over_tasks(tasks: Tasks, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """Returns the median over tasks of the mean over runs, with a stratified bootstrap interval.
+
+    "Median" of Agarwal et al., NeurIPS 2021, section 4.1.
+    """
+    arrays = [finite(task) for task in tasks]
+    value = float(np.median([array.mean() for array in arrays]))
+    units = smallest_stratum(tasks)
+    if units < 2:
+        return Estimate(value)
+    return _widened(value, median_replicates(tasks, seed=seed, resamples=resamples), units)
+
+
+def median_replicates(tasks: Tasks, *, seed: int, resamples: int = RESAMPLES) -> Replicates:
+    """Returns the median over tasks of the mean over runs, for every resample of the tasks' runs."""
+    arrays = [finite(task) for task in tasks]
+    means = [counts_of(len(array), resamples, seed, 2 * i) @ array / len(array) for i, array in enumerate(arrays)]
+    medians: Replicates = np.median(means, axis=0)
+    return medians
+
+
+def iqm_replicates(
+    tasks: Tasks,
+    *,
+    seed: int,
+    sources: Sequence[Sources] | None = None,
+    resamples: int = RESAMPLES,
+    stream: int = 0,
+) -> Replicates:
+    """Returns the interquartile mean of every resample of the tasks' runs.
+
+    ``stream`` tells apart draws that have to be independent of each other under one seed.
+    """
+    values, counts = [], []
+    for task, (numbers, mine) in enumerate(zip(tasks, sources or [None] * len(tasks), strict=True)):
+        array = np.asarray(numbers, dtype=float)
+        order, units = _arranged(array[:, None], mine)
+        values.append(array[order])
+        counts.append(counts_of(int(units[-1]) + 1, resamples, seed, stream + 2 * task)[:, units])
+    pooled = np.concatenate(values)
+    ascending = np.argsort(pooled, kind="stable")
+    step = max(1, _CELLS_AT_ONCE // len(pooled))
+    return np.concatenate(
+        [
+            _iqm_of_counts(
+                pooled[ascending], np.concatenate([one[start : start + step] for one in counts], axis=1)[:, ascending]
+            )
+            for start in range(0, resamples, step)
+        ]
+    )
+
+
+def iqm_band(
+    curves: Float[np.ndarray, "runs points"], *, seed: int, sources: Sources = None, resamples: int = BAND_RESAMPLES
+) -> Band:
+    """Returns the IQM curve with a pointwise 95 % bootstrap band over runs.
+
+    Whole runs (or sources) are resampled, so every replicate is a curve. The band is pointwise: a whole curve leaves
+    it more often than in 5 % of cases.
+    """
+    curves = np.asarray(curves, dtype=float)
+    order, units = _arranged(curves, sources)
+    middle = iqm(curves[order], axis=0)
+    strata = int(units[-1]) + 1
+    if strata < 2:
+        return Band(middle, None, None)
+    counts = counts_of(strata, resamples, seed, 0)[:, units]
+    drawn = np.empty((resamples, curves.shape[1]))
+    for point, column in enumerate(curves[order].T):
+        ascending = np.argsort(column, kind="stable")
+        drawn[:, point] = _iqm_of_counts(column[ascending], counts[:, ascending])
+    low, high = np.quantile(drawn, widened_tails(strata), axis=0)
+    return Band(middle, low, high)
+
+
+def widened_tails(runs: int) -> tuple[float, float]:
+    """Returns the tails of a percentile interval of so many runs (or sources); see the module's text.
+
+    >>> [round(tail, 4) for tail in widened_tails(5)]
+    [0.0142, 0.9858]
+    """
+    tail = float(scipy.stats.norm.cdf(scipy.stats.norm.ppf((1 - LEVEL) / 2) * np.sqrt(runs / (runs - 1))))
+    return tail, 1 - tail
+
+
+def smallest_stratum(tasks: Tasks, sources: Sequence[Sources] | None = None) -> int:
+    """Returns how many runs (or sources, where these serve several runs each) the smallest task has to resample."""
+    given = sources or [None] * len(tasks)
+    return min(_units_of(len(task), mine) for task, mine in zip(tasks, given, strict=True))
+
+
+@functools.lru_cache(maxsize=16)
+def counts_of(units: int, resamples: int, seed: int, stream: int) -> Counts:
+    """Returns how often each unit occurs in each resample; every row sums to ``units``."""
+    picks = np.random.default_rng([seed, stream]).integers(units, size=(resamples, units))
+    cells = (picks + units * np.arange(resamples)[:, None]).ravel()
+    counts: Counts = np.bincount(cells, minlength=resamples * units).reshape(resamples, units).astype(np.int16)
+    counts.setflags(write=False)
+    return counts
+
+
+def _units_of(runs: int, sources: Sources) -> int:
+    """Returns how many independent units the runs are: the sources where several serve several runs each."""
+    units = len(set(sources or ()))
+    return units if 1 < units < runs else runs
+
+
+def _arranged(
+    rows: Float[np.ndarray, "runs points"], sources: Sources
+) -> tuple[Int[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
+    """Returns an order of the runs that does not depend on the one given, and the unit that each belongs to in it."""
+    order = np.lexsort(rows.T[::-1])
+    if sources is None or _units_of(len(rows), sources) == len(rows):
+        return order, np.arange(len(rows))
+    members = [[i for i in order if sources[i] == source] for source in set(sources)]
+    members.sort(key=lambda runs: [tuple(rows[i]) for i in runs])
+    return np.concatenate(members), np.repeat(np.arange(len(members)), [len(runs) for runs in members])
+
+
+def _iqm_of_counts(ascending: Float[np.ndarray, " runs"], counts: Counts) -> Replicates:
+    """Returns the interquartile mean of each resample, from how often each of the ascending values is in it."""
+    upto = np.cumsum(counts, axis=1, dtype=np.int32)
+    total = upto[:, -1:]
+    cut = total // 4
+    kept = np.diff(np.clip(upto, cut, total - cut), axis=1, prepend=cut)
+    means: Replicates = kept @ ascending / (total - 2 * cut)[:, 0]
+    return means
+
+
+def _widened(value: float, replicates: Replicates, units: int) -> Estimate:
+    low, high = np.quantile(replicates, widened_tails(units))
+    return Estimate(value, float(low), float(high))

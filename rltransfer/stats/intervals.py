@@ -1,0 +1,306 @@
+"""Intervals in closed form, over the runs of one task: means, differences, ratios, medians, shares of pairs.
+
+Which method serves which estimate was chosen by measured coverage (``rltransfer.stats.coverage``, docs/statistics.md).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from jaxtyping import Float
+
+from rltransfer.stats.estimates import LEVEL, Estimate, Numbers, finite, share_better
+
+_UPPER = (1 + LEVEL) / 2
+_NORMAL_QUANTILE = float(scipy.stats.norm.ppf(_UPPER))
+
+
+@dataclasses.dataclass(frozen=True)
+class CensoredMean:
+    """Times that are censored at a common horizon: their restricted mean, and how many runs reached the event."""
+
+    restricted_mean: Estimate
+    reached: int
+    runs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanFacts:
+    """A mean, the variance of that mean, and the degrees of freedom of the variance (0: a single run, no variance)."""
+
+    value: float
+    variance: float
+    freedom: float
+
+
+def mean_facts(values: Numbers, sources: Sequence[str] | None = None) -> MeanFacts:
+    """Returns a mean with its variance over new seeds.
+
+    Args:
+        values: One number per run.
+        sources: Which source each run started from. Where several runs share one of several sources, they are not
+            independent: the variance is that of the sources' means (each weighted by its runs), with one degree of
+            freedom less than there are sources. With a single source the mean is that of this source.
+    """
+    array = finite(values)
+    mean = float(array.mean())
+    units = set(sources or ())
+    if sources is None or len(units) in (0, 1, len(array)):
+        runs = len(array)
+        return MeanFacts(mean, 0.0, 0) if runs < 2 else MeanFacts(mean, float(array.var(ddof=1)) / runs, runs - 1)
+    given = np.asarray(values, dtype=float)
+    belongs = [np.array([one == source for one in sources]) for source in units]
+    pulls = [math.fsum(given[mine] - mean) / len(given) for mine in belongs]
+    variance = math.fsum(pull**2 for pull in pulls) * len(units) / (len(units) - 1)
+    return MeanFacts(mean, variance, len(units) - 1)
+
+
+def mean(values: Numbers, sources: Sequence[str] | None = None) -> Estimate:
+    """Returns the mean with Student's t interval, the uncertainty of the mean over new seeds.
+
+    With ``sources`` that serve several runs each it is the interval over new sources and seeds (``mean_facts``).
+    """
+    return _combined([(1.0, mean_facts(values, sources))])
+
+
+def mean_difference(
+    arm: Numbers,
+    baseline: Numbers,
+    sources: Sequence[str] | None = None,
+    baseline_sources: Sequence[str] | None = None,
+) -> Estimate:
+    """Returns mean(arm) - mean(baseline) with Welch's 95 % t interval; no interval if either has a single run.
+
+    Welch's interval allows the arms different variances. It describes this one difference: it is not corrected for
+    the number of arms, so it may exclude 0 where the verdict, which is corrected, is inconclusive.
+
+    Args:
+        arm: One number per run of the arm.
+        baseline: One number per run of what it is compared with.
+        sources: Which source each run of the arm started from (``mean_facts``).
+        baseline_sources: The same of the baseline's runs.
+
+    >>> mean_difference([4.0, 6.0], [1.0, 3.0]).value
+    3.0
+    """
+    return _combined([(1.0, mean_facts(arm, sources)), (-1.0, mean_facts(baseline, baseline_sources))])
+
+
+def paired_difference(arm: Numbers, other: Numbers, sources: Sequence[str] | None = None) -> Estimate:
+    """Returns the mean of arm - other, pair by pair in the order given, with its t interval over pairs.
+
+    For runs that share something by pairs, as an arm and its control share the source agent of each seed: what a
+    strong source adds to both falls out of the difference.
+
+    Args:
+        arm: One number per run of the arm.
+        other: One number per run of the other arm, in the order of the first's.
+        sources: Which source each pair started from (``mean_facts``).
+
+    >>> paired_difference([3.0, 13.0], [1.0, 11.0])
+    Estimate(value=2.0, low=2.0, high=2.0)
+    """
+    return mean(np.asarray(arm, dtype=float) - np.asarray(other, dtype=float), sources)
+
+
+def mean_over_tasks(tasks: Sequence[Numbers]) -> Estimate:
+    """Returns the average of the tasks' means; the interval is over new seeds on these tasks, not over new tasks.
+
+    The tasks' variances add up, with the degrees of freedom of Welch and Satterthwaite.
+    """
+    return _combined([(1 / len(tasks), mean_facts(task)) for task in tasks])
+
+
+def difference_over_tasks(arm: Sequence[Numbers], baseline: Sequence[Numbers]) -> Estimate:
+    """Returns the average over tasks of mean(arm) - mean(baseline), with its t interval over new seeds."""
+    pairs = [(factor / len(arm), mean_facts(task)) for factor, tasks in ((1, arm), (-1, baseline)) for task in tasks]
+    return _combined(pairs)
+
+
+def ratio(
+    terms: Sequence[tuple[float, float, MeanFacts]], constants: tuple[float, float] = (0.0, 0.0)
+) -> Estimate | None:
+    """Returns a ratio of two sums of independent means, with Fieller's interval; None where it would be unbounded.
+
+    Args:
+        terms: For each mean its factor in the numerator, its factor in the denominator, and the mean.
+        constants: What is added to numerator and denominator.
+
+    None is returned where the denominator is not clearly apart from 0 at the interval's level (Fieller, Journal of the
+    Royal Statistical Society B 1954): a ratio to it would mean nothing.
+    """
+    above = constants[0] + math.fsum(up * one.value for up, _, one in terms)
+    below = constants[1] + math.fsum(down * one.value for _, down, one in terms)
+    if below == 0 or any(one.freedom == 0 for _, _, one in terms):
+        return None
+    share = above / below
+    freedom = welch_freedom([((up - share * down) ** 2 * one.variance, one.freedom) for up, down, one in terms])
+    variances = (
+        math.fsum(up**2 * one.variance for up, _, one in terms),
+        math.fsum(down**2 * one.variance for _, down, one in terms),
+        math.fsum(up * down * one.variance for up, down, one in terms),
+    )
+    return _fieller((above, below), variances, freedom)
+
+
+def share_of_gain(arm: Numbers, control: Numbers, baseline: Numbers, *, paired: bool) -> Estimate | None:
+    """Returns (control - baseline) / (arm - baseline) on means, with Fieller's interval; None where that is unbounded.
+
+    The share of an arm's gain that its control has too. None when the gain itself is not clearly positive, or an arm
+    is a single run: a ratio to it means nothing. It is asked of arms that were found to gain, whose gains are
+    overestimated for being found: so the share is, if anything, an underestimate.
+
+    Args:
+        arm: One number per run of the arm.
+        control: One number per run of its control.
+        baseline: One number per run of the baseline.
+        paired: Whether run i of arm and control share their source agent.
+    """
+    facts = [mean_facts(values) for values in (arm, control, baseline)]
+    gain, shared, zero = facts
+    if min(one.freedom for one in facts) == 0 or gain.value <= zero.value:
+        return None
+    if not paired:
+        return ratio([(0.0, 1.0, gain), (1.0, 0.0, shared), (-1.0, -1.0, zero)])
+    a, c = (np.asarray(values, dtype=float) for values in (arm, control))
+    common = math.fsum((a - gain.value) * (c - shared.value)) / (len(a) - 1) / len(a)
+    above, below = shared.value - zero.value, gain.value - zero.value
+    left = mean_facts(c - above / below * a)
+    variances = (shared.variance + zero.variance, gain.variance + zero.variance, common + zero.variance)
+    freedom = welch_freedom([(left.variance, left.freedom), ((1 - above / below) ** 2 * zero.variance, zero.freedom)])
+    return _fieller((above, below), variances, freedom)
+
+
+def median(values: Numbers) -> Estimate:
+    """Returns the median with an interval between order statistics, which holds for any continuous distribution.
+
+    Interpolated as in Hettmansperger and Sheather, Statistics & Probability Letters 1986. With fewer than six runs no
+    two order statistics reach 95 %: the interval is the range, which covers 1 - 2^(1 - runs).
+
+    >>> median([1.0, 2.0, 4.0, 8.0, 9.0])
+    Estimate(value=4.0, low=1.0, high=9.0)
+    """
+    ordered = finite(values)
+    runs = len(ordered)
+    middle = float(np.median(ordered))
+    if runs < 2:
+        return Estimate(middle)
+    covers = [1 - 2 * float(scipy.stats.binom.cdf(depth, runs, 0.5)) for depth in range((runs + 1) // 2)]
+    outer = sum(cover >= LEVEL for cover in covers)
+    if outer == 0:
+        return Estimate(middle, float(ordered[0]), float(ordered[-1]))
+    inner = covers[outer] if outer < len(covers) else 0.0
+    way = (covers[outer - 1] - LEVEL) / (covers[outer - 1] - inner)
+    weight = (runs - outer) * way / (outer + (runs - 2 * outer) * way)
+    low, high = (float((1 - weight) * side[outer - 1] + weight * side[outer]) for side in (ordered, ordered[::-1]))
+    return Estimate(middle, low, high)
+
+
+def probability_of_improvement(arm: Numbers, baseline: Numbers) -> Estimate:
+    """Returns the chance that a run of the arm beats a run of the baseline, with its interval; ties count half.
+
+    Newcombe, Statistics in Medicine 2006 (part 2), method 5: a score interval, which stays honest where every run of
+    the arm is better (a bootstrap of runs would call that certain). It is too narrow where spreads differ much.
+    """
+    value = share_better(arm, baseline)
+    runs = (len(finite(arm)), len(finite(baseline)))
+    if min(runs) < 2:
+        return Estimate(value)
+    return Estimate(value, *_newcombe(value, *runs))
+
+
+def mean_of_shares(shares: Sequence[Estimate]) -> Estimate:
+    """Returns the average of independent estimates, with an interval from theirs (Zou and Donner, 2008)."""
+    value = math.fsum(one.value for one in shares) / len(shares)
+    ends = [(one.low, one.high, one.value) for one in shares if one.low is not None and one.high is not None]
+    if len(ends) < len(shares):
+        return Estimate(value)
+    below = math.sqrt(math.fsum((middle - low) ** 2 for low, _, middle in ends)) / len(shares)
+    above = math.sqrt(math.fsum((high - middle) ** 2 for _, high, middle in ends)) / len(shares)
+    return Estimate(value, value - below, value + above)
+
+
+def wilson(hits: Float[np.ndarray, "..."], runs: int) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Returns the ends of Wilson's score interval of shares ``hits / runs`` (JASA 1927)."""
+    z = _NORMAL_QUANTILE
+    share = np.asarray(hits, dtype=float) / runs
+    centre = (share + z**2 / (2 * runs)) / (1 + z**2 / runs)
+    margin = z / (1 + z**2 / runs) * np.sqrt(share * (1 - share) / runs + z**2 / (4 * runs**2))
+    # Rounding leaves an end of 0 or 1 a hair outside, where a share of 0 or 1 would not lie in its own interval.
+    return np.minimum(np.maximum(centre - margin, 0.0), share), np.maximum(np.minimum(centre + margin, 1.0), share)
+
+
+def censored_mean(times: Numbers, reached: Sequence[bool], *, horizon: float) -> CensoredMean:
+    """Returns the mean of times that are cut at a common horizon, with the number of runs that reached the event.
+
+    The restricted mean keeps failures, at the horizon: leaving them out would reward arms for failing. Its interval
+    is cut to what such a mean can be.
+
+    >>> censored_mean([30.0, 100.0], [True, False], horizon=100).restricted_mean
+    Estimate(value=65.0, low=0.0, high=100.0)
+    """
+    whole = mean(times)
+    if whole.low is not None and whole.high is not None:
+        whole = Estimate(whole.value, max(whole.low, 0.0), min(whole.high, float(horizon)))
+    return CensoredMean(whole, int(np.sum(reached)), len(reached))
+
+
+def welch_freedom(squares: Sequence[tuple[float, float]]) -> float:
+    """Returns the degrees of freedom of a sum of variances by Welch and Satterthwaite."""
+    total = math.fsum(square for square, _ in squares)
+    if total == 0:
+        return math.fsum(freedom for _, freedom in squares)
+    return total**2 / math.fsum(square**2 / freedom for square, freedom in squares)
+
+
+def _combined(parts: Sequence[tuple[float, MeanFacts]]) -> Estimate:
+    """Returns a sum of independent means, each with its factor, and the t interval of Welch and Satterthwaite."""
+    value = math.fsum(factor * one.value for factor, one in parts)
+    if any(one.freedom == 0 for _, one in parts):
+        return Estimate(value)
+    squares = [(factor**2 * one.variance, one.freedom) for factor, one in parts]
+    total = math.fsum(square for square, _ in squares)
+    if total == 0:
+        return Estimate(value, value, value)
+    margin = _t_quantile(welch_freedom(squares)) * math.sqrt(total)
+    return Estimate(value, value - margin, value + margin)
+
+
+def _t_quantile(freedom: float) -> float:
+    return float(scipy.stats.t.ppf(_UPPER, freedom))
+
+
+def _fieller(terms: tuple[float, float], variances: tuple[float, float, float], freedom: float) -> Estimate | None:
+    """Returns a ratio with all ratios r for which numerator - r * denominator is within its t interval of 0.
+
+    Args:
+        terms: Numerator and denominator.
+        variances: The variance of each, and their covariance.
+        freedom: Degrees of freedom of these.
+    """
+    above, below = terms
+    of_above, of_below, of_both = variances
+    t2 = _t_quantile(freedom) ** 2
+    room = below**2 - t2 * of_below
+    if room <= 0:
+        return None
+    # The discriminant of the quadratic, multiplied out: as a difference of squares it would lose what is small.
+    spread = below**2 * of_above + above**2 * of_below - 2 * above * below * of_both
+    half = math.sqrt(max(t2 * spread - t2**2 * (of_above * of_below - of_both**2), 0.0))
+    middle = above * below - t2 * of_both
+    return Estimate(above / below, (middle - half) / room, (middle + half) / room)
+
+
+def _newcombe(value: float, runs: int, others: int) -> tuple[float, float]:
+    def excess(share: float) -> float:
+        pairs = (runs + others) / 2 - 1
+        spread = 1 + pairs * ((1 - share) / (2 - share) + share / (1 + share))
+        return (value - share) ** 2 - _NORMAL_QUANTILE**2 * share * (1 - share) * spread / (runs * others)
+
+    tiny = 1e-12
+    low = 0.0 if value <= tiny else float(scipy.optimize.brentq(excess, 0.0, min(value, 1 - tiny)))
+    high = 1.0 if value >= 1 - tiny else float(scipy.optimize.brentq(excess, max(value, tiny), 1.0))
+    return low, high

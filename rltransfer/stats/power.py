@@ -1,0 +1,163 @@
+"""What a study could have found: the power of the verdict's test for effects that somebody names.
+
+Power is computed for normal scores with one spread in both arms, at the level that Holm's first step asks of one of
+``tests`` arms (0.05 / tests): Holm only makes the test easier from there, so it is the least power, whatever the other
+arms do. It is never computed from an observed effect, which only says the p-value again (Hoenig and Heisey, The
+American Statistician 2001).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from jaxtyping import Float
+
+from rltransfer.stats.estimates import Numbers, finite
+from rltransfer.stats.tests import ALPHA, all_splits, smallest_p
+
+POWER = 0.8
+MOST_RUNS = 1_000
+# Up to so many splits, the few attainable p-values matter and the test itself is simulated; above, it is a t test.
+_SIMULATED_SPLITS = 4_000
+_SIMULATED_STUDIES = 4_000
+_SIMULATION_SEED = 0
+# Beyond this non-centrality scipy's t distribution loses its digits; power is 1 to more of them than anyone reads.
+_CERTAIN = 30.0
+_PILOT_LEVEL = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A standard deviation over seeds, with the degrees of freedom that it was estimated with (None: named)."""
+
+    sd: float
+    freedom: int | None = None
+
+    @property
+    def cautious_sd(self) -> float:
+        """The upper end of the one-sided 80 % interval: a small pilot underestimates a spread every other time."""
+        if not self.freedom:
+            return self.sd
+        return self.sd * math.sqrt(self.freedom / float(scipy.stats.chi2.ppf(1 - _PILOT_LEVEL, self.freedom)))
+
+
+def pooled_spread(arms: Sequence[Numbers]) -> Spread | None:
+    """Returns the standard deviation of runs around the mean of their arm; None without two runs in any arm.
+
+    >>> pooled_spread([[1.0, 3.0], [11.0, 13.0]])
+    Spread(sd=1.4142135623730951, freedom=2)
+    """
+    arrays = [finite(arm) for arm in arms if len(arm) > 1]
+    freedom = sum(len(array) - 1 for array in arrays)
+    if not freedom:
+        return None
+    return Spread(math.sqrt(math.fsum(((array - array.mean()) ** 2).sum() for array in arrays) / freedom), freedom)
+
+
+def power_at(effect: float, sd: float, runs_arm: int, runs_baseline: int, *, tests: int) -> float:
+    """Returns the chance that an arm whose true difference is ``effect`` gets the verdict that it deserves.
+
+    Args:
+        effect: True difference in means.
+        sd: Standard deviation over seeds, the same in both arms.
+        runs_arm: Seeds of the arm.
+        runs_baseline: Seeds of the baseline.
+        tests: How many arms are tested against the baseline (Holm's family).
+    """
+    level = ALPHA / tests
+    if smallest_p(runs_arm, runs_baseline) > level:
+        return 0.0
+    size = math.inf if sd == 0 else abs(effect) / sd
+    if math.comb(runs_arm + runs_baseline, runs_arm) <= _SIMULATED_SPLITS:
+        return float(np.mean(_critical_sizes(runs_arm, runs_baseline, level) <= size))
+    return 1.0 if math.isinf(size) else _t_power(size, runs_arm, runs_baseline, level)
+
+
+def detectable_effect(sd: float, runs_arm: int, runs_baseline: int, *, tests: int, wanted: float = POWER) -> float:
+    """Returns the smallest true difference that is found with the wanted power; infinity where none would be.
+
+    See ``power_at`` for the arguments.
+    """
+    level = ALPHA / tests
+    if smallest_p(runs_arm, runs_baseline) > level:
+        return math.inf
+    if math.comb(runs_arm + runs_baseline, runs_arm) <= _SIMULATED_SPLITS:
+        return sd * float(np.quantile(_critical_sizes(runs_arm, runs_baseline, level), wanted))
+    return sd * _detectable_size(runs_arm, runs_baseline, level, wanted)
+
+
+def runs_for(effect: float, sd: float, *, tests: int, wanted: float = POWER) -> int | None:
+    """Returns the fewest seeds per arm with which an effect is found with the wanted power; None beyond 1,000.
+
+    See ``power_at`` for the arguments.
+
+    >>> runs_for(30.0, 20.0, tests=1)
+    9
+    """
+
+    def enough(runs: int) -> bool:
+        return power_at(effect, sd, runs, runs, tests=tests) >= wanted
+
+    if not enough(MOST_RUNS):
+        return None
+    low, high = 1, MOST_RUNS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+@functools.lru_cache(maxsize=64)
+def _detectable_size(runs_arm: int, runs_baseline: int, level: float, wanted: float) -> float:
+    return float(
+        scipy.optimize.brentq(lambda size: _t_power(size, runs_arm, runs_baseline, level) - wanted, 0.0, 100.0)
+    )
+
+
+def _t_power(size: float, runs_arm: int, runs_baseline: int, level: float) -> float:
+    freedom = runs_arm + runs_baseline - 2
+    apart = size / math.sqrt(1 / runs_arm + 1 / runs_baseline)
+    if apart > _CERTAIN:
+        return 1.0
+    return float(scipy.stats.nct.sf(scipy.stats.t.ppf(1 - level / 2, freedom), freedom, apart))
+
+
+@functools.lru_cache(maxsize=64)
+def _critical_sizes(runs_arm: int, runs_baseline: int, level: float) -> Float[np.ndarray, " studies"]:
+    """Returns for each of many simulated studies without effect how large one has to be added for a verdict.
+
+    Adding d to every run of the arm moves the sum of a split by d for each of the arm's runs in it: the observed split
+    overtakes every other one at a d of that other's own. So the verdict begins where all but those splits are
+    overtaken that a p-value at the level allows. With unequal numbers of runs it waits for Welch's test as well.
+    """
+    picks = all_splits(runs_arm, runs_baseline)
+    chosen = np.zeros((len(picks), runs_arm + runs_baseline))
+    np.put_along_axis(chosen, picks.astype(int), 1.0, axis=1)
+    foreign = runs_arm - chosen[:, :runs_arm].sum(axis=1)
+    others = foreign > 0
+    scores = np.random.default_rng(_SIMULATION_SEED).normal(size=(_SIMULATED_STUDIES, runs_arm + runs_baseline))
+    allowed = math.floor(level * len(picks) / 2 + 1e-9)
+    sizes = []
+    for some in np.array_split(scores, max(1, len(picks) * len(scores) // 2_000_000)):
+        behind = some @ chosen[others].T - some[:, :runs_arm].sum(axis=1, keepdims=True)
+        overtaken = np.sort(behind / foreign[others], axis=1)
+        sizes.append(overtaken[:, len(overtaken[0]) - allowed])
+    found: Float[np.ndarray, " studies"] = np.concatenate(sizes)
+    return found if runs_arm == runs_baseline else np.maximum(found, _welch_sizes(scores, runs_arm, level))
+
+
+def _welch_sizes(
+    scores: Float[np.ndarray, "studies runs"], runs_arm: int, level: float
+) -> Float[np.ndarray, " studies"]:
+    """Returns how large an effect has to be added to each study for Welch's test to reach the level."""
+    arm, baseline = scores[:, :runs_arm], scores[:, runs_arm:]
+    squares = [part.var(axis=1, ddof=1) / part.shape[1] for part in (arm, baseline)]
+    whole = squares[0] + squares[1]
+    freedom = whole**2 / (squares[0] ** 2 / (runs_arm - 1) + squares[1] ** 2 / (baseline.shape[1] - 1))
+    needed = scipy.stats.t.ppf(1 - level / 2, freedom) * np.sqrt(whole)
+    sizes: Float[np.ndarray, " studies"] = needed - (arm.mean(axis=1) - baseline.mean(axis=1))
+    return sizes

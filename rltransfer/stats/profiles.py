@@ -1,0 +1,54 @@
+"""Performance profiles: the share of runs above each score, so that a mean cannot hide a tail."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from rltransfer.stats.estimates import Tasks, finite
+from rltransfer.stats.intervals import wilson
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The share of runs that score more than each of ``at``, with a pointwise 95 % band (None for a single run)."""
+
+    at: Float[np.ndarray, " points"]
+    share: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"] | None
+    high: Float[np.ndarray, " points"] | None
+
+
+def profile(tasks: Tasks, at: Float[np.ndarray, " points"]) -> Profile:
+    """Returns the share of runs above each score, averaged over tasks.
+
+    The run-score distribution of Agarwal et al., NeurIPS 2021, section 4.3. At each score the number of runs above it
+    is binomial: its interval is Wilson's, and those of several tasks are put together as by Zou and Donner (Statistics
+    in Medicine 2008). So a share of 0 or 1 has an interval too.
+
+    >>> profile([[1.0, 2.0, 3.0, 4.0]], np.array([0.0, 2.0])).share.tolist()
+    [1.0, 0.5]
+    """
+    arrays = [finite(task) for task in tasks]
+    above = [(array[None, :] > at[:, None]).sum(axis=1) for array in arrays]
+    shares = [hits / len(array) for hits, array in zip(above, arrays, strict=True)]
+    share = np.mean(shares, axis=0)
+    if min(map(len, arrays)) < 2:
+        return Profile(at, share, None, None)
+    ends = [wilson(hits, len(array)) for hits, array in zip(above, arrays, strict=True)]
+    below = np.sqrt(sum((one - low) ** 2 for one, (low, _) in zip(shares, ends, strict=True))) / len(tasks)
+    upper = np.sqrt(sum((high - one) ** 2 for one, (_, high) in zip(shares, ends, strict=True))) / len(tasks)
+    return Profile(at, share, share - below, share + upper)
+
+
+def profile_points(arms: Tasks, most: int = 200) -> Float[np.ndarray, " points"]:
+    """Returns the scores at which the profiles of several arms are drawn: every run's, and one below them all.
+
+    A profile only steps at the scores of runs, so that nothing is lost; beyond ``most`` an even choice of them is made.
+    """
+    scores = np.unique(np.concatenate([finite(arm) for arm in arms]))
+    if len(scores) > most:
+        scores = scores[np.linspace(0, len(scores) - 1, most).round().astype(int)]
+    span = max(float(scores[-1] - scores[0]), 1e-9)
+    points: Float[np.ndarray, " points"] = np.concatenate([[scores[0] - 0.05 * span], scores])
+    return points
