@@ -31,6 +31,7 @@ class Inert:
         self.state: Any = None
 
     def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        """Returns a stand-in that a pickle makes without a call of its class."""
         made = super().__new__(cls)
         made.arguments = _arguments
         made.state = None

@@ -77,6 +77,7 @@ class SourceFacts(_Model):
     """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C.
 
     ``random_return`` is what a uniform policy scored in the source task, ``reward_threshold`` what solves it.
+    ``is_residual`` says that its actions are added to another agent's, and mean nothing alone.
     """
 
     path: str
@@ -89,6 +90,7 @@ class SourceFacts(_Model):
     random_return: float | None = None
     reward_threshold: float | None = None
     which: str | None = None
+    is_residual: bool = False
 
 
 class Check(_Model):
