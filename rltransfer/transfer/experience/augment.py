@@ -218,7 +218,7 @@ def augmentation_of(part: Augment, agent: "BaseAlgorithm") -> Augmentation:
 
 def _n_frames(env: VecEnv | None) -> int:
     stack = None if env is None else unwrap_vec_wrapper(env, VecFrameStack)
-    return 1 if stack is None else int(stack.n_stack)
+    return 1 if stack is None else int(stack.stacked_obs.n_stack)
 
 
 def _by_key(space: spaces.Space[Any]) -> Mapping[str, spaces.Space[Any]]:
@@ -241,8 +241,8 @@ def _refuse_misfit(part: Augment, space: spaces.Space[Any], kinds: Mapping[str, 
         wrong = [name for name in part.operations if name in names]
         if wrong and kind not in kinds.values():
             raise IncompatibleError(
-                f"augment: {' and '.join(map(repr, wrong))} is for {words}, and the agent sees {describe(space)}. "
-                f"What there is for others: {', '.join(others)}."
+                f"augment: {' and '.join(map(repr, wrong))} {'is' if len(wrong) == 1 else 'are'} for {words}, and the "
+                f"agent sees {describe(space)}. What there is for others: {', '.join(others)}."
             )
     for own in _images(space):
         smallest = min(own.shape[1:])
