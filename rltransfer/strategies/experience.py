@@ -81,7 +81,9 @@ class Augment(StrategyPart):
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not self.operations:
-            raise ValueError(f"say what to do: {', '.join((*IMAGE_OPERATIONS, *VECTOR_OPERATIONS))}")
+            raise ValueError(
+                f"'augment' does nothing: give {', '.join(IMAGE_OPERATIONS)}, {' or '.join(VECTOR_OPERATIONS)}"
+            )
         return self
 
     @property

@@ -106,16 +106,7 @@ WeightsPart = (
 TeacherPart = JumpStart | Kickstart | QDagger
 ExperiencePart = Residual | Replay | Augment
 Modifier = (
-    Discriminative
-    | GradualUnfreeze
-    | L2SP
-    | EWC
-    | L2Init
-    | ReDo
-    | ShrinkPerturb
-    | LoRA
-    | TeacherPart
-    | ExperiencePart
+    Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | LoRA | TeacherPart | ExperiencePart
 )
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
 KINDS: dict[str, type[StrategyPart]] = {

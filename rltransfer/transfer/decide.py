@@ -31,6 +31,7 @@ from rltransfer.strategies import (
     reads_source,
     strategy_label,
     teachers,
+    uses_replay,
     weights_part,
 )
 from rltransfer.transfer.experience.outlook import experience_findings
@@ -118,7 +119,7 @@ def plan_transfer(
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
-        inputs=_inputs(pair) if moves or pair.inputs is not None else {},
+        inputs=_inputs(pair) if moves or pair.inputs is not None or uses_replay(parsed) else {},
         actions=pair.actions.entries() if pair.actions is not None else None,
         encoder=pair.encoder,
         others=encoders[1:],

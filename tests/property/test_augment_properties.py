@@ -235,7 +235,7 @@ def test_operations_that_do_not_fit_are_refused_by_name(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "say what to do: crop, shift, cutout, brightness, contrast, amplitude, noise"),
+        ({}, "'augment' does nothing: give crop, shift, cutout, brightness, contrast, amplitude or noise"),
         ({"shift": 0}, "key 'shift'"),
         ({"crop": 1.0}, "key 'crop'"),
         ({"brightness": [2.0, 0.5]}, "the smaller number comes first"),
