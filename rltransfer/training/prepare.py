@@ -48,7 +48,12 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared
         )
         stack.callback(eval_env.close)
         env = tasks.make_train_env(
-            config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
+            config.task,
+            config.hyperparams,
+            seed=config.seed,
+            monitor_folder=monitor_folder,
+            vec_env=config.vec_env,
+            randomise=config.randomise,
         )
         stack.callback(env.close)
         agent = build_agent(config, env, encoders)

@@ -181,7 +181,7 @@ def _first_record(config: RunConfig) -> RunRecord:
     return RunRecord(
         status="running",
         role=config.role,
-        task=config.task.facts(config.hyperparams),
+        task=config.task.facts(config.hyperparams, config.randomise),
         task_name=config.task_name,
         algo=config.algo,
         arm=config.arm,

@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import DictReplayBufferSamples, Repla
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from rltransfer.algorithms import OFF_POLICY
 from rltransfer.artifact import Encoder
 from rltransfer.errors import ConfigError, IncompatibleError, did_you_mean
 from rltransfer.replay_file import Transitions, read_replay_buffer
@@ -130,7 +131,7 @@ def _refuse_agent(plan: Plan, agent: Any) -> None:
     if buffer is None:
         raise IncompatibleError(
             f"An agent of {plan.algo} learns from what it has just done and keeps no replay buffer, so that nothing "
-            "can be mixed in: 'replay' is for dqn, qrdqn, sac, td3, ddpg, tqc and crossq."
+            f"can be mixed in: 'replay' is for {', '.join(OFF_POLICY)}."
         )
     if type(buffer) not in _KNOWN_BUFFERS:
         raise IncompatibleError(
