@@ -66,7 +66,7 @@ def _one_path_as_text(value: Any) -> Any:
 SourcePaths = Annotated[str | tuple[str, ...], BeforeValidator(_one_path_as_text)]
 
 
-def parse_randomise(value: Any, where: str = "randomise") -> dict[str, tuple[Any, ...]] | None:
+def parse_randomise(value: Any, where: str = "") -> dict[str, tuple[Any, ...]] | None:
     """Returns what arguments of an environment are drawn from, by name; None where there is nothing.
 
     >>> parse_randomise({"gravity": [5, 15], "shape": ["round", "square", "flat"]})
@@ -77,17 +77,18 @@ def parse_randomise(value: Any, where: str = "randomise") -> dict[str, tuple[Any
     """
     if not value:
         return None
+    where = f"{where}: " if where else ""
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: expected an argument's name with its values, found {value!r}.")
+        raise ConfigError(f"{where}expected an argument's name with its values, found {value!r}.")
     found = {}
     for name, values in value.items():
         if not isinstance(values, list | tuple) or len(values) < 2:
             raise ConfigError(
-                f"{where}: key {name!r}: expected [low, high], or a list to choose from, found {values!r}."
+                f"{where}key {name!r}: expected [low, high], or a list to choose from, found {values!r}."
             )
         numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
         if len(values) == len(numbers) == 2 and numbers[0] >= numbers[1]:
-            raise ConfigError(f"{where}: key {name!r}: the smaller number comes first, found {values!r}.")
+            raise ConfigError(f"{where}key {name!r}: the smaller number comes first, found {values!r}.")
         found[str(name)] = tuple(values)
     return found
 
@@ -100,7 +101,10 @@ def _as_augment(value: Any) -> Augment | None:
         return value
     if not isinstance(value, Mapping):
         raise ConfigError(f"expected settings such as shift: 4, found {value!r}")
-    part = parse_strategy({**value, "kind": "augment"}, where="augment")[1]
+    try:
+        part = parse_strategy({**value, "kind": "augment"}, where="augment")[1]
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("augment: ")) from None
     assert isinstance(part, Augment)
     return part
 
