@@ -83,9 +83,7 @@ def parse_randomise(value: Any, where: str = "") -> dict[str, tuple[Any, ...]] |
     found = {}
     for name, values in value.items():
         if not isinstance(values, list | tuple) or len(values) < 2:
-            raise ConfigError(
-                f"{where}key {name!r}: expected [low, high], or a list to choose from, found {values!r}."
-            )
+            raise ConfigError(f"{where}key {name!r}: expected [low, high], or a list to choose from, found {values!r}.")
         numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
         if len(values) == len(numbers) == 2 and numbers[0] >= numbers[1]:
             raise ConfigError(f"{where}key {name!r}: the smaller number comes first, found {values!r}.")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import pretrained, run_config
 from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -236,6 +237,22 @@ def test_other_environments_leave_half_of_the_policy_and_the_check_says_so(tmp_p
     (failed,) = [check for check in transfer.checks() if not check.passed]
     assert failed.name == "the source acts in the agent's environments"
     assert failed.detail == "other environments were set: hold the plan again"
+
+
+def test_sb3s_own_evaluation_notices_environments_without_the_source(tmp_path: Path) -> None:
+    encoder = source_of(tmp_path)
+    for wrapped, error in ((False, UserWarning), (True, AssertionError)):
+        envs: list[VecEnv] = [DummyVecEnv([Noted]) for _ in range(3)]
+        if wrapped:
+            envs = [VecNormalize(env, training=index == 0) for index, env in enumerate(envs)]
+        transfer = transferred(encoder, "ppo", envs[0])
+        evaluations = [
+            EvalCallback(env, eval_freq=16, n_eval_episodes=1, verbose=0, warn=False)
+            for env in (transfer.equip(envs[1]), envs[2])
+        ]
+        transfer.agent.learn(32, callback=[*transfer.callbacks, evaluations[0]])
+        with pytest.raises(error, match="same type|wrapped the same way"):
+            transfer.agent.learn(32, callback=[*transfer.callbacks, evaluations[1]])
 
 
 def test_an_agent_learns_the_same_from_where_it_was_stopped(tmp_path: Path) -> None:
