@@ -23,7 +23,7 @@ from rltransfer.errors import ConfigError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import TaskFacts
-from rltransfer.strategies import Scratch, Strategy, dump_strategy, parse_strategy
+from rltransfer.strategies import Augment, Scratch, Strategy, dump_strategy, parse_strategy
 
 Algorithm = Literal[
     "ppo",
@@ -66,6 +66,47 @@ def _one_path_as_text(value: Any) -> Any:
 SourcePaths = Annotated[str | tuple[str, ...], BeforeValidator(_one_path_as_text)]
 
 
+def parse_randomise(value: Any, where: str = "") -> dict[str, tuple[Any, ...]] | None:
+    """Returns what arguments of an environment are drawn from, by name; None where there is nothing.
+
+    >>> parse_randomise({"gravity": [5, 15], "shape": ["round", "square", "flat"]})
+    {'gravity': (5, 15), 'shape': ('round', 'square', 'flat')}
+
+    Raises:
+        ConfigError: Something is neither two numbers, the smaller first, nor a list to choose from.
+    """
+    if not value:
+        return None
+    where = f"{where}: " if where else ""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}expected an argument's name with its values, found {value!r}.")
+    found = {}
+    for name, values in value.items():
+        if not isinstance(values, list | tuple) or len(values) < 2:
+            raise ConfigError(f"{where}key {name!r}: expected [low, high], or a list to choose from, found {values!r}.")
+        numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        if len(values) == len(numbers) == 2 and numbers[0] >= numbers[1]:
+            raise ConfigError(f"{where}key {name!r}: the smaller number comes first, found {values!r}.")
+        found[str(name)] = tuple(values)
+    return found
+
+
+Randomise = Annotated[dict[str, tuple[Any, ...]] | None, BeforeValidator(parse_randomise)]
+
+
+def _as_augment(value: Any) -> Augment | None:
+    if value is None or isinstance(value, Augment):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"expected settings such as shift: 4, found {value!r}")
+    try:
+        part = parse_strategy({**value, "kind": "augment"}, where="augment")[1]
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("augment: ")) from None
+    assert isinstance(part, Augment)
+    return part
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,10 +126,10 @@ class Task(_Model):
         """
         return self.env.rpartition(":")[2].replace("/", "-")
 
-    def facts(self, hyperparams: Hyperparameters) -> TaskFacts:
-        """Returns what makes this task the same as another one, wrappers included."""
+    def facts(self, hyperparams: Hyperparameters, randomise: Mapping[str, tuple[Any, ...]] | None = None) -> TaskFacts:
+        """Returns what makes this task the same as another one, wrappers and what is drawn included."""
         wrappers = [item if isinstance(item, str) else next(iter(item)) for item in hyperparams.env_wrapper]
-        return TaskFacts(env=self.env, kwargs=self.kwargs, wrappers=tuple(wrappers))
+        return TaskFacts(env=self.env, kwargs=self.kwargs, wrappers=tuple(wrappers), randomise=dict(randomise or {}))
 
 
 class Evaluation(_Model):
@@ -118,7 +159,8 @@ class Evaluation(_Model):
 class RunConfig(_Model):
     """One agent, one seed: everything that decides what the run computes, and how it is carried out.
 
-    ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``.
+    ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``. ``randomise`` are the
+    arguments of the training environments that are drawn anew for each episode, and what from.
     """
 
     role: Literal["source", "target"]
@@ -133,6 +175,7 @@ class RunConfig(_Model):
     which: str = "best"
     inputs: InputsSetting = None
     actions: ActionsSetting = None
+    randomise: Randomise = None
     task_name: str
     arm: str
     threshold: float | None = None
@@ -179,6 +222,7 @@ class StudySource(_Model):
     ``path`` is one agent, or a list for strategies that take several.
 
     With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
+    ``augment`` and ``randomise`` change what they see, and the arguments of their environment, while they train.
     """
 
     env: str | None = None
@@ -186,6 +230,8 @@ class StudySource(_Model):
     kwargs: dict[str, Any] = {}
     n_timesteps: PositiveInt | None = None
     hyperparams: dict[str, Any] = {}
+    augment: Annotated[Augment | None, BeforeValidator(_as_augment)] = None
+    randomise: Randomise = None
     path: SourcePaths | None = None
     which: str = "best"
 
@@ -198,8 +244,9 @@ class StudySource(_Model):
     def _one_of_both(self) -> "StudySource":
         if (self.env is None) == (self.path is None):
             raise ValueError("give either 'env' (agents are pretrained) or 'path' (an agent on disk)")
-        if self.path is not None and (self.kwargs or self.hyperparams or self.n_timesteps or self.algo):
-            raise ValueError("an agent on disk ('path') is not trained: no kwargs, algo, hyperparams or n_timesteps")
+        trained = ("kwargs", "algo", "hyperparams", "n_timesteps", "augment", "randomise")
+        if self.path is not None and any(getattr(self, name) for name in trained):
+            raise ValueError(f"an agent on disk ('path') is not trained: no {', '.join(trained[:-1])} or {trained[-1]}")
         return self
 
 

@@ -32,19 +32,26 @@ class _Model(BaseModel):
 
 
 class TaskFacts(_Model):
-    """What makes two tasks the same: the environment id, its arguments and its wrappers."""
+    """What makes two tasks the same: the environment id, its arguments and its wrappers.
+
+    ``randomise`` are the arguments that were drawn anew for each training episode, and what from.
+    """
 
     env: str
     kwargs: dict[str, Any] = {}
     wrappers: tuple[str, ...] = ()
+    randomise: dict[str, tuple[Any, ...]] = {}
 
     def label(self) -> str:
         """Returns the task in one line, as reports show it.
 
         >>> TaskFacts(env="CartPole-v1", kwargs={"length": 1.5}).label()
         'CartPole-v1 (length=1.5)'
+        >>> TaskFacts(env="CartPole-v1", randomise={"length": (0.5, 2.0)}).label()
+        'CartPole-v1 (length drawn from [0.5, 2.0])'
         """
         extras = [f"{key}={value}" for key, value in sorted(self.kwargs.items())] + list(self.wrappers)
+        extras += [f"{key} drawn from {list(values)}" for key, values in sorted(self.randomise.items())]
         return self.env.removeprefix("rltransfer_envs:") + (f" ({', '.join(extras)})" if extras else "")
 
 
@@ -77,6 +84,7 @@ class SourceFacts(_Model):
     """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C.
 
     ``random_return`` is what a uniform policy scored in the source task, ``reward_threshold`` what solves it.
+    ``is_residual`` says that its actions are added to another agent's, and mean nothing alone.
     """
 
     path: str
@@ -89,6 +97,7 @@ class SourceFacts(_Model):
     random_return: float | None = None
     reward_threshold: float | None = None
     which: str | None = None
+    is_residual: bool = False
 
 
 class Check(_Model):

@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import (
 from rltransfer.config import Task
 from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
+from rltransfer.randomise import Draw, randomised, refuse_other_spaces
 
 VecEnvKind = Literal["dummy", "subproc"]
 _NOT_INSTALLED = (ImportError, gym.error.DependencyNotInstalled)
@@ -52,13 +53,61 @@ def check_task(task: Task) -> None:
         raise ConfigError(f"{task.env} cannot be made with {arguments}: {error}") from error
 
 
+def check_randomise(task: Task, randomise: Mapping[str, tuple[Any, ...]]) -> None:
+    """Makes an environment at both ends of what each argument is drawn from, so that a mistake shows at once.
+
+    Raises:
+        UnknownNameError: The environment has no such argument.
+        ConfigError: It refuses one of the values, or has other spaces with it.
+    """
+    usual = gym.make(task.env, **task.kwargs)
+    for name, values in randomise.items():
+        for value in values:
+            kwargs = {**task.kwargs, name: value}
+            try:
+                check_task(Task(env=task.env, kwargs=kwargs))
+            except (ConfigError, UnknownNameError) as error:
+                raise type(error)(f"randomise: {error}") from error
+            made = gym.make(task.env, **kwargs)
+            refuse_other_spaces(usual, made, {name: value})
+            made.close()
+    usual.close()
+
+
+def _draws(task: Task, randomise: Mapping[str, tuple[Any, ...]]) -> dict[str, Draw]:
+    """Returns what each argument is drawn from: whole numbers where its usual value is one."""
+    parameters = _parameters(_spec(task.env))
+    usual = {
+        name: parameters[name].default
+        if name in parameters and parameters[name].default is not inspect.Parameter.empty
+        else task.kwargs.get(name)
+        for name in randomise
+    }
+    return {
+        name: Draw(values, is_whole=all(type(one) is int for one in (*values, usual[name])))
+        for name, values in randomise.items()
+    }
+
+
 def make_train_env(
-    task: Task, hyperparams: Hyperparameters, *, seed: int, monitor_folder: Path | None, vec_env: VecEnvKind
+    task: Task,
+    hyperparams: Hyperparameters,
+    *,
+    seed: int,
+    monitor_folder: Path | None,
+    vec_env: VecEnvKind,
+    randomise: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> VecEnv:
-    """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder."""
+    """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder.
+
+    Arguments that are named in ``randomise`` are drawn anew for each episode.
+    """
+    make: Callable[..., gym.Env[Any, Any]] = functools.partial(gym.make, _spec(task.env))
+    if randomise:
+        make = randomised(make, _draws(task, randomise))
     with _naming_settings(task):
         env = make_vec_env(
-            functools.partial(gym.make, _spec(task.env)),
+            make,
             n_envs=hyperparams.n_envs,
             seed=seed,
             env_kwargs=task.kwargs,
@@ -154,14 +203,19 @@ def _hint(env_id: str, known: Sequence[str]) -> str:
     )
 
 
+def _parameters(spec: EnvSpec) -> Mapping[str, inspect.Parameter]:
+    """Returns the arguments that an environment takes."""
+    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+    return inspect.signature(creator).parameters
+
+
 def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
     try:
-        creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+        parameters = _parameters(spec)
     except MissingExtraError:
         raise
     except _NOT_INSTALLED as error:
         raise _missing_package(task.env, error) from None
-    parameters = inspect.signature(creator).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     known = [name for name in parameters if name not in ("self", "render_mode")]

@@ -39,6 +39,20 @@ def _add_pretrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "-i", "--trained-agent", metavar="SOURCE", help=f"continue from all weights of an agent: {_SOURCE_HELP}"
     )
+    parser.add_argument(
+        "--augment",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="change what the agent learns from at random: shift:4 for images, noise:0.1 for vectors, ...",
+    )
+    parser.add_argument(
+        "--randomise",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="draw arguments of the environment anew for each training episode: gravity:[5,15] length:[0.5,2.0]",
+    )
     parser.set_defaults(run=verbs.pretrain)
 
 

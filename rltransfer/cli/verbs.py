@@ -12,11 +12,20 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 
-from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study
+from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, parse_randomise, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
-from rltransfer.strategies import KINDS, Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
+from rltransfer.strategies import (
+    KINDS,
+    Full,
+    Scratch,
+    Strategy,
+    modifiers,
+    needs_source,
+    parse_strategy,
+    strategy_label,
+)
 from rltransfer.study import run_study
 from rltransfer.study import status as states
 
@@ -24,10 +33,17 @@ from rltransfer.study import status as states
 def pretrain(arguments: argparse.Namespace) -> None:
     """Trains an agent in a source task."""
     strategy: Strategy = (Full(),) if arguments.trained_agent else (Scratch(),)
+    if arguments.augment:
+        augment = parse_strategy({**arguments.augment, "kind": "augment"}, where="--augment")
+        strategy = (*strategy, *modifiers(augment))
     config = _run_config(
         arguments, role="source", arm="pretrain", strategy=strategy, source=arguments.trained_agent, which="best"
     )
-    _train(arguments, config)
+    from rltransfer import tasks
+
+    randomise = parse_randomise(arguments.randomise, where="--randomise")
+    tasks.check_randomise(config.task, randomise or {})
+    _train(arguments, config.model_copy(update={"randomise": randomise}))
 
 
 def transfer(arguments: argparse.Namespace) -> None:

@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from rltransfer.algorithms import OFF_POLICY
 from rltransfer.config import RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
-from rltransfer.strategies import Strategy, reads_source
+from rltransfer.strategies import Scratch, Strategy, reads_source, uses_replay
 
 SOURCE_TASK = "source"
 SOURCE_ARM = "pretrain"
@@ -33,8 +34,9 @@ def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
     Target seed i takes the agent of source seed i.
 
     Raises:
-        ConfigError: A budget is stated nowhere.
+        ConfigError: A budget is stated nowhere, or an arm mixes in what no agent remembers.
     """
+    _refuse_without_memory(study)
     sources = {seed: _source_job(study, folder, seed) for seed in study.seeds} if study.source.env else {}
     targets = [
         _target_job(study, folder, name=name, arm=arm, seed=seed, source=sources.get(seed))
@@ -45,6 +47,17 @@ def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
     return [*sources.values(), *targets]
 
 
+def _refuse_without_memory(study: StudyConfig) -> None:
+    """Raises ConfigError if an arm with ``replay`` is of agents that keep no replay buffer, or of sources that do."""
+    algos = {study.algo, study.source.algo or study.algo} if study.source.env else {study.algo}
+    for algo in sorted(algos - set(OFF_POLICY)):
+        for arm in (arm for arm, strategy in study.arms.items() if uses_replay(strategy)):
+            raise ConfigError(
+                f"arms.{arm}: 'replay' mixes in what the source remembers, and agents of {algo} keep no replay buffer. "
+                f"Those of {', '.join(OFF_POLICY)} do."
+            )
+
+
 def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
     source = study.source
     task = StudyTask(
@@ -53,7 +66,15 @@ def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
     settings = _common(study, task, SOURCE_TASK, seed, algo=source.algo)
     return Job(
         folder=_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed),
-        config=RunConfig(role="source", task_name=SOURCE_TASK, arm=SOURCE_ARM, **settings),
+        config=RunConfig(
+            role="source",
+            task_name=SOURCE_TASK,
+            arm=SOURCE_ARM,
+            strategy=(Scratch(),) if source.augment is None else (Scratch(), source.augment),
+            randomise=source.randomise,
+            save_replay_buffer=any(map(uses_replay, study.arms.values())),
+            **settings,
+        ),
     )
 
 

@@ -105,6 +105,7 @@ def _check_tasks(states: list[RunState], where: str) -> None:
             with _naming(f"{where}{name}: "):
                 tasks.check_task(config.task)
                 tasks.check_task(config.evaluation_task)
+                tasks.check_randomise(config.task, config.randomise or {})
 
 
 class _Runner:

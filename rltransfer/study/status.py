@@ -80,7 +80,11 @@ def _refuse_other_settings(job: Job) -> None:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         raise RunError(f"{path} is missing or damaged. Delete {job.folder} to run it again.") from None
-    for key, wanted in job.config.outcome_settings().items():
+    settings = job.config.outcome_settings()
+    if job.config.save_replay_buffer:
+        # An arm that came later needs what a source run that is done did not keep.
+        settings["save_replay_buffer"] = True
+    for key, wanted in settings.items():
         if found.get(key) != wanted and not (key == "source" and _is_source_of(job, found.get(key))):
             raise ConfigError(
                 f"{job.folder} holds a run with other settings: {key!r} is {found.get(key)!r}, the study says "

@@ -13,7 +13,7 @@ from rltransfer import tasks
 from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
 from rltransfer.records import SourceFacts
-from rltransfer.strategies import needs_source, reads_source
+from rltransfer.strategies import modifiers, needs_source, reads_source
 from rltransfer.training.agents import build_agent
 from rltransfer.transfer import Plan, plan_transfer
 
@@ -48,7 +48,12 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared
         )
         stack.callback(eval_env.close)
         env = tasks.make_train_env(
-            config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
+            config.task,
+            config.hyperparams,
+            seed=config.seed,
+            monitor_folder=monitor_folder,
+            vec_env=config.vec_env,
+            randomise=config.randomise,
         )
         stack.callback(env.close)
         agent = build_agent(config, env, encoders)
@@ -60,7 +65,7 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared
 
 def has_plan(config: RunConfig) -> bool:
     """Says whether weights, gradients or experience of a run are planned: not so where a source is simply trained."""
-    return config.role == "target" or needs_source(config.strategy)
+    return config.role == "target" or needs_source(config.strategy) or bool(modifiers(config.strategy))
 
 
 def _encoders(config: RunConfig) -> tuple[Encoder, ...]:

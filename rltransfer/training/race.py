@@ -28,7 +28,7 @@ from rltransfer.training.agents import learn_arguments
 from rltransfer.training.callbacks import CurveCallback, Subject
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.prepare import Prepared, prepare
-from rltransfer.training.scoring import score_best, score_last, score_start
+from rltransfer.training.scoring import score_best, score_last, score_random, score_start
 from rltransfer.transfer import Transfer, apply_plan
 
 _TRIALS = "trials"
@@ -108,6 +108,7 @@ class Race:
             return
         assert prepared.plan is not None
         transfer = apply_plan(prepared.plan, prepared.agent)
+        prepared = dataclasses.replace(prepared, eval_env=transfer.equip(prepared.eval_env))
         prepared.agent.set_logger(Logger(folder=None, output_formats=[]))
         self._runners.append(_Runner(label, strategy, prepared, transfer, _Generators.now()))
 
@@ -152,7 +153,8 @@ class Race:
     def scores_at_start(self) -> dict[str, Episodes]:
         """Scores a random policy, and ``scratch``, which leads at first."""
         first = self._runners[0].prepared
-        return score_start(self._config, first.agent, first.eval_env)
+        scores = score_random(self._config, first.eval_env)
+        return scores | score_start(self._config, first.agent, first.eval_env)
 
     def scores_at_end(self, winner: _Runner, curve: "LeaderCurve") -> dict[str, Episodes]:
         """Scores the winner, and the best agent that led."""

@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files, tasks
-from rltransfer.artifact.sources import LAST_NORMALISER
+from rltransfer.artifact.sources import LAST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
 from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
 from rltransfer.strategies import Auto, dump_strategy, strategy_label
@@ -25,7 +25,7 @@ from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
 from rltransfer.training.prepare import Prepared, has_plan, prepare
 from rltransfer.training.race import LeaderCurve, Race, collect_monitors
-from rltransfer.training.scoring import score_best, score_last, score_start
+from rltransfer.training.scoring import score_best, score_last, score_random, score_start
 from rltransfer.transfer import Plan, Transfer, apply_plan
 
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")
@@ -87,7 +87,7 @@ def _save_last(config: RunConfig, folder: Path, agent: BaseAlgorithm) -> None:
     save_normaliser(agent.get_vec_normalize_env(), folder / config.task.file_name / LAST_NORMALISER)
     save_agent(agent, folder / f"{config.task.file_name}.zip")
     if config.save_replay_buffer:
-        save_replay_buffer(agent, folder / "replay_buffer.pkl")
+        save_replay_buffer(agent, folder / REPLAY_BUFFER)
 
 
 def _voice(config: RunConfig) -> Callable[[str], None]:
@@ -101,9 +101,11 @@ def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any
     say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
     transfer = _apply(folder, agent, prepared.plan, say)
     agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
-    scores = score_start(config, agent, prepared.eval_env)
+    scores = score_random(config, prepared.eval_env)
+    eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
+    scores |= score_start(config, agent, eval_env)
     quiet_steps = (prepared.plan.quiet_steps or 0) if prepared.plan else 0
-    curve = CurveCallback(folder, prepared.eval_env, quiet_steps=quiet_steps, **_curve_settings(config, say))
+    curve = CurveCallback(folder, eval_env, quiet_steps=quiet_steps, **_curve_settings(config, say))
     # The transfer's come first: a guide's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = [*(transfer.callbacks if transfer else []), curve]
     if config.save_freq > 0:
@@ -111,8 +113,8 @@ def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any
     _learn(config, agent, callbacks)
     _save_last(config, folder, agent)
     checks = transfer.checks() if transfer else ()
-    scores |= score_last(config, agent, prepared.eval_env)
-    scores |= score_best(config, agent, prepared.eval_env, curve.best)
+    scores |= score_last(config, agent, eval_env)
+    scores |= score_best(config, agent, eval_env, curve.best)
     _report_end(say, folder, scores, checks)
     return {"env_steps": agent.num_timesteps, "checks": checks, **scores}
 
@@ -179,7 +181,7 @@ def _first_record(config: RunConfig) -> RunRecord:
     return RunRecord(
         status="running",
         role=config.role,
-        task=config.task.facts(config.hyperparams),
+        task=config.task.facts(config.hyperparams, config.randomise),
         task_name=config.task_name,
         algo=config.algo,
         arm=config.arm,

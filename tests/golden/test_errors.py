@@ -128,6 +128,33 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         f"transfer --from agent.zip --algo dqn --env {CARTPOLE} -n 100 --strategy-kwargs critic_warmup_steps:10",
         None,
     ),
+    "residual beside the source's own heads": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy full residual -n 100",
+        None,
+    ),
+    "residual of actions that are no numbers": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy residual -n 100",
+        None,
+    ),
+    "replay into an agent that keeps nothing": (
+        f"transfer --from agent.zip --env {CARTPOLE} --strategy replay -n 100",
+        None,
+    ),
+    "replay from a source that left nothing": (
+        f"transfer --from agent.zip --algo dqn --env {CARTPOLE} --strategy replay -n 100 -params buffer_size:100",
+        None,
+    ),
+    "reward that is no import path": (
+        f"transfer --from agent.zip --algo dqn --env {CARTPOLE} --strategy replay --strategy-kwargs reward:mine -n 100",
+        None,
+    ),
+    "augmentation by nothing": (f"transfer --env {CARTPOLE} --strategy augment -n 100", None),
+    "unknown augmentation": (f"pretrain --env {CARTPOLE} --augment shfit:4 -n 100", None),
+    "augmentation of images that are none": (f"pretrain --env {CARTPOLE} --augment shift:4 -n 100", None),
+    "unknown argument to draw": (f"pretrain --env {CARTPOLE} --randomise lenght:[0.5,2] -n 100", None),
+    "argument drawn from one number": (f"pretrain --env {CARTPOLE} --randomise length:2 -n 100", None),
+    "argument that cannot be drawn": (f"pretrain --env {CARTPOLE} --randomise length:[-1,2] -n 100", None),
+    "argument that changes the observations": (f"pretrain --env {CARTPOLE} --randomise distractors:[0,2] -n 100", None),
     "no zip": ("extract text.zip -o encoder", None),
     "zip without an agent": ("extract other.zip -o encoder", None),
     "cut zip": ("extract cut.zip -o encoder", None),
@@ -154,6 +181,22 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "study: unknown key of a map": (
         "study run study.yaml",
         (" n_timesteps: 100}\narms", " n_timesteps: 100, inputs: {mapp: [1]}}\narms"),
+    ),
+    "study: unknown augmentation of the source": (
+        "study run study.yaml",
+        ("n_timesteps: 100}\ntasks", "n_timesteps: 100, augment: {shfit: 4}}\ntasks"),
+    ),
+    "study: unknown argument to draw": (
+        "study run study.yaml",
+        ("n_timesteps: 100}\ntasks", "n_timesteps: 100, randomise: {gravty: [5, 15]}}\ntasks"),
+    ),
+    "study: argument drawn from one number": (
+        "study run study.yaml",
+        ("n_timesteps: 100}\ntasks", "n_timesteps: 100, randomise: {gravity: 5}}\ntasks"),
+    ),
+    "study: replay of agents that keep nothing": (
+        "study run study.yaml",
+        ("frozen: frozen", "frozen: [frozen, replay]"),
     ),
     "study: unknown environment": ("study run study.yaml", ("env: CartPole-v1", "env: CartPol-v1")),
     "study: unknown environment argument": ("study run study.yaml", ("length: 1.5", "lenght: 1.5")),

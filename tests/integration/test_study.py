@@ -234,6 +234,23 @@ def test_a_mistake_in_a_task_shows_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_arm_that_comes_later_cannot_mix_in_what_sources_did_not_keep(tmp_path: Path) -> None:
+    """And where they keep it, each target takes that of its own source."""
+    small = {"learning_starts": 16, "buffer_size": 100, "batch_size": 8, "policy_kwargs": {"net_arch": [8]}}
+    pendulum: dict[str, Any] = {"env": "Pendulum-v1", "n_timesteps": 48}
+    sac = {"algo": "sac", "seeds": 1, "source": pendulum, "tasks": {"target": pendulum}, "hyperparams": small}
+    evaluation = {"eval_freq": -1, "episodes": 1, "n_envs": 1}
+    run(write(tmp_path, arms={"scratch": "scratch"}, evaluation=evaluation, **sac), tmp_path / "out")
+    arms = {"scratch": "scratch", "replay": "replay"}
+    path = write(tmp_path, arms=arms, evaluation=evaluation, **sac)
+    with pytest.raises(ConfigError, match="'save_replay_buffer' is False, the study says True"):
+        run(path, tmp_path / "out")
+    _, said = run(path, tmp_path / "other")
+    assert any("target/replay/seed_0: done" in line for line in said), said
+    assert (tmp_path / "other/source/pretrain/seed_0/replay_buffer.pkl").is_file()
+    assert not list((tmp_path / "other/target").rglob("replay_buffer.pkl"))
+
+
 def test_a_run_that_another_process_is_writing_is_left_to_it(finished: Any, tmp_path: Path) -> None:
     path, study, _, _ = finished
     folder = tmp_path / "out"
