@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,22 @@ class KillsItsProcess(BreaksAtStep):
         return super().step(action)
 
 
+class Opaque(gym.Wrapper[Any, Any, Any, Any]):
+    """Holds what cannot be pickled, and is not made anew by a reset."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._lock = threading.Lock()
+
+
 # pytest imports this file once more under another name, to look for doctests.
 if "FirstObservation-v0" not in gym.registry:
     gym.register("FirstObservation-v0", entry_point=FirstObservation)
+    gym.register(
+        "BitFlips-v0",
+        entry_point="stable_baselines3.common.envs:BitFlippingEnv",
+        kwargs={"n_bits": 4, "max_steps": 8},
+    )
     gym.register(
         "ShortPendulum-v0", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=20
     )

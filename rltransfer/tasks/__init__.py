@@ -8,7 +8,7 @@ from rltransfer.tasks.build import (
     make_train_env,
     reward_threshold,
 )
-from rltransfer.tasks.keep import Keeping, find_keeping, put_states, take_states
+from rltransfer.tasks.keep import Keeping, find_keeping, keep, put_states, take_states
 from rltransfer.tasks.state import copy_generators
 from rltransfer.tasks.stopwatch import Stopwatch
 from rltransfer.tasks.watch import Watched, watch_of
@@ -22,6 +22,7 @@ __all__ = [
     "evaluates_deterministically",
     "find_keeping",
     "import_packages",
+    "keep",
     "make_eval_env",
     "make_train_env",
     "put_states",

@@ -58,28 +58,35 @@ def check_task(task: Task) -> None:
 
 
 def make_train_env(
-    task: Task, hyperparams: Hyperparameters, *, seed: int, monitor_folder: Path | None, vec_env: VecEnvKind
+    task: Task,
+    hyperparams: Hyperparameters,
+    *,
+    seed: int,
+    monitor_folder: Path | None,
+    vec_env: VecEnvKind,
+    monitor_prefix: str = "",
 ) -> VecEnv:
     """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder.
 
     A monitor file that is there already is continued.
     """
+    monitors = None if monitor_folder is None else f"{monitor_folder}/{monitor_prefix}"
     n_envs = hyperparams.n_envs
-    return _make(task, hyperparams, seed, n_envs=n_envs, monitor_folder=monitor_folder, vec_env=vec_env, training=True)
+    return _make(task, hyperparams, seed=seed, n_envs=n_envs, monitors=monitors, vec_env=vec_env, training=True)
 
 
 def make_eval_env(task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int) -> VecEnv:
     """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw."""
-    return _make(task, hyperparams, seed, n_envs=n_envs, monitor_folder=None, vec_env="dummy", training=False)
+    return _make(task, hyperparams, seed=seed, n_envs=n_envs, monitors=None, vec_env="dummy", training=False)
 
 
 def _make(
     task: Task,
     hyperparams: Hyperparameters,
-    seed: int,
     *,
+    seed: int,
     n_envs: int,
-    monitor_folder: Path | None,
+    monitors: str | None,
     vec_env: VecEnvKind,
     training: bool,
 ) -> VecEnv:
@@ -92,7 +99,7 @@ def _make(
                 kwargs=task.kwargs,
                 wrappers=tuple(_wrappers(hyperparams.env_wrapper)),
                 seed=seed + index,
-                monitor_file=None if monitor_folder is None else monitor_folder / str(index),
+                monitor_file=None if monitors is None else Path(f"{monitors}{index}.{Monitor.EXT}"),
                 # What runs in a process of its own is timed from here.
                 stopwatch=None if in_processes else stopwatch,
             )
@@ -127,8 +134,8 @@ class _Maker:
         """Returns an environment in SB3's monitor and the wrappers of the settings."""
         env: gym.Env[Any, Any] = gym.make(self.spec, **self.kwargs)
         env.action_space.seed(self.seed)
-        is_continued = monitor_file is not None and monitor_file.with_suffix(f".{Monitor.EXT}").exists()
-        env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=not is_continued)
+        is_new = monitor_file is None or not monitor_file.exists()
+        env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
         for wrapper, arguments in self.wrappers:
             env = wrapper(env, **arguments)
         return env

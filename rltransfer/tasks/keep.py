@@ -164,8 +164,13 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
 def find_keeping(env: VecEnv) -> Keeping:
     """Finds out how the state of vectorised environments can be kept, and lets all of them keep it."""
     keeping: Keeping = env.env_method("find_keeping", indices=[0])[0]
-    env.env_method("keep", keeping)
+    keep(env, keeping)
     return keeping
+
+
+def keep(env: VecEnv, keeping: Keeping) -> None:
+    """Lets vectorised environments keep their state as others of their task do."""
+    env.env_method("keep", keeping)
 
 
 def take_states(env: VecEnv) -> list[bytes] | None:
