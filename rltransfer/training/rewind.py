@@ -1,5 +1,6 @@
 """Brings the files of a run back to where they were at a checkpoint, or to where nothing was."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER
 from rltransfer.config import RunConfig
+from rltransfer.errors import RunError
 from rltransfer.records import CURVE, MONITORS, OWN_FOLDER, RECORD
 from rltransfer.training.checkpoint import FOLDER, Checkpoint, put_back_files
-from rltransfer.training.folder import PLAN, REPLAY_BUFFER
+from rltransfer.training.folder import PLAN, REPLAY_BUFFER, read_settings
 
 EVENTS = "events.out.tfevents.*"
 _SAVED = re.compile(r"rl_model_(?:vecnormalize_|replay_buffer_)?(\d+)_steps\.(?:zip|pkl)")
@@ -65,12 +67,16 @@ class MonitorFiles:
 
 
 def clear(config: RunConfig, folder: Path) -> None:
-    """Removes everything that a run of these settings leaves in its folder, but its claim and settings."""
-    name = config.task.file_name
-    places = [CURVE, BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER, name, f"{name}.zip"]
-    places += [f"{OWN_FOLDER}/{own}" for own in (PLAN, RECORD, FOLDER)]
-    paths = [folder / place for place in places]
-    paths += [*folder.glob(MONITORS), *folder.glob("rl_model_*_steps.*"), tensorboard_folder(config, folder)]
+    """Removes what a run of these settings, or of those in the folder, leaves there; what is not ours stays."""
+    configs = [config]
+    with contextlib.suppress(RunError):
+        configs.append(read_settings(folder))
+    paths = [folder / place for place in (CURVE, BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER)]
+    paths += [folder / OWN_FOLDER / own for own in (PLAN, RECORD, FOLDER)]
+    paths += [*folder.glob(MONITORS), *folder.glob("rl_model_*_steps.*")]
+    for one in configs:
+        name = one.task.file_name
+        paths += [folder / name, folder / f"{name}.zip", tensorboard_folder(one, folder)]
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)

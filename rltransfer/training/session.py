@@ -151,17 +151,15 @@ class Session:
         self.heart.follow(env_steps)
         try:
             yield
-        except BrokenEnvironmentError as error:
+        except (BrokenEnvironmentError, ValueError) as error:
+            # An agent whose weights are NaN acts NaN, which its environment may answer; or SB3 fails on it in its way.
+            for agent in agents:
+                refuse_broken_weights(agent)
+            if not isinstance(error, BrokenEnvironmentError):
+                raise
             raise BrokenEnvironmentError(
                 f"{error} (after {env_steps():,} env_steps, seed {self.config.seed})"
             ) from error.__cause__
-        except RLTransferError:
-            raise
-        except ValueError:
-            # What SB3 fails on in its way.
-            for agent in agents:
-                refuse_broken_weights(agent)
-            raise
 
     @contextlib.contextmanager
     def noting_end(self) -> Iterator[None]:
