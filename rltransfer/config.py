@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PlainSerializer,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -48,6 +49,19 @@ StrategySetting = Annotated[
     BeforeValidator(parse_strategy),
     PlainSerializer(lambda value: list(dump_strategy(value)), when_used="json"),
 ]
+_HOW = {
+    "num_threads",
+    "log_interval",
+    "tensorboard_log",
+    "verbose",
+    "progress",
+    "command",
+    "save_freq",
+    "save_replay_buffer",
+    "checkpoint_freq",
+    "step_timeout_seconds",
+    "gym_packages",
+}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
@@ -160,7 +174,9 @@ class RunConfig(_Model):
     """One agent, one seed: everything that decides what the run computes, and how it is carried out.
 
     ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``. ``randomise`` are the
-    arguments of the training environments that are drawn anew for each episode, and what from.
+    arguments of the training environments that are drawn anew for each episode, and what from. ``checkpoint_freq`` is
+    how many env_steps lie between two saves of the whole run, to resume it from; None goes by the clock. A step of an
+    environment that takes longer than ``step_timeout_seconds`` ends the run. ``gym_packages`` are imported before it.
     """
 
     role: Literal["source", "target"]
@@ -181,6 +197,9 @@ class RunConfig(_Model):
     threshold: float | None = None
     save_freq: int = -1
     save_replay_buffer: bool = False
+    checkpoint_freq: PositiveInt | None = None
+    step_timeout_seconds: PositiveFloat | None = 300.0
+    gym_packages: tuple[str, ...] = ()
     device: str = "auto"
     num_threads: int = 1
     vec_env: Literal["dummy", "subproc"] = "dummy"
@@ -212,8 +231,7 @@ class RunConfig(_Model):
 
     def outcome_settings(self) -> dict[str, Any]:
         """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
-        how = {"num_threads", "log_interval", "tensorboard_log", "verbose", "progress", "command", "save_freq"}
-        return self.model_dump(mode="json", exclude=how | {"save_replay_buffer"})
+        return self.model_dump(mode="json", exclude=_HOW)
 
 
 class StudySource(_Model):

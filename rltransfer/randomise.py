@@ -78,20 +78,6 @@ class Randomised(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=int(self._rng.integers(2**31)), options=options)
 
 
-def randomised(make: Callable[..., gym.Env[Any, Any]], draws: Mapping[str, Draw]) -> Callable[..., gym.Env[Any, Any]]:
-    """Returns a function that makes a randomised environment from its usual arguments, as SB3's ``make_vec_env`` asks.
-
-    Args:
-        make: Makes the environment from the same arguments.
-        draws: What the arguments that change are drawn from, by name.
-    """
-
-    def make_one(**kwargs: Any) -> gym.Env[Any, Any]:
-        return Randomised(make, kwargs, draws)
-
-    return make_one
-
-
 def refuse_other_spaces(usual: gym.Env[Any, Any], made: gym.Env[Any, Any], drawn: Mapping[str, Any]) -> None:
     """Raises ConfigError if an environment has other spaces with the arguments that were drawn."""
     for name in ("observation_space", "action_space"):

@@ -25,6 +25,8 @@ CURVE = "evaluations.npz"
 PLAN = "plan.json"
 COMMAND = "command.txt"
 MONITORS = "*monitor.csv"
+HEARTBEAT = "heartbeat.json"
+Status = Literal["running", "stopped", "done", "failed"]
 
 
 class _Model(BaseModel):
@@ -130,15 +132,34 @@ class RaceFacts(_Model):
         return next(trial.label for trial in self.trials if trial.end == "went on")
 
 
+class Resumption(_Model):
+    """Where a run was taken up again, and whether it went on bit by bit as if it had not been interrupted."""
+
+    env_steps: int
+    exact: bool
+
+
+class Heartbeat(_Model):
+    """The latest sign of life of the process that writes a run; ``time`` is in seconds since 1970."""
+
+    host: str
+    pid: int
+    time: float
+    env_steps: int
+    steps_per_second: float
+
+
 class RunRecord(_Model):
     """The facts of one run: one agent, one seed; ``maps`` is how its inputs and actions meet the source's.
 
     A record that is not ``written_by`` us was put together from what other software left in the run's folder.
+    ``resume_level`` says how the run goes on after an interruption: as if there had been none (``exact``), or with new
+    episodes in its environments (``boundary``); ``resumed`` where it did.
     """
 
     schema_version: Literal[1] = 1
     written_by: Literal["rltransfer", "rl_zoo"] = "rltransfer"
-    status: Literal["running", "done", "failed"]
+    status: Status
     role: Literal["source", "target"]
     task: TaskFacts
     task_name: str
@@ -162,6 +183,8 @@ class RunRecord(_Model):
     wall_seconds: float = 0.0
     started: str = ""
     versions: dict[str, str] = {}
+    resume_level: Literal["exact", "boundary"] | None = None
+    resumed: tuple[Resumption, ...] = ()
     error: str | None = None
 
 
@@ -312,6 +335,14 @@ def read_command(run_folder: Path) -> str:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return path.read_text().strip()
     return ""
+
+
+def read_heartbeat(run_folder: Path) -> Heartbeat | None:
+    """Returns the latest sign of life of a run; None where there is none that can be read."""
+    try:
+        return Heartbeat.model_validate_json((run_folder / OWN_FOLDER / HEARTBEAT).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def write_curve(run_folder: Path, curve: Curve) -> None:

@@ -11,10 +11,11 @@ _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit status: 0, 2 after a mistake of the user, 130 after Ctrl-C."""
+    """Runs one verb and returns the exit status: 0; 2 after a mistake; 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = build_parser().parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments.run(arguments)
+        return int(arguments.run(arguments) or 0)
     except RLTransferError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USER_ERROR
@@ -24,4 +25,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
-    return 0

@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_pretrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("pretrain", help="train an agent in a source task")
+    _add_resume_flag(parser)
     _add_task_flags(parser)
     _add_training_flags(parser)
     parser.add_argument(
@@ -58,6 +59,7 @@ def _add_pretrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def _add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("transfer", help="train an agent in a target task, starting from a source")
+    _add_resume_flag(parser)
     _add_strategy_flags(parser)
     _add_task_flags(parser)
     _add_training_flags(parser)
@@ -165,6 +167,12 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_resume_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with a run that was interrupted; needs no other flag"
+    )
+
+
 def _add_task_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("task and agent")
     group.add_argument("--algo", default="ppo", help=f"{', '.join(get_args(Algorithm))} (default: ppo)")
@@ -205,6 +213,19 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threshold", type=float, help="return for time to threshold (default: the environment's own)")
     group.add_argument("--save-freq", type=int, default=-1, help="env_steps between checkpoints (default: none)")
     group.add_argument("--save-replay-buffer", action="store_true", help="save the replay buffer too")
+    group.add_argument(
+        "--checkpoint-freq",
+        type=int,
+        metavar="STEPS",
+        help="env_steps between saves of the whole run, to resume from (default: by the clock, under 1 %% of the time)",
+    )
+    group.add_argument(
+        "--step-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="a step of an environment that takes longer ends the run (default: 300; 0: no limit)",
+    )
     group.add_argument("-f", "--log-folder", type=Path, default=Path("logs"), help="where runs go (default: logs)")
     group.add_argument("-tb", "--tensorboard-log", help="folder for TensorBoard (default: in the run folder)")
     group.add_argument("-uuid", "--uuid", action="store_true", help="add a unique id to the name of the run folder")

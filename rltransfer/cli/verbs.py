@@ -12,10 +12,21 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 
+from rltransfer.cli.stopping import stop_request
 from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, parse_randomise, read_study
-from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
+from rltransfer.errors import (
+    ConfigError,
+    IncompatibleError,
+    MissingExtraError,
+    RunError,
+    SourceError,
+    Stopped,
+    UnknownNameError,
+    unknown,
+)
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
+from rltransfer.records import read_record
 from rltransfer.strategies import (
     KINDS,
     Full,
@@ -30,8 +41,10 @@ from rltransfer.study import run_study
 from rltransfer.study import status as states
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
-    """Trains an agent in a source task."""
+def pretrain(arguments: argparse.Namespace) -> int:
+    """Trains an agent in a source task, or goes on with it."""
+    if arguments.resume is not None:
+        return _resume("pretrain", arguments)
     strategy: Strategy = (Full(),) if arguments.trained_agent else (Scratch(),)
     if arguments.augment:
         augment = parse_strategy({**arguments.augment, "kind": "augment"}, where="--augment")
@@ -43,11 +56,13 @@ def pretrain(arguments: argparse.Namespace) -> None:
 
     randomise = parse_randomise(arguments.randomise, where="--randomise")
     tasks.check_randomise(config.task, randomise or {})
-    _train(arguments, config.model_copy(update={"randomise": randomise}))
+    return _train(arguments, config.model_copy(update={"randomise": randomise}))
 
 
-def transfer(arguments: argparse.Namespace) -> None:
-    """Trains an agent in a target task, starting from a source."""
+def transfer(arguments: argparse.Namespace) -> int:
+    """Trains an agent in a target task, starting from a source, or goes on with it."""
+    if arguments.resume is not None:
+        return _resume("transfer", arguments)
     strategy = _strategy(arguments)
     config = _run_config(
         arguments,
@@ -57,7 +72,7 @@ def transfer(arguments: argparse.Namespace) -> None:
         source=arguments.source,
         which=arguments.which,
     )
-    _train(arguments, config.model_copy(update=_maps(arguments)))
+    return _train(arguments, config.model_copy(update=_maps(arguments)))
 
 
 def plan(arguments: argparse.Namespace) -> None:
@@ -172,14 +187,14 @@ def _say_where(folder: Path) -> None:
     print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
-def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
-    from rltransfer.training import train_run
-    from rltransfer.training.folder import claim_numbered, release
+def _train(arguments: argparse.Namespace, config: RunConfig) -> int:
+    from rltransfer.claims import release
+    from rltransfer.training.folder import claim_numbered
 
     folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
     try:
-        train_run(config, folder)
-    except RLTransferError:
+        return _run(config, folder)
+    except (ConfigError, IncompatibleError, MissingExtraError, SourceError, UnknownNameError):
         # Nothing was trained: leave no trace of the try.
         shutil.rmtree(folder)
         for parent in (folder.parent, folder.parent.parent):
@@ -188,6 +203,54 @@ def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
         raise
     finally:
         release(folder)
+
+
+def _resume(verb: str, arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.resume if arguments.resume.name else arguments.resume.resolve()
+    _refuse_other_flags(verb, arguments)
+    from rltransfer import tasks
+    from rltransfer.claims import claim, release
+    from rltransfer.training.folder import read_settings
+
+    config = read_settings(folder)
+    record = read_record(folder)
+    if record.status == "done":
+        score = f", last agent's mean return {record.final.mean_return:.2f}" if record.final else ""
+        print(f"{folder} is finished: {record.env_steps:,} env_steps{score}")
+        return 0
+    tasks.import_packages(config.gym_packages)
+    claim(folder)
+    try:
+        return _run(config, folder)
+    finally:
+        release(folder)
+
+
+def _refuse_other_flags(verb: str, arguments: argparse.Namespace) -> None:
+    only = argparse.ArgumentParser(add_help=False)
+    only.add_argument("verb")
+    only.add_argument("--resume")
+    _, others = only.parse_known_args(arguments.argv)
+    if others:
+        flags = [word for word in others if word.startswith("-")]
+        raise ConfigError(
+            f"--resume: a run goes on with the settings that it began with; leave out {', '.join(flags or others)}: "
+            f"rltransfer {verb} --resume {shlex.quote(str(arguments.resume))}"
+        )
+
+
+def _run(config: RunConfig, folder: Path) -> int:
+    """Trains, or goes on; on Ctrl-C or SIGTERM stops where it can go on, and says how."""
+    from rltransfer.training import train_run
+
+    with stop_request() as stop:
+        try:
+            train_run(config, folder, stop=stop)
+        except Stopped as stopped:
+            verb = "pretrain" if config.role == "source" else "transfer"
+            print(f"{stopped}; go on with: rltransfer {verb} --resume {shlex.quote(str(folder))}", file=sys.stderr)
+            return stop.exit_status
+    return 0
 
 
 def _run_config(
@@ -202,6 +265,7 @@ def _run_config(
         ("--eval-episodes", arguments.eval_episodes),
         ("--n-eval-envs", arguments.n_eval_envs),
         ("--eval-freq", None if arguments.eval_freq is None else abs(arguments.eval_freq)),
+        ("--checkpoint-freq", arguments.checkpoint_freq),
     ):
         if value is not None and value < 1:
             raise ConfigError(f"{flag}: expected at least 1, found {value}.")
@@ -222,6 +286,9 @@ def _run_config(
         threshold=arguments.threshold,
         save_freq=arguments.save_freq,
         save_replay_buffer=arguments.save_replay_buffer,
+        checkpoint_freq=arguments.checkpoint_freq,
+        step_timeout_seconds=arguments.step_timeout or None,
+        gym_packages=tuple(arguments.gym_packages),
         device=arguments.device,
         num_threads=arguments.num_threads,
         vec_env=arguments.vec_env,

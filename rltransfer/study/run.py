@@ -185,8 +185,8 @@ def _state_after(job: Job, exit_code: int | None) -> RunState:
 
 def _work(job: Job) -> None:
     """Does one job in this process; what it prints goes to ``run.log`` in its folder."""
+    from rltransfer.claims import claim, release
     from rltransfer.training import train_run
-    from rltransfer.training.folder import claim, release
 
     job.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -213,7 +213,7 @@ def _work(job: Job) -> None:
 
 def _clear(folder: Path) -> None:
     """Removes what an earlier try left in a run folder that this process has claimed."""
-    from rltransfer.training.folder import CLAIM
+    from rltransfer.claims import CLAIM
 
     own = folder / OWN_FOLDER
     for path in [*folder.iterdir(), *own.iterdir()]:

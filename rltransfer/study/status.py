@@ -13,7 +13,7 @@ from rltransfer.records import OWN_FOLDER, RECORD, read_record
 from rltransfer.study.expand import Job, expand_study
 
 STUDY_FILE = "study.yaml"
-State = Literal["missing", "running", "done", "failed"]
+State = Literal["missing", "running", "stopped", "done", "failed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def run_state(job: Job) -> RunState:
 
 def count_states(states: Sequence[RunState]) -> dict[State, int]:
     """Returns how many runs are in each state."""
-    counts: dict[State, int] = {"done": 0, "running": 0, "failed": 0, "missing": 0}
+    counts: dict[State, int] = {"done": 0, "running": 0, "stopped": 0, "failed": 0, "missing": 0}
     for state in states:
         counts[state.state] += 1
     return counts

@@ -9,9 +9,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
 from rltransfer.config import Task, parse_randomise
-from rltransfer.errors import ConfigError, RLTransferError, UnknownNameError
+from rltransfer.errors import BrokenEnvironmentError, ConfigError, RLTransferError, UnknownNameError
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.randomise import Draw, Randomised, randomised
+from rltransfer.randomise import Draw, Randomised
 
 
 class Arguments(gym.Env[np.ndarray, Any]):
@@ -165,14 +165,13 @@ def test_it_can_be_sent_to_another_process_and_closes_what_it_leaves() -> None:
         def close(self) -> None:
             closed.append(self.gravity)
 
-    env = randomised(Closing, {"gravity": Draw((5.0, 15.0))})(size=3)
-    assert isinstance(env, Randomised)
+    env = Randomised(Closing, {"size": 3}, {"gravity": Draw((5.0, 15.0))})
     env.reset(seed=0)
     assert closed == [9.8]
     first = env.drawn["gravity"]
     env.reset()
     assert closed == [9.8, first]
-    again = pickle.loads(cloudpickle.dumps(randomised(Arguments, {"gravity": Draw((5.0, 15.0))})))(size=3)
+    again = pickle.loads(cloudpickle.dumps(Randomised(Arguments, {"size": 3}, {"gravity": Draw((5.0, 15.0))})))
     assert again.reset(seed=0)[0][0] == first
 
 
@@ -202,7 +201,7 @@ def test_arguments_that_cannot_be_drawn_are_refused_at_once(
 
 def test_other_spaces_are_refused_at_the_episode_too() -> None:
     env = vec_env({"width": [1, 2]}, n_envs=1)
-    with pytest.raises(ConfigError, match="an agent has one of each"):
+    with pytest.raises(BrokenEnvironmentError, match="an agent has one of each"):
         episodes(env, 20)
 
 

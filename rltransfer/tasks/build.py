@@ -1,17 +1,19 @@
 """Builds seeded, monitored vector environments from a task."""
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import Error as GymnasiumError
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -25,7 +27,10 @@ from stable_baselines3.common.vec_env import (
 from rltransfer.config import Task
 from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.randomise import Draw, randomised, refuse_other_spaces
+from rltransfer.randomise import Draw, Randomised, refuse_other_spaces
+from rltransfer.tasks.keep import Kept
+from rltransfer.tasks.stopwatch import Stopwatch
+from rltransfer.tasks.watch import Watched
 
 VecEnvKind = Literal["dummy", "subproc"]
 _NOT_INSTALLED = (ImportError, gym.error.DependencyNotInstalled)
@@ -96,39 +101,94 @@ def make_train_env(
     seed: int,
     monitor_folder: Path | None,
     vec_env: VecEnvKind,
+    monitor_prefix: str = "",
     randomise: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> VecEnv:
     """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder.
 
-    Arguments that are named in ``randomise`` are drawn anew for each episode.
+    A monitor file that is there already is continued. Arguments that are named in ``randomise`` are drawn anew for each
+    episode.
     """
-    make: Callable[..., gym.Env[Any, Any]] = functools.partial(gym.make, _spec(task.env))
-    if randomise:
-        make = randomised(make, _draws(task, randomise))
-    with _naming_settings(task):
-        env = make_vec_env(
-            make,
-            n_envs=hyperparams.n_envs,
-            seed=seed,
-            env_kwargs=task.kwargs,
-            monitor_dir=None if monitor_folder is None else str(monitor_folder),
-            wrapper_class=_wrapper(hyperparams.env_wrapper),
-            vec_env_cls=SubprocVecEnv if vec_env == "subproc" else DummyVecEnv,
-        )
-        return _wrap(env, hyperparams, training=True)
+    return _make(
+        task,
+        hyperparams,
+        seed=seed,
+        n_envs=hyperparams.n_envs,
+        monitors=None if monitor_folder is None else f"{monitor_folder}/{monitor_prefix}",
+        vec_env=vec_env,
+        training=True,
+        draws=_draws(task, randomise) if randomise else None,
+    )
 
 
 def make_eval_env(task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int) -> VecEnv:
     """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw."""
+    return _make(task, hyperparams, seed=seed, n_envs=n_envs, monitors=None, vec_env="dummy", training=False)
+
+
+def _make(
+    task: Task,
+    hyperparams: Hyperparameters,
+    *,
+    seed: int,
+    n_envs: int,
+    monitors: str | None,
+    vec_env: VecEnvKind,
+    training: bool,
+    draws: Mapping[str, Draw] | None = None,
+) -> VecEnv:
+    in_processes = vec_env == "subproc"
+    stopwatch = Stopwatch()
     with _naming_settings(task):
-        env = make_vec_env(
-            functools.partial(gym.make, _spec(task.env)),
-            n_envs=n_envs,
-            seed=seed,
-            env_kwargs=task.kwargs,
-            wrapper_class=_wrapper(hyperparams.env_wrapper),
-        )
-        return _wrap(env, hyperparams, training=False)
+        makers = [
+            _Maker(
+                spec=_spec(task.env),
+                kwargs=task.kwargs,
+                draws=draws,
+                wrappers=tuple(_wrappers(hyperparams.env_wrapper)),
+                seed=seed + index,
+                monitor_file=None if monitors is None else Path(f"{monitors}{index}.{Monitor.EXT}"),
+                # What runs in a process of its own is timed from here.
+                stopwatch=None if in_processes else stopwatch,
+            )
+            for index in range(n_envs)
+        ]
+        venv = (SubprocVecEnv if in_processes else DummyVecEnv)([maker.kept for maker in makers])
+        venv.seed(seed)
+        name = task.env if training else f"{task.env} in an evaluation"
+        return _wrap(Watched(venv, name, stopwatch), hyperparams, training=training)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes one environment with its wrappers, in this process or in one of its own."""
+
+    spec: EnvSpec
+    kwargs: Mapping[str, Any]
+    draws: Mapping[str, Draw] | None
+    wrappers: tuple[tuple[Any, dict[str, Any]], ...]
+    seed: int
+    monitor_file: Path | None
+    stopwatch: Stopwatch | None
+
+    def kept(self) -> gym.Env[Any, Any]:
+        """Returns an environment whose state can be taken."""
+        if self.stopwatch is None:
+            # It ends when its main process does, which is the one to be asked: Ctrl-C reaches every process.
+            for asked in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(asked, signal.SIG_IGN)
+        return Kept(self.bare(self.monitor_file), functools.partial(self.bare, None), self.stopwatch)
+
+    def bare(self, monitor_file: Path | None) -> gym.Env[Any, Any]:
+        """Returns an environment in SB3's monitor and the wrappers of the settings."""
+        make = functools.partial(gym.make, self.spec)
+        env: gym.Env[Any, Any] = Randomised(make, self.kwargs, self.draws) if self.draws else make(**self.kwargs)
+        env.action_space.seed(self.seed)
+        is_new = monitor_file is None or not monitor_file.exists()
+        env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
+        for wrapper, arguments in self.wrappers:
+            env = wrapper(env, **arguments)
+        return env
 
 
 @contextlib.contextmanager
@@ -230,21 +290,10 @@ def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
-def _wrapper(env_wrapper: Sequence[str | Mapping[str, Any]]) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] | None:
-    if not env_wrapper:
-        return None
-    wrappers = [
-        (_load_class(name), {key: _as_tuple(value) for key, value in (kwargs or {}).items()})
-        for item in env_wrapper
-        for name, kwargs in ({item: {}} if isinstance(item, str) else item).items()
-    ]
-
-    def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        for wrapper, kwargs in wrappers:
-            env = wrapper(env, **kwargs)
-        return env
-
-    return wrap
+def _wrappers(env_wrapper: Sequence[str | Mapping[str, Any]]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    for item in env_wrapper:
+        for name, kwargs in ({item: {}} if isinstance(item, str) else item).items():
+            yield _load_class(name), {key: _as_tuple(value) for key, value in (kwargs or {}).items()}
 
 
 def _load_class(name: str) -> Any:
