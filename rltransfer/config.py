@@ -288,7 +288,10 @@ def _as_seeds(value: Any) -> Any:
 
 
 class StudyConfig(_Model):
-    """Tasks x arms x seeds, and the metric that was chosen before the runs."""
+    """Tasks x arms x seeds, and the metric that was chosen before the runs.
+
+    ``cache`` is the folder by which studies share equal source runs.
+    """
 
     algo: Algorithm
     metric: Metric = "auc"
@@ -299,6 +302,7 @@ class StudyConfig(_Model):
     evaluation: Evaluation = Evaluation()
     hyperparams: dict[str, Any] = {}
     device: str = "cpu"
+    cache: str | None = None
 
     @field_validator("tasks", "arms")
     @classmethod

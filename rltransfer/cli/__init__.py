@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from rltransfer.cli.parser import build_parser
 from rltransfer.errors import RLTransferError
+from rltransfer.study.engines.loop import StoppedBySignal
 
 _USER_ERROR = 2
 _INTERRUPTED = 130
+_STATUS_OF_SIGNALS = 128
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return int(arguments.run(arguments) or 0)
+    except StoppedBySignal as stopped:
+        print(stopped, file=sys.stderr)
+        return _STATUS_OF_SIGNALS + stopped.number
     except RLTransferError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USER_ERROR

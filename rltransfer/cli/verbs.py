@@ -8,17 +8,16 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from rltransfer.cli.stopping import stop_request
-from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, parse_randomise, read_study
+from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, parse_randomise
 from rltransfer.errors import (
     ConfigError,
     IncompatibleError,
     MissingExtraError,
-    RunError,
     SourceError,
     Stopped,
     UnknownNameError,
@@ -37,8 +36,6 @@ from rltransfer.strategies import (
     parse_strategy,
     strategy_label,
 )
-from rltransfer.study import run_study
-from rltransfer.study import status as states
 
 
 def pretrain(arguments: argparse.Namespace) -> int:
@@ -137,41 +134,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
             )
         arms[name] = glob
     output = arguments.output or arguments.folder
-    _report(arguments.folder, output, arguments.metric, arguments.threshold, arms)
+    report_on(arguments.folder, output, arguments.metric, arguments.threshold, arms)
 
 
-def study_run(arguments: argparse.Namespace) -> None:
-    """Runs what is missing of a study, and reports it."""
-    from rltransfer.report.terminal import print_comparison
-
-    folder = arguments.folder or Path("studies") / arguments.file.stem
-    comparison = run_study(arguments.file, folder, jobs=arguments.jobs)
-    print_comparison(comparison)
-    _say_where(folder)
-    failed = [state.job.name for state in states.study_status(folder) if state.state != "done"]
-    if failed:
-        raise RunError(
-            f"{len(failed)} runs are not done and not in the report: {', '.join(failed)}. "
-            f"`rltransfer study status {folder}` gives the reasons; the same command tries them again."
-        )
-
-
-def study_status(arguments: argparse.Namespace) -> None:
-    """Shows how far a study is."""
-    found = states.study_status(arguments.folder)
-    for state in found:
-        if state.state == "failed":
-            print(f"{state.job.name}: failed: {state.detail}")
-    print(", ".join(f"{count} {name}" for name, count in states.count_states(found).items()))
-
-
-def study_report(arguments: argparse.Namespace) -> None:
-    """Writes the report of a study again."""
-    path = states.study_file(arguments.folder)
-    _report(arguments.folder, arguments.folder, read_study(path).metric, threshold=None, arms={})
-
-
-def _report(root: Path, output: Path, metric: str, threshold: float | None, arms: dict[str, str]) -> None:
+def report_on(
+    root: Path, output: Path, metric: str, threshold: float | None = None, arms: Mapping[str, str] | None = None
+) -> None:
+    """Compares the arms found below ``root``, writes the report into ``output``, and prints its tables."""
     from rltransfer.comparison import compare
     from rltransfer.report import write_report
     from rltransfer.report.terminal import print_comparison
@@ -179,10 +148,11 @@ def _report(root: Path, output: Path, metric: str, threshold: float | None, arms
     comparison = compare(root, metric=metric, threshold=threshold, arms=arms)
     write_report(comparison, output)
     print_comparison(comparison)
-    _say_where(output)
+    say_where(output)
 
 
-def _say_where(folder: Path) -> None:
+def say_where(folder: Path) -> None:
+    """Prints where a report lies, and how to see the curves."""
     print(f"report: {folder / 'report' / 'report.html'}")
     print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}")
 

@@ -9,6 +9,7 @@ from rltransfer.config import RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
 from rltransfer.strategies import Scratch, Strategy, reads_source, uses_replay
+from rltransfer.study.shared import shared_name
 
 SOURCE_TASK = "source"
 SOURCE_ARM = "pretrain"
@@ -16,11 +17,16 @@ SOURCE_ARM = "pretrain"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of a study: its folder, its settings, and the folder of the source run that it waits for."""
+    """What an engine starts: one run of a study, with its folder and its settings.
+
+    ``after`` is the folder of the source run that it waits for, ``shared`` the folder in the cache where a source run
+    is trained, once for all studies, before it is copied into ``folder``.
+    """
 
     folder: Path
     config: RunConfig
     after: Path | None = None
+    shared: Path | None = None
 
     @property
     def name(self) -> str:
@@ -34,7 +40,8 @@ def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
     Target seed i takes the agent of source seed i.
 
     Raises:
-        ConfigError: A budget is stated nowhere, or an arm mixes in what no agent remembers.
+        ConfigError: A budget is stated nowhere, an arm mixes in what no agent remembers, or the source runs cannot be
+            shared by the study's cache.
     """
     _refuse_without_memory(study)
     sources = {seed: _source_job(study, folder, seed) for seed in study.seeds} if study.source.env else {}
@@ -64,18 +71,17 @@ def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
         env=str(source.env), kwargs=source.kwargs, n_timesteps=source.n_timesteps, hyperparams=source.hyperparams
     )
     settings = _common(study, task, SOURCE_TASK, seed, algo=source.algo)
-    return Job(
-        folder=_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed),
-        config=RunConfig(
-            role="source",
-            task_name=SOURCE_TASK,
-            arm=SOURCE_ARM,
-            strategy=(Scratch(),) if source.augment is None else (Scratch(), source.augment),
-            randomise=source.randomise,
-            save_replay_buffer=any(map(uses_replay, study.arms.values())),
-            **settings,
-        ),
+    config = RunConfig(
+        role="source",
+        task_name=SOURCE_TASK,
+        arm=SOURCE_ARM,
+        strategy=(Scratch(),) if source.augment is None else (Scratch(), source.augment),
+        randomise=source.randomise,
+        save_replay_buffer=any(map(uses_replay, study.arms.values())),
+        **settings,
     )
+    shared = None if study.cache is None else Path(study.cache) / shared_name(config)
+    return Job(_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed), config, shared=shared)
 
 
 def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: int, source: Job | None) -> Job:
