@@ -33,7 +33,7 @@ def claim(folder: Path) -> None:
     """
     path = folder / OWN_FOLDER / CLAIM
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _taking_over(path.parent):
+    with one_at_a_time(path.parent):
         if path.exists() and not _is_alive(folder, path):
             path.unlink(missing_ok=True)
         if not _create(path, json.dumps(_own_facts() | {"time": time.time()}) + "\n"):
@@ -61,10 +61,10 @@ def is_claimed(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _taking_over(folder: Path) -> Iterator[None]:
-    """Lets one process at a time judge a claim and replace it: another one's new claim must not be taken for the dead.
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lets one process at a time do what follows in a folder, by a lock that ends with its process.
 
-    The lock is the operating system's: it ends with its process.
+    So a claim is judged and replaced: another one's new claim must not be taken for the dead.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from rltransfer import claims
 from rltransfer.config import StudyConfig, read_study
 from rltransfer.errors import ConfigError, unknown
 from rltransfer.study.check import check_study, naming
@@ -64,8 +65,10 @@ def run_study(
     runner = make_engine(engine, jobs=jobs, address=address, time_limit_seconds=time_limit_seconds)
     config, place, states = _set_up(study, folder, cache)
     _run_on(runner, states, retries, say)
-    comparison = compare(place, metric=config.metric)
-    write_report(comparison, place)
+    # Supervisors that share a study end together.
+    with claims.one_at_a_time(place):
+        comparison = compare(place, metric=config.metric)
+        write_report(comparison, place)
     return comparison
 
 

@@ -1,13 +1,17 @@
 """Supervisors that are killed or stopped: every run is done once, with the results of an undisturbed study."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from studies import NAMES, arrivals, attempts, is_alive, outcome, processes_in, supervisor, wait_until, write
 
 from rltransfer.cli import main
+from rltransfer.records import read_record
 from rltransfer.study import run_study, study_status
 from rltransfer.study.status import count_states
 
@@ -53,6 +57,7 @@ def test_a_study_goes_on_whose_supervisor_was_killed(
         # Nobody tells the workers: they notice, save what they have, and end.
         wait_until(lambda: not any(map(is_alive, workers)))
     assert processes_in(folder) == []
+    assert {read_record(folder / name).status for name in SOURCES} == {"stopped"}
     assert states_in(folder) == {"stopped": 2, "missing": 4}
     finish(path, folder, gate, undisturbed)
     # None was begun twice: those that were going on were taken up again.
@@ -88,3 +93,24 @@ def test_the_second_signal_stops_at_once(undisturbed: dict[str, str], tmp_path: 
     assert code == 128 + signal.SIGINT
     assert "Traceback" not in err
     assert processes_in(folder) == []
+
+
+LEASHED = """
+import sys, time
+from pathlib import Path
+from studies import hang_on_a_leash
+from rltransfer.study.warm import warm_context
+if __name__ == "__main__":
+    warm_context().Process(target=hang_on_a_leash, args=(Path(sys.argv[1]),)).start()
+    time.sleep(1000)
+"""
+
+
+def test_a_worker_that_hangs_does_not_outlive_its_supervisor_for_long(tmp_path: Path) -> None:
+    script, note = tmp_path / "leashed.py", tmp_path / "note"
+    script.write_text(LEASHED)
+    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen([sys.executable, script, note], env=variables, start_new_session=True) as parent:
+        worker = int(wait_until(lambda: note.exists() and note.read_text()))
+        parent.kill()
+    wait_until(lambda: not is_alive(worker))

@@ -193,8 +193,10 @@ class TestTroubled:
         study["tasks"] = {"target": study["tasks"]["target"]}
         study["arms"]["typo"] = {"kind": "frozen", "layers": ["mlp_extractor.policy_net"]}
         path = write(tmp_path, **study)
+        (folder / "target/typo/seed_0/of_the_other_settings.zip").touch()
         _, said = run(path, folder)
         assert said[0] == "2 of 3 runs are done already"
+        assert not (folder / "target/typo/seed_0/of_the_other_settings.zip").exists()
         assert len(said) == 2
         assert "target/typo/seed_0: done in" in said[1]
         assert modification_times(folder / "target" / "scratch") == before

@@ -67,6 +67,7 @@ def test_so_is_the_version_of_the_package_that_an_environment_is_from(monkeypatc
     [
         {"env": "runs:FirstObservation-v0"},
         {"hyperparams": {"env_wrapper": ["runs.BreaksAtStep"]}},
+        {"hyperparams": {"agent": {"policy_kwargs": {"features_extractor_class": "runs.Extractor"}}}},
     ],
     ids=str,
 )
