@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rltransfer.strategies import (
         EWC,
         L2SP,
+        Augment,
         Auto,
         Discriminative,
         Finetune,
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
         QDagger,
         RandomFrozen,
         ReDo,
+        Replay,
         Rescaled,
+        Residual,
         Scratch,
         ShrinkPerturb,
         Shuffled,
     )
     from rltransfer.study import run_study
     from rltransfer.training import diagnose
-    from rltransfer.transfer import apply_plan, hold_plan, plan_transfer
+    from rltransfer.transfer import apply_plan, equip, hold_plan, plan_transfer, read_plan
 
 __version__ = "0.1.0"
 
@@ -46,6 +49,7 @@ _HOMES = {
     "policy_kwargs_of": "artifact",
     "progressive_kwargs": "artifact",
     "compare": "comparison",
+    "Augment": "strategies",
     "Auto": "strategies",
     "Discriminative": "strategies",
     "EWC": "strategies",
@@ -63,7 +67,9 @@ _HOMES = {
     "QDagger": "strategies",
     "RandomFrozen": "strategies",
     "ReDo": "strategies",
+    "Replay": "strategies",
     "Rescaled": "strategies",
+    "Residual": "strategies",
     "Scratch": "strategies",
     "ShrinkPerturb": "strategies",
     "Shuffled": "strategies",
@@ -72,14 +78,17 @@ _HOMES = {
     "run_study": "study",
     "diagnose": "training",
     "apply_plan": "transfer",
+    "equip": "transfer",
     "hold_plan": "transfer",
     "plan_transfer": "transfer",
+    "read_plan": "transfer",
 }
 
 __all__ = [
     "EWC",
     "L2SP",
     "Actions",
+    "Augment",
     "Auto",
     "Discriminative",
     "Encoder",
@@ -97,7 +106,9 @@ __all__ = [
     "QDagger",
     "RandomFrozen",
     "ReDo",
+    "Replay",
     "Rescaled",
+    "Residual",
     "Scratch",
     "ShrinkPerturb",
     "Shuffled",
@@ -105,11 +116,13 @@ __all__ = [
     "average_encoders",
     "compare",
     "diagnose",
+    "equip",
     "hold_plan",
     "load_encoder",
     "plan_transfer",
     "policy_kwargs_of",
     "progressive_kwargs",
+    "read_plan",
     "run_study",
 ]
 

@@ -24,6 +24,9 @@ _CLASSES = {
     "ars": "sb3_contrib.ARS",
 }
 
+OFF_POLICY = ("dqn", "qrdqn", "sac", "td3", "ddpg", "tqc", "crossq")
+"""The algorithms whose agents keep a replay buffer."""
+
 
 def agent_class(algo: str) -> "type[BaseAlgorithm]":
     """Returns SB3's class of an algorithm.

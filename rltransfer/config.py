@@ -25,7 +25,7 @@ from rltransfer.errors import ConfigError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import TaskFacts
-from rltransfer.strategies import Scratch, Strategy, dump_strategy, parse_strategy
+from rltransfer.strategies import Augment, Scratch, Strategy, dump_strategy, parse_strategy
 
 Algorithm = Literal[
     "ppo",
@@ -53,6 +53,19 @@ StrategySetting = Annotated[
 STUDY_FILE = "study.yaml"
 SCRATCH_LONG = "scratch_long"
 _SHARE = re.compile(r"\d+(\.\d+)?\s?%")
+_HOW = {
+    "num_threads",
+    "log_interval",
+    "tensorboard_log",
+    "verbose",
+    "progress",
+    "command",
+    "save_freq",
+    "save_replay_buffer",
+    "checkpoint_freq",
+    "step_timeout_seconds",
+    "gym_packages",
+}
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
@@ -89,6 +102,47 @@ ThresholdSetting = Annotated[
 ]
 
 
+def parse_randomise(value: Any, where: str = "") -> dict[str, tuple[Any, ...]] | None:
+    """Returns what arguments of an environment are drawn from, by name; None where there is nothing.
+
+    >>> parse_randomise({"gravity": [5, 15], "shape": ["round", "square", "flat"]})
+    {'gravity': (5, 15), 'shape': ('round', 'square', 'flat')}
+
+    Raises:
+        ConfigError: Something is neither two numbers, the smaller first, nor a list to choose from.
+    """
+    if not value:
+        return None
+    where = f"{where}: " if where else ""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}expected an argument's name with its values, found {value!r}.")
+    found = {}
+    for name, values in value.items():
+        if not isinstance(values, list | tuple) or len(values) < 2:
+            raise ConfigError(f"{where}key {name!r}: expected [low, high], or a list to choose from, found {values!r}.")
+        numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        if len(values) == len(numbers) == 2 and numbers[0] >= numbers[1]:
+            raise ConfigError(f"{where}key {name!r}: the smaller number comes first, found {values!r}.")
+        found[str(name)] = tuple(values)
+    return found
+
+
+Randomise = Annotated[dict[str, tuple[Any, ...]] | None, BeforeValidator(parse_randomise)]
+
+
+def _as_augment(value: Any) -> Augment | None:
+    if value is None or isinstance(value, Augment):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"expected settings such as shift: 4, found {value!r}")
+    try:
+        part = parse_strategy({**value, "kind": "augment"}, where="augment")[1]
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("augment: ")) from None
+    assert isinstance(part, Augment)
+    return part
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,10 +162,10 @@ class Task(_Model):
         """
         return self.env.rpartition(":")[2].replace("/", "-")
 
-    def facts(self, hyperparams: Hyperparameters) -> TaskFacts:
-        """Returns what makes this task the same as another one, wrappers included."""
+    def facts(self, hyperparams: Hyperparameters, randomise: Mapping[str, tuple[Any, ...]] | None = None) -> TaskFacts:
+        """Returns what makes this task the same as another one, wrappers and what is drawn included."""
         wrappers = [item if isinstance(item, str) else next(iter(item)) for item in hyperparams.env_wrapper]
-        return TaskFacts(env=self.env, kwargs=self.kwargs, wrappers=tuple(wrappers))
+        return TaskFacts(env=self.env, kwargs=self.kwargs, wrappers=tuple(wrappers), randomise=dict(randomise or {}))
 
 
 def read_thresholds(value: Threshold | Sequence[Threshold] | None) -> tuple[Threshold, ...]:
@@ -169,7 +223,10 @@ class Evaluation(_Model):
 class RunConfig(_Model):
     """One agent, one seed: everything that decides what the run computes, and how it is carried out.
 
-    ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``.
+    ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``. ``randomise`` are the
+    arguments of the training environments that are drawn anew for each episode, and what from. ``checkpoint_freq`` is
+    how many env_steps lie between two saves of the whole run, to resume it from; None goes by the clock. A step of an
+    environment that takes longer than ``step_timeout_seconds`` ends the run. ``gym_packages`` are imported before it.
     """
 
     role: Literal["source", "target"]
@@ -184,11 +241,15 @@ class RunConfig(_Model):
     which: str = "best"
     inputs: InputsSetting = None
     actions: ActionsSetting = None
+    randomise: Randomise = None
     task_name: str
     arm: str
     threshold: ThresholdSetting = None
     save_freq: int = -1
     save_replay_buffer: bool = False
+    checkpoint_freq: PositiveInt | None = None
+    step_timeout_seconds: PositiveFloat | None = 300.0
+    gym_packages: tuple[str, ...] = ()
     device: str = "auto"
     num_threads: int = 1
     vec_env: Literal["dummy", "subproc"] = "dummy"
@@ -227,8 +288,7 @@ class RunConfig(_Model):
 
     def outcome_settings(self) -> dict[str, Any]:
         """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
-        how = {"num_threads", "log_interval", "tensorboard_log", "verbose", "progress", "command", "save_freq"}
-        return self.model_dump(mode="json", exclude=how | {"save_replay_buffer"})
+        return self.model_dump(mode="json", exclude=_HOW)
 
 
 class StudySource(_Model):
@@ -237,6 +297,7 @@ class StudySource(_Model):
     ``path`` is one agent, or a list for strategies that take several.
 
     With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
+    ``augment`` and ``randomise`` change what they see, and the arguments of their environment, while they train.
     """
 
     env: str | None = None
@@ -244,6 +305,8 @@ class StudySource(_Model):
     kwargs: dict[str, Any] = {}
     n_timesteps: PositiveInt | None = None
     hyperparams: dict[str, Any] = {}
+    augment: Annotated[Augment | None, BeforeValidator(_as_augment)] = None
+    randomise: Randomise = None
     path: SourcePaths | None = None
     which: str = "best"
 
@@ -256,8 +319,9 @@ class StudySource(_Model):
     def _one_of_both(self) -> "StudySource":
         if (self.env is None) == (self.path is None):
             raise ValueError("give either 'env' (agents are pretrained) or 'path' (an agent on disk)")
-        if self.path is not None and (self.kwargs or self.hyperparams or self.n_timesteps or self.algo):
-            raise ValueError("an agent on disk ('path') is not trained: no kwargs, algo, hyperparams or n_timesteps")
+        trained = ("kwargs", "algo", "hyperparams", "n_timesteps", "augment", "randomise")
+        if self.path is not None and any(getattr(self, name) for name in trained):
+            raise ValueError(f"an agent on disk ('path') is not trained: no {', '.join(trained[:-1])} or {trained[-1]}")
         return self
 
 
@@ -289,7 +353,7 @@ class StudyConfig(_Model):
     """Tasks x arms x seeds, and the metric that was chosen before the runs.
 
     ``scratch_long`` adds scratch with the budget of source and target together, for total accounting: true, or the
-    env_steps that an agent on disk was trained for.
+    env_steps that an agent on disk was trained for. ``cache`` is the folder by which studies share equal source runs.
     """
 
     algo: Algorithm
@@ -302,6 +366,7 @@ class StudyConfig(_Model):
     evaluation: Evaluation = Evaluation()
     hyperparams: dict[str, Any] = {}
     device: str = "cpu"
+    cache: str | None = None
 
     @field_validator("tasks", "arms")
     @classmethod

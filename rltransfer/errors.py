@@ -36,6 +36,18 @@ class RunError(RLTransferError, RuntimeError):
     """A run folder is taken, a run broke, or there is nothing to compare."""
 
 
+class BrokenEnvironmentError(RunError):
+    """An environment raised, took too long, ended its process, or returned NaN or inf."""
+
+
+class FileWriteError(RLTransferError, OSError):
+    """A file cannot be written, since the disk is full or for another reason; what was there before is whole."""
+
+
+class Stopped(RLTransferError, RuntimeError):  # noqa: N818 - it is a wish that was followed
+    """A run was asked to stop, has saved all that it needs to go on, and has stopped."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the nearest of ``options``, or an empty string.
 

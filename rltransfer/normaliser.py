@@ -1,17 +1,11 @@
 """Reads the statistics of a ``VecNormalize`` pickle without running what a pickle can run.
 
-``VecNormalize.load`` unpickles, and unpickling runs code (FACTS B2). Here each name in the pickle stands for an inert
-class of this module, or is refused: nothing that the file names is imported or called, NumPy included. The arrays are
-put together afterwards from their bytes.
+``VecNormalize.load`` unpickles, and unpickling runs code (FACTS B2).
 """
 
-import abc
 import dataclasses
 import io
 import math
-import pickle
-import pickletools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from rltransfer.errors import SourceError
+from rltransfer.inert_pickle import Inert, RefusedNameError, array_of, load_inert
 
 _MAX_BYTES = 512 * 2**20
-_NUMBER_CODE = re.compile(r"[fiub]\d")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +124,11 @@ def read_vecnormalize(path: Path | str) -> Normaliser:
     if len(content) > _MAX_BYTES:
         raise SourceError(f"{path}: {len(content)} bytes are too many for the statistics of a VecNormalize.")
     try:
-        _refuse_memo_bombs(content)
-        unpickled = _InertUnpickler(io.BytesIO(content)).load()
+        unpickled = load_inert(io.BytesIO(content), _NAMES)
         if not isinstance(unpickled, _VecNormalize):
             raise ValueError("it holds something else")
         normaliser = _normaliser(unpickled.state)
-    except _RefusedNameError as refused:
+    except RefusedNameError as refused:
         raise SourceError(
             f"{path} is refused: it names {refused}, which the statistics of a VecNormalize do not need. "
             f"Unpickling it could run code."
@@ -147,148 +140,19 @@ def read_vecnormalize(path: Path | str) -> Normaliser:
     return normaliser
 
 
-class _RefusedNameError(Exception):
-    """The pickle names something that is not inert."""
-
-
-class _Inert:
-    """Stands for an object of the pickle, and keeps what the pickle would have done to it.
-
-    Every class that the unpickler may hand out has ``__setstate__``: without one, a pickle could set attributes.
-    """
-
-    def __init__(self, *arguments: Any, **_named: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
-        made = super().__new__(cls)
-        made.arguments = _arguments
-        made.state = None
-        return made
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Ignores an entry: no dictionary of spaces, nor queue, is part of the statistics."""
-
-    def append(self, item: Any) -> None:
-        """Ignores an item."""
-
-    def extend(self, items: Any) -> None:
-        """Ignores items."""
-
-
-class _VecNormalize(_Inert):
+class _VecNormalize(Inert):
     pass
 
 
-class _RunningMeanStd(_Inert):
+class _RunningMeanStd(Inert):
     pass
-
-
-class _OrderedDict(dict[Any, Any]):
-    def __setstate__(self, state: Any) -> None:
-        """Ignores attributes of a dictionary."""
-
-
-class _Dtype(_Inert):
-    """``numpy.dtype``, called with its code, then given its byte order as the second item of its state."""
-
-    def build(self) -> np.dtype[Any]:
-        order = "" if self.state is None else str(self.state[1])
-        code = str(self.arguments[0])
-        if not _NUMBER_CODE.fullmatch(code) or order not in ("", "<", ">", "=", "|"):
-            raise ValueError(f"numbers of type {order}{code}")
-        return np.dtype(order + code)
-
-
-class _Numbers(_Inert, abc.ABC):
-    """An array or a number, put together only when it is known to be part of the statistics."""
-
-    @abc.abstractmethod
-    def build(self) -> np.ndarray:
-        """Returns the numbers."""
-
-
-class _Array(_Numbers):
-    """``numpy.ndarray``, made empty and then given version, shape, dtype, order and bytes as its state."""
-
-    def build(self) -> np.ndarray:
-        _, shape, dtype, is_fortran, content = self.state
-        return np.frombuffer(content, dtype.build()).reshape(shape, order="F" if is_fortran else "C")
-
-
-class _BufferArray(_Numbers):
-    """What pickle protocol 5 makes of an array: a call with bytes, dtype, shape and order."""
-
-    def build(self) -> np.ndarray:
-        content, dtype, shape, order = self.arguments
-        return np.frombuffer(content, dtype.build()).reshape(shape, order=order)
-
-
-class _Scalar(_Numbers):
-    """A NumPy number: a call with dtype and bytes."""
-
-    def build(self) -> np.ndarray:
-        dtype, content = self.arguments
-        return np.frombuffer(content, dtype.build()).reshape(())
 
 
 _SB3 = "stable_baselines3.common"
-_STAND_INS: dict[tuple[str, str], type] = {
+_NAMES: dict[tuple[str, str], type] = {
     (f"{_SB3}.vec_env.vec_normalize", "VecNormalize"): _VecNormalize,
     (f"{_SB3}.running_mean_std", "RunningMeanStd"): _RunningMeanStd,
-    ("collections", "OrderedDict"): _OrderedDict,
-    ("collections", "deque"): _Inert,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Inert,
-    ("numpy.random.mtrand", "RandomState"): _Inert,
-    # Names of number types: a space may hold its dtype as a class.
-    **{("numpy", name): _Inert for name in ("float16", "float32", "float64", "bool_", "bool", "str_")},
-    **{("numpy", f"{sign}int{bits}"): _Inert for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
-for _core in ("numpy.core", "numpy._core"):
-    _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _Array
-    _STAND_INS[f"{_core}.multiarray", "scalar"] = _Scalar
-    _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _BufferArray
-for _name in ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"):
-    _STAND_INS["numpy.random._pickle", _name] = _Inert
-for _name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
-    _STAND_INS[f"numpy.random._{_name.lower()}", _name] = _Inert
-_STAND_INS["numpy.random._pcg64", "PCG64DXSM"] = _Inert
-_STAND_INS["numpy.random.bit_generator", "SeedSequence"] = _Inert
-_STAND_INS["numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"] = _Inert
-for _gym in ("gym", "gymnasium"):
-    _STAND_INS[f"{_gym}.utils.seeding", "RandomNumberGenerator"] = _Inert
-    for _module, _name in (
-        ("box", "Box"),
-        ("dict", "Dict"),
-        ("discrete", "Discrete"),
-        ("multi_binary", "MultiBinary"),
-        ("multi_discrete", "MultiDiscrete"),
-        ("tuple", "Tuple"),
-    ):
-        _STAND_INS[f"{_gym}.spaces.{_module}", _name] = _Inert
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Builds stand-ins; REDUCE, NEWOBJ and BUILD of a pickle reach nothing but them."""
-
-    def find_class(self, module: str, name: str) -> type:
-        """Returns the stand-in of a name that a VecNormalize may hold; looks nothing up and imports nothing."""
-        try:
-            return _STAND_INS[module, name]
-        except KeyError:
-            raise _RefusedNameError(f"{module}.{name}") from None
-
-
-def _refuse_memo_bombs(content: bytes) -> None:
-    """Raises ValueError where a pickle stores an object at a number so large that the table alone fills the memory."""
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > len(content):
-            raise ValueError(f"it asks for {argument} places in memory")
 
 
 def _normaliser(state: Mapping[str, Any]) -> Normaliser:
@@ -324,7 +188,7 @@ def _statistics(running: Any) -> Statistics:
 
 
 def _array(value: Any) -> np.ndarray:
-    return np.array(value.build() if isinstance(value, _Numbers) else value, dtype=np.float64)
+    return np.array(array_of(value), dtype=np.float64)
 
 
 def _number(value: Any) -> float:

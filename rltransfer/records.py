@@ -25,6 +25,8 @@ CURVE = "evaluations.npz"
 PLAN = "plan.json"
 COMMAND = "command.txt"
 MONITORS = "*monitor.csv"
+HEARTBEAT = "heartbeat.json"
+Status = Literal["running", "stopped", "done", "failed"]
 
 
 class _Model(BaseModel):
@@ -32,19 +34,26 @@ class _Model(BaseModel):
 
 
 class TaskFacts(_Model):
-    """What makes two tasks the same: the environment id, its arguments and its wrappers."""
+    """What makes two tasks the same: the environment id, its arguments and its wrappers.
+
+    ``randomise`` are the arguments that were drawn anew for each training episode, and what from.
+    """
 
     env: str
     kwargs: dict[str, Any] = {}
     wrappers: tuple[str, ...] = ()
+    randomise: dict[str, tuple[Any, ...]] = {}
 
     def label(self) -> str:
         """Returns the task in one line, as reports show it.
 
         >>> TaskFacts(env="CartPole-v1", kwargs={"length": 1.5}).label()
         'CartPole-v1 (length=1.5)'
+        >>> TaskFacts(env="CartPole-v1", randomise={"length": (0.5, 2.0)}).label()
+        'CartPole-v1 (length drawn from [0.5, 2.0])'
         """
         extras = [f"{key}={value}" for key, value in sorted(self.kwargs.items())] + list(self.wrappers)
+        extras += [f"{key} drawn from {list(values)}" for key, values in sorted(self.randomise.items())]
         return self.env.removeprefix("rltransfer_envs:") + (f" ({', '.join(extras)})" if extras else "")
 
 
@@ -77,6 +86,7 @@ class SourceFacts(_Model):
     """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C.
 
     ``random_return`` is what a uniform policy scored in the source task, ``reward_threshold`` what solves it.
+    ``is_residual`` says that its actions are added to another agent's, and mean nothing alone.
     """
 
     path: str
@@ -89,6 +99,7 @@ class SourceFacts(_Model):
     random_return: float | None = None
     reward_threshold: float | None = None
     which: str | None = None
+    is_residual: bool = False
 
 
 class Check(_Model):
@@ -121,6 +132,23 @@ class RaceFacts(_Model):
         return next(trial.label for trial in self.trials if trial.end == "went on")
 
 
+class Resumption(_Model):
+    """Where a run was taken up again, and whether it went on bit by bit as if it had not been interrupted."""
+
+    env_steps: int
+    exact: bool
+
+
+class Heartbeat(_Model):
+    """The latest sign of life of the process that writes a run; ``time`` is in seconds since 1970."""
+
+    host: str
+    pid: int
+    time: float
+    env_steps: int
+    steps_per_second: float
+
+
 class RunRecord(_Model):
     """The facts of one run: one agent, one seed.
 
@@ -130,11 +158,13 @@ class RunRecord(_Model):
     SB3's count of updates: epochs over a rollout in PPO and its like, gradient steps elsewhere.
 
     A record that is not ``written_by`` us was put together from what other software left in the run's folder.
+    ``resume_level`` says how the run goes on after an interruption: as if there had been none (``exact``), or with new
+    episodes in its environments (``boundary``); ``resumed`` where it did.
     """
 
     schema_version: Literal[1] = 1
     written_by: Literal["rltransfer", "rl_zoo"] = "rltransfer"
-    status: Literal["running", "done", "failed"]
+    status: Status
     role: Literal["source", "target"]
     task: TaskFacts
     task_name: str
@@ -162,6 +192,8 @@ class RunRecord(_Model):
     wall_seconds: float = 0.0
     started: str = ""
     versions: dict[str, str] = {}
+    resume_level: Literal["exact", "boundary"] | None = None
+    resumed: tuple[Resumption, ...] = ()
     error: str | None = None
 
 
@@ -312,6 +344,14 @@ def read_command(run_folder: Path) -> str:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             return path.read_text().strip()
     return ""
+
+
+def read_heartbeat(run_folder: Path) -> Heartbeat | None:
+    """Returns the latest sign of life of a run; None where there is none that can be read."""
+    try:
+        return Heartbeat.model_validate_json((run_folder / OWN_FOLDER / HEARTBEAT).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def write_curve(run_folder: Path, curve: Curve) -> None:

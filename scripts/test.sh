@@ -7,17 +7,23 @@ cd "$(dirname "$0")/.."
 
 most_workers=4
 
-set_up_environment "atari,box2d,minigrid,mujoco,contrib,dev"
-
-workers=$(count_cores)
-[ "$workers" -le "$most_workers" ] || workers=$most_workers
+extras="atari,box2d,minigrid,mujoco,contrib,dev"
 chooses_markers=no
 for word in "$@"; do
   case "$word" in
     -m*) chooses_markers=yes ;;
   esac
 done
-[ "$chooses_markers" = yes ] || set -- -m "not long" "$@"
+if [ "$chooses_markers" = yes ]; then
+  extras="$extras,ray" # Only long proofs need it, and it is large.
+else
+  set -- -m "not long" "$@"
+fi
+
+set_up_environment "$extras"
+
+workers=$(count_cores)
+[ "$workers" -le "$most_workers" ] || workers=$most_workers
 
 # Workers share the cores: with more threads each, torch spends its time waiting for its own.
 export OMP_NUM_THREADS=1

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from rltransfer.config import Evaluation, RunConfig, Task
 from rltransfer.hyperparams import Hyperparameters
@@ -76,6 +79,15 @@ class BreaksAtStep(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.step(action)
 
 
+class BreaksWithNaN(BreaksAtStep):
+    """Returns NaN for a reward at the given step of its life."""
+
+    def step(self, action: Any) -> Any:
+        self._left -= 1
+        observation, reward, *rest = self.env.step(action)
+        return observation, float("nan") if self._left == 0 else reward, *rest
+
+
 class KillsItsProcess(BreaksAtStep):
     """Ends its process at the given step of its life, as an operating system does that runs out of memory."""
 
@@ -85,9 +97,57 @@ class KillsItsProcess(BreaksAtStep):
         return super().step(action)
 
 
+class Breaking(CartPoleEnv):
+    """A CartPole that comes to grief at the given step of its life, unless it was mended."""
+
+    is_mended = False
+
+    def __init__(self, how: str = "never", step: int = 0, render_mode: str | None = None) -> None:
+        super().__init__(render_mode=render_mode)
+        self._how = how
+        self._left = step
+
+    def step(self, action: Any) -> Any:
+        self._left -= 1
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self._left != 0 or self.is_mended or self._how == "never":
+            return observation, reward, terminated, truncated, info
+        if self._how == "raise":
+            raise RuntimeError("the simulator broke")
+        if self._how == "sleep":
+            time.sleep(3600)
+        if self._how == "spin":
+            while True:
+                pass
+        if self._how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._how == "exit":
+            os._exit(7)
+        if self._how == "nan last observation":
+            return np.full(4, np.nan, np.float32), reward, True, truncated, info
+        kind, _, what = self._how.partition(" ")
+        if what == "reward":
+            return observation, float(kind), terminated, truncated, info
+        return np.full(4, float(kind), np.float32), reward, False, truncated, info
+
+
+class Opaque(gym.Wrapper[Any, Any, Any, Any]):
+    """Holds what cannot be pickled, and is not made anew by a reset."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._lock = threading.Lock()
+
+
 # pytest imports this file once more under another name, to look for doctests.
 if "FirstObservation-v0" not in gym.registry:
     gym.register("FirstObservation-v0", entry_point=FirstObservation)
+    gym.register("Breaking-v0", entry_point=Breaking, max_episode_steps=500)
+    gym.register(
+        "BitFlips-v0",
+        entry_point="stable_baselines3.common.envs:BitFlippingEnv",
+        kwargs={"n_bits": 4, "max_steps": 8},
+    )
     gym.register(
         "ShortPendulum-v0", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=20
     )

@@ -1,98 +1,197 @@
-"""Many simulated studies at once: the p-values of all their tests from one matrix product, the rest by our own code."""
+"""Studies of a few seconds, supervisors of their own, and what a study leaves behind."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
 
-from rltransfer import stats
-from rltransfer.comparison.verdicts import Pair, contrast_family, origin
-from rltransfer.stats import tests
+from rltransfer import yaml_file
+from rltransfer.study import leash
+from rltransfer.study.work import LOG
 
-_SPLITS_AT_ONCE = 4_096
-_PAIRS_AT_ONCE = 2_000
-_TIE = 1e-6
-
-
-def skewed(rng, shape):
-    """Scores as they are in RL: most runs fail, some succeed."""
-    return rng.choice([20.0, 200.0], p=[0.7, 0.3], size=shape) * rng.lognormal(0, 0.4, size=shape)
-
-
-def bell(rng, shape):
-    return rng.normal(100, 30, size=shape)
-
-
-def permutation_ps(arms, baselines):
-    """Returns ``stats.permutation_p(arm, baseline, seed=0)`` of each row of two arrays, pairs x runs."""
-    runs = arms.shape[1]
-    picks, exact = tests._splits(runs, baselines.shape[1], 0)
-    pooled = np.concatenate([np.sort(arms, axis=1), np.sort(baselines, axis=1)], axis=1)
-    low, high = pooled.min(axis=1, keepdims=True), pooled.max(axis=1, keepdims=True)
-    pooled = ((pooled - low) / (high - low)).astype(np.float32)
-    found = [_tails(pooled[i : i + _PAIRS_AT_ONCE], picks) for i in range(0, len(pooled), _PAIRS_AT_ONCE)]
-    extra = 0 if exact else 1
-    return np.minimum(1.0, 2 * (np.concatenate(found) + extra) / (len(picks) + extra))
+TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
+ENV = "studies:GatedCartPole-v0"
+NAMES = {f"{arm}/seed_{seed}" for arm in ("source/pretrain", "target/scratch", "target/frozen") for seed in (0, 1)}
+PATIENCE_SECONDS = 200.0
 
 
-def _tails(pooled, picks):
-    observed = pooled[:, : picks.shape[1]].sum(axis=1)
-    above, below = np.zeros(len(pooled), int), np.zeros(len(pooled), int)
-    for start in range(0, len(picks), _SPLITS_AT_ONCE):
-        some = picks[start : start + _SPLITS_AT_ONCE].astype(int)
-        chosen = np.zeros((len(some), pooled.shape[1]), np.float32)
-        np.put_along_axis(chosen, some, 1.0, axis=1)
-        sums = chosen @ pooled.T
-        above += np.count_nonzero(sums >= observed - _TIE, axis=0)
-        below += np.count_nonzero(sums <= observed + _TIE, axis=0)
-    return np.minimum(above, below)
+class GatedCartPole(CartPoleEnv):
+    """A CartPole that becomes slow at the 20th step of a training run, until the file that GATE names exists.
+
+    It notes each process that arrives there in a file beside the gate. Without GATE, and in evaluations, nothing waits.
+    """
+
+    def __init__(self, gated: bool = True, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._gate = os.environ.get("GATE") if gated else None
+        self._steps = 0
+
+    def step(self, action: Any) -> Any:
+        self._steps += 1
+        if self._gate is not None and self._steps >= 20 and not Path(self._gate).exists():
+            Path(f"{self._gate}.{os.getpid()}").touch()
+            time.sleep(0.5)
+        return super().step(action)
 
 
-class Studies:
-    """Studies with the same arms: scores by arm, each studies x runs; ``controls`` names the control of an arm."""
+class Hangs(gym.Wrapper[Any, Any, Any, Any]):
+    """Never returns from a step."""
 
-    def __init__(self, scores: Mapping[str, np.ndarray], controls: Mapping[str, str] | None = None) -> None:
-        self.scores = scores
-        self.controls = controls or {}
-        self.studies = len(scores["scratch"])
-        self.tests = [(name, "scratch") for name in scores if name != "scratch"] + list(self.controls.items())
-        self._p = {pair: permutation_ps(scores[pair[0]], scores[pair[1]]) for pair in self.tests}
+    def step(self, action: Any) -> Any:
+        while True:
+            time.sleep(0.1)
 
-    def verdicts(self, monkeypatch) -> list[dict[str, str]]:
-        """Returns the verdict of each arm against scratch, study by study."""
-        return [{name: one.verdict for name, one in self._against_scratch(i, monkeypatch).items()} for i in self._all()]
 
-    def causes(self, monkeypatch) -> list[dict[str, str]]:
-        """Returns what is said of the origin of each gain of an arm that has a control, study by study."""
-        return [self._causes(i, monkeypatch) for i in self._all()]
+class KillsItsProcessOnce(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends its process at a step, unless a process before has done so."""
 
-    def _all(self) -> Sequence[int]:
-        return range(self.studies)
+    def __init__(self, env: gym.Env[Any, Any], marker: str = "") -> None:
+        super().__init__(env)
+        self._marker = Path(marker)
 
-    def _family(self, opponents, study, monkeypatch, also=None):
-        """Returns our contrasts of one study; the p-values, which are known, are handed to the code that asks."""
-        pairs, known = {}, {}
-        for name, opponent in opponents.items():
-            mine, theirs = self.scores[name][study], self.scores[opponent][study]
-            needed = (0.0, 0.0) if also is None else (also[name].p_value, also[name].smallest_p)
-            pairs[name] = Pair(mine, theirs, stats.Estimate(float(mine.mean() - theirs.mean())), needed)
-            known[mine.tobytes(), theirs.tobytes()] = float(self._p[name, opponent][study])
-        monkeypatch.setattr(stats, "permutation_p", lambda a, b, seed: known[a.tobytes(), b.tobytes()])
-        return contrast_family(pairs, {}, seed=0)
+    def step(self, action: Any) -> Any:
+        if not self._marker.exists():
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.env.step(action)
 
-    def _against_scratch(self, study, monkeypatch):
-        return self._family({name: "scratch" for name in self.scores if name != "scratch"}, study, monkeypatch)
 
-    def _causes(self, study, monkeypatch):
-        against_scratch = self._against_scratch(study, monkeypatch)
-        against_control = self._family(self.controls, study, monkeypatch, against_scratch)
-        return {
-            name: origin(
-                control=control,
-                against_baseline=against_scratch[control],
-                against_control=against_control[name],
-                share=None,
-                transfers_policy=False,
-            ).cause
-            for name, control in self.controls.items()
-            if against_scratch[name].verdict == "positive"
-        }
+# pytest imports this file once more under another name, to look for doctests.
+if "GatedCartPole-v0" not in gym.registry:
+    gym.register("GatedCartPole-v0", entry_point=GatedCartPole, max_episode_steps=50)
+
+
+def hang_on_a_leash(note: Path) -> None:
+    """Never ends by itself, as a worker whose environment hangs; writes its process id."""
+    os.setsid()
+    leash.GRACE_SECONDS = 0.2
+    leash.Leash()
+    note.write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.1)
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Returns a study of two arms and two seeds: six runs."""
+    return {
+        "algo": "ppo",
+        "seeds": 2,
+        "source": {"env": ENV, "n_timesteps": 64},
+        "tasks": {"target": {"env": ENV, "n_timesteps": 48}},
+        "arms": {"scratch": "scratch", "frozen": "frozen"},
+        "evaluation": {"eval_freq": 16, "episodes": 2, "env_kwargs": {"gated": False}},
+        "hyperparams": TINY,
+        **changes,
+    }
+
+
+def write(folder: Path, name: str = "tiny", **changes: Any) -> Path:
+    """Writes a study and returns its file."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml_file.dump(settings(**changes)))
+    return path
+
+
+class Supervisor:
+    """A command of ``rltransfer study`` in a process of its own."""
+
+    def __init__(self, *words: str | Path, gate: Path | None = None) -> None:
+        variables = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+        variables |= {} if gate is None else {"GATE": str(gate)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rltransfer.cli", "study", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=variables,
+            # Signals for it are not for the tests, and the processes that it leaves can be found.
+            start_new_session=True,
+        )
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the supervisor alone."""
+        self.process.send_signal(number)
+
+    def line(self) -> str:
+        """Waits for the next line that it says and returns it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def end(self) -> tuple[int, str, str]:
+        """Waits for the end and returns the exit code and what was said."""
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
+        return self.process.returncode, out, err
+
+
+@contextlib.contextmanager
+def supervisor(*words: str | Path, gate: Path | None = None) -> Iterator[Supervisor]:
+    """Yields a running command of ``rltransfer study``; it does not outlive the test."""
+    running = Supervisor(*words, gate=gate)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+def wait_until(happens: Callable[[], Any]) -> Any:
+    """Waits until something happens, and returns it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        found = happens()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+def arrivals(gate: Path) -> list[int]:
+    """Returns the processes that have come to a gate."""
+    return sorted(int(path.suffix[1:]) for path in gate.parent.glob(f"{gate.name}.*"))
+
+
+def is_alive(pid: int) -> bool:
+    """Says whether a process is there, and more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Returns the processes that have a file open below a folder, as a run has its log."""
+    found = []
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if descriptor.readlink().is_relative_to(folder):
+                found.append(int(descriptor.parts[2]))
+    return sorted(set(found))
+
+
+def outcome(folder: Path) -> dict[str, str]:
+    """Returns what a study's runs have computed: hashes of curves, and of the weights of best and last agents."""
+    found = {}
+    for path in sorted(folder.glob("*/*/seed_*/*")):
+        name = str(path.relative_to(folder))
+        if path.name == "evaluations.npz":
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                found[name] = hashlib.sha256(archive.read("policy.pth")).hexdigest()
+    return found
+
+
+def attempts(folder: Path) -> dict[str, int]:
+    """Returns how often each run of a study was begun or taken up again."""
+    logs = sorted(folder.glob(f"*/*/seed_*/{LOG}"))
+    return {str(log.parent.relative_to(folder)): log.read_text().count("--- ") for log in logs}

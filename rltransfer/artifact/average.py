@@ -40,6 +40,7 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
         normaliser=_pooled([one.normaliser for one in encoders]),
         source=joint_facts([one.source for one in encoders], "average of "),
         hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
+        replay_buffer=None,
     )
 
 

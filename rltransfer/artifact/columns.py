@@ -252,8 +252,7 @@ def _own_images(columns: Sequence[SourceColumn], given: dict[str, Any], algo: st
     if own is None or others:
         raise IncompatibleError(
             f"The source's images go through {' and '.join(others)}, and the agent's through {name}: columns stand "
-            "beside each other level by level, so that these must be the same (policy_kwargs: "
-            f"features_extractor_class)."
+            "beside each other level by level, so that these must be the same (features_extractor_class)."
         )
     arguments = given.pop("features_extractor_kwargs", None) or {}
     layers = list(_images(own, (*own.channels, int(arguments.get("features_dim", own.features))), own.kernels))

@@ -76,6 +76,7 @@ class Encoder:
         normaliser: The VecNormalize statistics that the source was trained under, or None if it saw raw observations.
         source: Where the weights came from.
         hyperparams: The source's settings, for the reader.
+        replay_buffer: The file that holds what the source remembers, where a run folder has one; artifacts have none.
     """
 
     anatomy: Anatomy
@@ -85,6 +86,7 @@ class Encoder:
     normaliser: Normaliser | None
     source: SourceFacts
     hyperparams: Mapping[str, Any]
+    replay_buffer: Path | None = None
 
     @property
     def algo(self) -> str:

@@ -20,6 +20,7 @@ from rltransfer.sb3_zip import Sb3Zip, read_sb3_zip
 BEST_AGENT = "best_model.zip"
 BEST_NORMALISER = "best_model_vecnormalize.pkl"
 LAST_NORMALISER = "vecnormalize.pkl"
+REPLAY_BUFFER = "replay_buffer.pkl"
 _CONFIG = "config.yml"
 _ARGUMENTS = "args.yml"
 _CHECKPOINT = re.compile(r"rl_model_(\d+)_steps\.zip")
@@ -34,6 +35,7 @@ class _Found:
     normaliser: Path | None = None
     record: RunRecord | None = None
     settings: Path | None = None
+    replay_buffer: Path | None = None
 
 
 def load_encoder(source: Path | str, which: str = "best") -> Encoder:
@@ -80,6 +82,7 @@ def _read(found: _Found) -> Encoder:
         normaliser=_read_normaliser(found.normaliser),
         source=_facts(found, agent),
         hyperparams=found.record.hyperparams if found.record else agent.hyperparams | _zoo_settings(found, _CONFIG),
+        replay_buffer=found.replay_buffer,
     )
 
 
@@ -114,6 +117,7 @@ def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
         random_return=record.random.mean_return if record.random else None,
         reward_threshold=record.reward_threshold,
         which=found.which,
+        is_residual=any(part.get("kind") == "residual" for part in record.strategy),
     )
 
 
@@ -172,7 +176,7 @@ def _single_zip(path: Path) -> _Found:
 
 
 def _with_company(path: Path, which: str) -> _Found:
-    """Returns the zip with the statistics and the record that lie beside it in a run folder."""
+    """Returns the zip with the statistics, the record and the replay buffer that lie beside it in a run folder."""
     folder = path.parent
     candidates = {
         "best": [folder / BEST_NORMALISER, *sorted(folder.glob(f"*/{LAST_NORMALISER}"))],
@@ -184,6 +188,7 @@ def _with_company(path: Path, which: str) -> _Found:
             record = read_record(folder)
         except RunError as error:
             raise SourceError(str(error)) from None
+    remembered = folder / (f"rl_model_replay_buffer_{which}_steps.pkl" if which.isdecimal() else REPLAY_BUFFER)
     settings = sorted({item.parent for name in (_CONFIG, _ARGUMENTS) for item in folder.glob(f"*/{name}")})
     return _Found(
         path,
@@ -191,4 +196,5 @@ def _with_company(path: Path, which: str) -> _Found:
         normaliser=next((item for item in candidates if item.is_file()), None),
         record=record,
         settings=settings[0] if len(settings) == 1 else None,
+        replay_buffer=remembered if remembered.is_file() else None,
     )

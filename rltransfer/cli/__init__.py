@@ -5,16 +5,22 @@ from collections.abc import Sequence
 
 from rltransfer.cli.parser import build_parser
 from rltransfer.errors import RLTransferError
+from rltransfer.study.engines.loop import StoppedBySignal
 
 _USER_ERROR = 2
 _INTERRUPTED = 130
+_STATUS_OF_SIGNALS = 128
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit status: 0, 2 after a mistake of the user, 130 after Ctrl-C."""
+    """Runs one verb and returns the exit status: 0; 2 after a mistake; 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = build_parser().parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments.run(arguments)
+        return int(arguments.run(arguments) or 0)
+    except StoppedBySignal as stopped:
+        print(stopped, file=sys.stderr)
+        return _STATUS_OF_SIGNALS + stopped.number
     except RLTransferError as error:
         print(f"error: {error}", file=sys.stderr)
         return _USER_ERROR
@@ -24,4 +30,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
-    return 0

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import get_args
 
 from rltransfer import __version__
-from rltransfer.cli import verbs
+from rltransfer.cli import study, verbs
 from rltransfer.cli.pairs import StorePairs
 from rltransfer.config import Algorithm
+from rltransfer.study.run import RETRIES, EngineName
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
 _WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
@@ -35,16 +36,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_pretrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("pretrain", help="train an agent in a source task")
+    _add_resume_flag(parser)
     _add_task_flags(parser)
     _add_training_flags(parser)
     parser.add_argument(
         "-i", "--trained-agent", metavar="SOURCE", help=f"continue from all weights of an agent: {_SOURCE_HELP}"
+    )
+    parser.add_argument(
+        "--augment",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="change what the agent learns from at random: shift:4 for images, noise:0.1 for vectors, ...",
+    )
+    parser.add_argument(
+        "--randomise",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="draw arguments of the environment anew for each training episode: gravity:[5,15] length:[0.5,2.0]",
     )
     parser.set_defaults(run=verbs.pretrain)
 
 
 def _add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("transfer", help="train an agent in a target task, starting from a source")
+    _add_resume_flag(parser)
     _add_strategy_flags(parser)
     _add_task_flags(parser)
     _add_training_flags(parser)
@@ -97,16 +114,28 @@ def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser("study", help="run a study of many arms and seeds from one file, and report it")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="run what is missing, then report")
-    run.add_argument("file", type=Path, metavar="FILE", help="YAML file of the study")
-    run.add_argument("--jobs", type=int, default=1, help="runs at once, one process each (default: 1)")
-    run.add_argument("-f", "--folder", type=Path, help="folder of the study (default: studies/<name of the file>)")
-    run.set_defaults(run=verbs.study_run)
-    status = actions.add_parser("status", help="show how far a study is")
-    status.add_argument("folder", type=Path, metavar="DIR", help="folder of the study")
-    status.set_defaults(run=verbs.study_status)
+    _add_study_file(run)
+    run.add_argument("--engine", choices=get_args(EngineName), default="local", help="what runs go on (default: local)")
+    run.add_argument("--address", help="of a running Ray cluster (default: Ray starts one on this machine)")
+    _add_limit_flags(run)
+    run.set_defaults(run=study.run)
+    status = actions.add_parser("status", help="show how far a study is, while it runs or later")
+    _add_study_folder(status)
+    status.add_argument("--json", action="store_true", help="print it as JSON")
+    status.set_defaults(run=study.show_status)
     report = actions.add_parser("report", help="write the report of a study again")
-    report.add_argument("folder", type=Path, metavar="DIR", help="folder of the study")
-    report.set_defaults(run=verbs.study_report)
+    _add_study_folder(report)
+    report.set_defaults(run=study.report)
+    work = actions.add_parser("work", help="join a study, also from another machine that sees its folder")
+    _add_study_folder(work)
+    _add_limit_flags(work)
+    work.set_defaults(run=study.work)
+    slurm = actions.add_parser("slurm", help="write the script of a Slurm array that runs a study")
+    _add_study_file(slurm)
+    slurm.add_argument("--workers", type=int, default=4, help="tasks of the array (default: 4)")
+    slurm.add_argument("--jobs", type=int, default=1, help="runs at once in each task, a core each (default: 1)")
+    slurm.add_argument("--time", default="24:00:00", help="how long a task may run (default: 24:00:00)")
+    slurm.set_defaults(run=study.write_slurm)
     _add_power(actions)
 
 
@@ -118,7 +147,27 @@ def _add_power(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     spread.add_argument("--pilot", type=Path, metavar="DIR", help="folder of earlier runs that the spread is read from")
     parser.add_argument("--metric", default="auc", help=f"primary metric of the pilot: {_METRICS}")
     parser.add_argument("--arms", type=int, default=1, help="arms tested against scratch, controls too (default: 1)")
-    parser.set_defaults(run=verbs.study_power)
+    parser.set_defaults(run=study.power)
+
+
+def _add_study_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the study")
+
+
+def _add_study_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="YAML file of the study")
+    parser.add_argument("-f", "--folder", type=Path, help="folder of the study (default: studies/<name of the file>)")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="train equal source runs once for all studies with this folder"
+    )
+
+
+def _add_limit_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=int, help="runs at once, one process each (default: as many as there are cores)")
+    parser.add_argument("--time-limit", type=float, metavar="MINUTES", help="stop a run that takes longer: it failed")
+    parser.add_argument(
+        "--retries", type=int, default=RETRIES, help=f"times a run that crashed is tried again (default: {RETRIES})"
+    )
 
 
 def _add_comparison_flags(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +224,12 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_resume_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with a run that was interrupted; needs no other flag"
+    )
+
+
 def _add_task_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("task and agent")
     group.add_argument("--algo", default="ppo", help=f"{', '.join(get_args(Algorithm))} (default: ppo)")
@@ -215,6 +270,19 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     _add_threshold(group)
     group.add_argument("--save-freq", type=int, default=-1, help="env_steps between checkpoints (default: none)")
     group.add_argument("--save-replay-buffer", action="store_true", help="save the replay buffer too")
+    group.add_argument(
+        "--checkpoint-freq",
+        type=int,
+        metavar="STEPS",
+        help="env_steps between saves of the whole run, to resume from (default: by the clock, under 1 %% of the time)",
+    )
+    group.add_argument(
+        "--step-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="a step of an environment that takes longer ends the run (default: 300; 0: no limit)",
+    )
     group.add_argument("-f", "--log-folder", type=Path, default=Path("logs"), help="where runs go (default: logs)")
     group.add_argument("-tb", "--tensorboard-log", help="folder for TensorBoard (default: in the run folder)")
     group.add_argument("-uuid", "--uuid", action="store_true", help="add a unique id to the name of the run folder")

@@ -4,35 +4,62 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import math
 import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, read_study, read_thresholds
-from rltransfer.errors import ConfigError, RLTransferError, RunError, unknown
+from rltransfer.cli.stopping import stop_request
+from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, parse_randomise, read_thresholds
+from rltransfer.errors import (
+    ConfigError,
+    IncompatibleError,
+    MissingExtraError,
+    SourceError,
+    Stopped,
+    UnknownNameError,
+    unknown,
+)
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
-from rltransfer.strategies import KINDS, Full, Scratch, Strategy, needs_source, parse_strategy, strategy_label
-from rltransfer.study import run_study
-from rltransfer.study import status as states
+from rltransfer.records import read_record
+from rltransfer.strategies import (
+    KINDS,
+    Full,
+    Scratch,
+    Strategy,
+    modifiers,
+    needs_source,
+    parse_strategy,
+    strategy_label,
+)
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
-    """Trains an agent in a source task."""
+def pretrain(arguments: argparse.Namespace) -> int:
+    """Trains an agent in a source task, or goes on with it."""
+    if arguments.resume is not None:
+        return _resume("pretrain", arguments)
     strategy: Strategy = (Full(),) if arguments.trained_agent else (Scratch(),)
+    if arguments.augment:
+        augment = parse_strategy({**arguments.augment, "kind": "augment"}, where="--augment")
+        strategy = (*strategy, *modifiers(augment))
     config = _run_config(
         arguments, role="source", arm="pretrain", strategy=strategy, source=arguments.trained_agent, which="best"
     )
-    _train(arguments, config)
+    from rltransfer import tasks
+
+    randomise = parse_randomise(arguments.randomise, where="--randomise")
+    tasks.check_randomise(config.task, randomise or {})
+    return _train(arguments, config.model_copy(update={"randomise": randomise}))
 
 
-def transfer(arguments: argparse.Namespace) -> None:
-    """Trains an agent in a target task, starting from a source."""
+def transfer(arguments: argparse.Namespace) -> int:
+    """Trains an agent in a target task, starting from a source, or goes on with it."""
+    if arguments.resume is not None:
+        return _resume("transfer", arguments)
     strategy = _strategy(arguments)
     config = _run_config(
         arguments,
@@ -42,7 +69,7 @@ def transfer(arguments: argparse.Namespace) -> None:
         source=arguments.source,
         which=arguments.which,
     )
-    _train(arguments, config.model_copy(update=_maps(arguments)))
+    return _train(arguments, config.model_copy(update=_maps(arguments)))
 
 
 def plan(arguments: argparse.Namespace) -> None:
@@ -107,70 +134,19 @@ def evaluate(arguments: argparse.Namespace) -> None:
             )
         arms[name] = glob
     output = arguments.output or arguments.folder
-    _report(
-        arguments.folder,
-        output,
-        arguments.metric,
-        threshold=arguments.threshold,
-        sd=arguments.sd,
-        arms=arms,
-    )
+    report_on(arguments.folder, output, arguments.metric, threshold=arguments.threshold, sd=arguments.sd, arms=arms)
 
 
-def study_run(arguments: argparse.Namespace) -> None:
-    """Runs what is missing of a study, and reports it."""
-    from rltransfer.report.terminal import print_comparison
-
-    folder = arguments.folder or Path("studies") / arguments.file.stem
-    comparison = run_study(arguments.file, folder, jobs=arguments.jobs)
-    print_comparison(comparison)
-    _say_where(folder)
-    failed = [state.job.name for state in states.study_status(folder) if state.state != "done"]
-    if failed:
-        raise RunError(
-            f"{len(failed)} runs are not done and not in the report: {', '.join(failed)}. "
-            f"`rltransfer study status {folder}` gives the reasons; the same command tries them again."
-        )
-
-
-def study_status(arguments: argparse.Namespace) -> None:
-    """Shows how far a study is."""
-    found = states.study_status(arguments.folder)
-    for state in found:
-        if state.state == "failed":
-            print(f"{state.job.name}: failed: {state.detail}")
-    print(", ".join(f"{count} {name}" for name, count in states.count_states(found).items()))
-
-
-def study_report(arguments: argparse.Namespace) -> None:
-    """Writes the report of a study again."""
-    path = states.study_file(arguments.folder)
-    _report(arguments.folder, arguments.folder, read_study(path).metric)
-
-
-def study_power(arguments: argparse.Namespace) -> None:
-    """Says how many seeds a study needs for an effect that the user names."""
-    from rltransfer.cli.planning import describe_power
-    from rltransfer.comparison import PilotSpread, pilot_spreads
-    from rltransfer.stats import Spread
-
-    for flag, value in (("--effect", arguments.effect), ("--sd", arguments.sd), ("--arms", arguments.arms)):
-        if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"{flag}: expected a number above 0, found {value}.")
-    named = (PilotSpread("", Spread(arguments.sd)),)
-    spreads = named if arguments.pilot is None else pilot_spreads(arguments.pilot, metric=arguments.metric)
-    print("\n\n".join(describe_power(one, effect=arguments.effect, tests=arguments.arms) for one in spreads))
-
-
-def _report(
+def report_on(
     root: Path,
     output: Path,
     metric: str,
     *,
-    threshold: list[str] | None = None,
+    threshold: Sequence[str] | None = None,
     sd: float | None = None,
-    arms: dict[str, str] | None = None,
+    arms: Mapping[str, str] | None = None,
 ) -> None:
+    """Compares the arms found below ``root``, writes the report into ``output``, and prints its tables."""
     from rltransfer.comparison import compare
     from rltransfer.report import write_report
     from rltransfer.report.terminal import print_comparison
@@ -178,22 +154,23 @@ def _report(
     comparison = compare(root, metric=metric, threshold=threshold, sd=sd, arms=arms)
     write_report(comparison, output)
     print_comparison(comparison)
-    _say_where(output)
+    say_where(output)
 
 
-def _say_where(folder: Path) -> None:
+def say_where(folder: Path) -> None:
+    """Prints where a report lies, and how to see the curves."""
     print(f"report: {folder / 'report' / 'report.html'}")
     print(f"curves: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
-def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
-    from rltransfer.training import train_run
-    from rltransfer.training.folder import claim_numbered, release
+def _train(arguments: argparse.Namespace, config: RunConfig) -> int:
+    from rltransfer.claims import release
+    from rltransfer.training.folder import claim_numbered
 
     folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
     try:
-        train_run(config, folder)
-    except RLTransferError:
+        return _run(config, folder)
+    except (ConfigError, IncompatibleError, MissingExtraError, SourceError, UnknownNameError):
         # Nothing was trained: leave no trace of the try.
         shutil.rmtree(folder)
         for parent in (folder.parent, folder.parent.parent):
@@ -202,6 +179,54 @@ def _train(arguments: argparse.Namespace, config: RunConfig) -> None:
         raise
     finally:
         release(folder)
+
+
+def _resume(verb: str, arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.resume if arguments.resume.name else arguments.resume.resolve()
+    _refuse_other_flags(verb, arguments)
+    from rltransfer import tasks
+    from rltransfer.claims import claim, release
+    from rltransfer.training.folder import read_settings
+
+    config = read_settings(folder)
+    record = read_record(folder)
+    if record.status == "done":
+        score = f", last agent's mean return {record.final.mean_return:.2f}" if record.final else ""
+        print(f"{folder} is finished: {record.env_steps:,} env_steps{score}")
+        return 0
+    tasks.import_packages(config.gym_packages)
+    claim(folder)
+    try:
+        return _run(config, folder)
+    finally:
+        release(folder)
+
+
+def _refuse_other_flags(verb: str, arguments: argparse.Namespace) -> None:
+    only = argparse.ArgumentParser(add_help=False)
+    only.add_argument("verb")
+    only.add_argument("--resume")
+    _, others = only.parse_known_args(arguments.argv)
+    if others:
+        flags = [word for word in others if word.startswith("-")]
+        raise ConfigError(
+            f"--resume: a run goes on with the settings that it began with; leave out {', '.join(flags or others)}: "
+            f"rltransfer {verb} --resume {shlex.quote(str(arguments.resume))}"
+        )
+
+
+def _run(config: RunConfig, folder: Path) -> int:
+    """Trains, or goes on; on Ctrl-C or SIGTERM stops where it can go on, and says how."""
+    from rltransfer.training import train_run
+
+    with stop_request() as stop:
+        try:
+            train_run(config, folder, stop=stop)
+        except Stopped as stopped:
+            verb = "pretrain" if config.role == "source" else "transfer"
+            print(f"{stopped}; go on with: rltransfer {verb} --resume {shlex.quote(str(folder))}", file=sys.stderr)
+            return stop.exit_status
+    return 0
 
 
 def _run_config(
@@ -216,6 +241,7 @@ def _run_config(
         ("--eval-episodes", arguments.eval_episodes),
         ("--n-eval-envs", arguments.n_eval_envs),
         ("--eval-freq", None if arguments.eval_freq is None else abs(arguments.eval_freq)),
+        ("--checkpoint-freq", arguments.checkpoint_freq),
     ):
         if value is not None and value < 1:
             raise ConfigError(f"{flag}: expected at least 1, found {value}.")
@@ -236,6 +262,9 @@ def _run_config(
         threshold=read_thresholds(arguments.threshold) or None,
         save_freq=arguments.save_freq,
         save_replay_buffer=arguments.save_replay_buffer,
+        checkpoint_freq=arguments.checkpoint_freq,
+        step_timeout_seconds=arguments.step_timeout or None,
+        gym_packages=tuple(arguments.gym_packages),
         device=arguments.device,
         num_threads=arguments.num_threads,
         vec_env=arguments.vec_env,

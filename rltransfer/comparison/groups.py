@@ -199,7 +199,11 @@ def _is_finished(run: Run) -> bool:
 
 def _skipped(run: Run) -> SkippedRun:
     record = run.record
-    reason = {"running": "still running, or killed", "done": "finished, but its evaluations.npz is missing or empty"}
+    reason = {
+        "running": "still running, or killed",
+        "stopped": "stopped, and to be resumed",
+        "done": "finished, but its evaluations.npz is missing or empty",
+    }
     failed = f"failed: {record.error}" if record.error else "failed"
     return SkippedRun(run.folder, record.arm, record.seed, reason.get(record.status, failed), record.task_name)
 

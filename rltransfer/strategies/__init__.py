@@ -1,9 +1,11 @@
 """The strategies as validated data, without torch: which weights move, and how they may change."""
 
 from rltransfer.strategies.adapters import LoRA, Progressive
+from rltransfer.strategies.experience import IMAGE_OPERATIONS, VECTOR_OPERATIONS, Augment, Replay, Residual
 from rltransfer.strategies.grammar import (
     KINDS,
     Auto,
+    ExperiencePart,
     Modifier,
     Part,
     Shuffled,
@@ -19,6 +21,7 @@ from rltransfer.strategies.grammar import (
     reads_source,
     strategy_label,
     teachers,
+    uses_replay,
     weights_part,
 )
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
@@ -37,10 +40,14 @@ from rltransfer.strategies.weights import (
 
 __all__ = [
     "EWC",
+    "IMAGE_OPERATIONS",
     "KINDS",
     "L2SP",
+    "VECTOR_OPERATIONS",
+    "Augment",
     "Auto",
     "Discriminative",
+    "ExperiencePart",
     "Extra",
     "Finetune",
     "Frozen",
@@ -58,7 +65,9 @@ __all__ = [
     "QDagger",
     "RandomFrozen",
     "ReDo",
+    "Replay",
     "Rescaled",
+    "Residual",
     "Scratch",
     "ShrinkPerturb",
     "Shuffled",
@@ -74,5 +83,6 @@ __all__ = [
     "reads_source",
     "strategy_label",
     "teachers",
+    "uses_replay",
     "weights_part",
 ]

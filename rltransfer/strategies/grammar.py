@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAd
 
 from rltransfer.errors import ConfigError, UnknownNameError, did_you_mean, unknown
 from rltransfer.strategies.adapters import LoRA, Progressive
+from rltransfer.strategies.experience import Augment, Replay, Residual
 from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
 from rltransfer.strategies.teachers import JumpStart, Kickstart, QDagger
 from rltransfer.strategies.weights import (
@@ -56,8 +57,9 @@ class Shuffled(StrategyPart):
         part = weights_part(composed)
         if not isinstance(part, Full | Finetune | Frozen | Progressive):
             raise ValueError(f"{part.kind!r} copies no weights that could be shuffled")
-        for other in teachers(composed):
-            raise ValueError(f"{other.kind!r} uses the source's policy, which is not shuffled")
+        for other in composed:
+            if isinstance(other, TeacherPart | Residual):
+                raise ValueError(f"{other.kind!r} uses the source's policy, which is not shuffled")
         return composed
 
 
@@ -102,13 +104,17 @@ WeightsPart = (
     Scratch | Full | Finetune | Frozen | Progressive | RandomFrozen | Rescaled | NormaliserOnly | Shuffled | Auto
 )
 TeacherPart = JumpStart | Kickstart | QDagger
-Modifier = Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | LoRA | TeacherPart
+ExperiencePart = Residual | Replay | Augment
+Modifier = (
+    Discriminative | GradualUnfreeze | L2SP | EWC | L2Init | ReDo | ShrinkPerturb | LoRA | TeacherPart | ExperiencePart
+)
 Part = Annotated[WeightsPart | Modifier, Field(discriminator="kind")]
 KINDS: dict[str, type[StrategyPart]] = {
     part.model_fields["kind"].default: part for part in (*get_args(WeightsPart), *get_args(Modifier))
 }
 # What a modifier cannot stand beside, and why.
-_FIRST_LEARNS = "needs weights of the source that learn"
+_FIRST_LEARNS = "needs weights of the source that learn, and {first} leaves none"
+_ACTS_TWICE = "adds the agent's actions to the source's, which {first} would give once more: use 'finetune' or 'frozen'"
 _NOTHING_LEARNS = (Scratch, NormaliserOnly, RandomFrozen, Frozen, Progressive)
 _CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], ...]]] = {
     Discriminative: (_FIRST_LEARNS, _NOTHING_LEARNS),
@@ -117,19 +123,24 @@ _CONTRADICTIONS: dict[type[StrategyPart], tuple[str, tuple[type[StrategyPart], .
     EWC: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
     ShrinkPerturb: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
     LoRA: (_FIRST_LEARNS, (*_NOTHING_LEARNS, Rescaled)),
+    Residual: (_ACTS_TWICE, (Full,)),
 }
 # Modifiers of which a strategy has one, and why.
 _OPPOSITES: tuple[tuple[tuple[type[StrategyPart], ...], str], ...] = (
     ((Kickstart, QDagger), "both draw the agent to the source, with a weight each"),
     ((JumpStart, QDagger), "both let the source act first"),
     ((L2SP, L2Init), "one pulls new weights to zero, the other to what they start from"),
+    ((JumpStart, Residual), "the source acts in every step already"),
+    ((Kickstart, Residual), "one draws the agent to the source's actions, the other adds them to its own"),
+    ((Residual, Replay), "the source remembers whole actions, and the agent's are added to them"),
+    ((QDagger, Residual), "one draws the agent to the source's actions, the other adds them to its own"),
 )
 
 
 def compose(parts: Sequence[Part]) -> "Strategy":
     """Returns the strategy that parts make together, its weights part first.
 
-    Where none is named, ``finetune`` is meant; ``scratch`` if the other parts use the source's policy alone.
+    Where none is named, ``finetune`` is meant; ``scratch`` if no other part is about weights that move.
 
     Raises:
         ValueError: The parts contradict each other.
@@ -152,7 +163,7 @@ def compose(parts: Sequence[Part]) -> "Strategy":
     for part in others:
         reason, excluded = _CONTRADICTIONS.get(type(part), ("", ()))
         if isinstance(first, excluded):
-            raise ValueError(f"{part.kind!r} {reason}, and {first.kind!r} leaves none")
+            raise ValueError(f"{part.kind!r} {reason.format(first=repr(first.kind))}")
     _refuse_opposites(others)
     return (first, *others)
 
@@ -166,7 +177,8 @@ def _refuse_opposites(others: Sequence[Part]) -> None:
 
 def _meant(others: Sequence[Part]) -> WeightsPart:
     """Returns the weights part that is meant where none is named."""
-    return Scratch() if all(isinstance(part, TeacherPart) for part in others) else Finetune()
+    moves_nothing = all(isinstance(part, TeacherPart | ExperiencePart) for part in others)
+    return Scratch() if moves_nothing else Finetune()
 
 
 def weights_part(strategy: "Strategy") -> WeightsPart:
@@ -196,8 +208,16 @@ def held_parts(strategy: "Strategy") -> tuple[Modifier, ...]:
 
 
 def teachers(strategy: "Strategy") -> tuple[TeacherPart, ...]:
-    """Returns the parts that use the source's policy."""
+    """Returns the parts by which the source's policy teaches the agent."""
     return tuple(part for part in strategy if isinstance(part, TeacherPart))
+
+
+def uses_replay(strategy: "Strategy") -> bool:
+    """Says whether a strategy needs the source's replay buffer; ``auto`` does if one that it tries does."""
+    first = strategy[0]
+    if isinstance(first, Auto):
+        return any(uses_replay(one) for one in first.candidates)
+    return any(isinstance(part, Replay) for part in held_parts(strategy))
 
 
 Strategy = tuple[Part, ...]

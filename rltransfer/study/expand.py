@@ -4,10 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from rltransfer.algorithms import OFF_POLICY
 from rltransfer.config import SCRATCH_LONG, RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
-from rltransfer.strategies import Strategy, reads_source
+from rltransfer.strategies import Scratch, Strategy, reads_source, uses_replay
+from rltransfer.study.shared import shared_name
 
 SOURCE_TASK = "source"
 SOURCE_ARM = "pretrain"
@@ -15,11 +17,16 @@ SOURCE_ARM = "pretrain"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of a study: its folder, its settings, and the folder of the source run that it waits for."""
+    """What an engine starts: one run of a study, with its folder and its settings.
+
+    ``after`` is the folder of the source run that it waits for, ``shared`` the folder in the cache where a source run
+    is trained, once for all studies, before it is copied into ``folder``.
+    """
 
     folder: Path
     config: RunConfig
     after: Path | None = None
+    shared: Path | None = None
 
     @property
     def name(self) -> str:
@@ -34,8 +41,10 @@ def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
     behind the others: scratch with the source's budget on top of its own.
 
     Raises:
-        ConfigError: A budget is stated nowhere.
+        ConfigError: A budget is stated nowhere, an arm mixes in what no agent remembers, or the source runs cannot be
+            shared by the study's cache.
     """
+    _refuse_without_memory(study)
     sources = {seed: _source_job(study, folder, seed) for seed in study.seeds} if study.source.env else {}
     targets = [
         _target_job(study, folder, name=name, arm=arm, seed=seed, source=sources.get(seed))
@@ -46,16 +55,34 @@ def expand_study(study: StudyConfig, folder: Path) -> list[Job]:
     return [*sources.values(), *targets]
 
 
+def _refuse_without_memory(study: StudyConfig) -> None:
+    """Raises ConfigError if an arm with ``replay`` is of agents that keep no replay buffer, or of sources that do."""
+    algos = {study.algo, study.source.algo or study.algo} if study.source.env else {study.algo}
+    for algo in sorted(algos - set(OFF_POLICY)):
+        for arm in (arm for arm, strategy in study.arms.items() if uses_replay(strategy)):
+            raise ConfigError(
+                f"arms.{arm}: 'replay' mixes in what the source remembers, and agents of {algo} keep no replay buffer. "
+                f"Those of {', '.join(OFF_POLICY)} do."
+            )
+
+
 def _source_job(study: StudyConfig, folder: Path, seed: int) -> Job:
     source = study.source
     task = StudyTask(
         env=str(source.env), kwargs=source.kwargs, n_timesteps=source.n_timesteps, hyperparams=source.hyperparams
     )
     settings = _common(study, task, SOURCE_TASK, seed, algo=source.algo)
-    return Job(
-        folder=_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed),
-        config=RunConfig(role="source", task_name=SOURCE_TASK, arm=SOURCE_ARM, **settings),
+    config = RunConfig(
+        role="source",
+        task_name=SOURCE_TASK,
+        arm=SOURCE_ARM,
+        strategy=(Scratch(),) if source.augment is None else (Scratch(), source.augment),
+        randomise=source.randomise,
+        save_replay_buffer=any(map(uses_replay, study.arms.values())),
+        **settings,
     )
+    shared = None if study.cache is None else Path(study.cache) / shared_name(config)
+    return Job(_run_folder(folder, SOURCE_TASK, SOURCE_ARM, seed), config, shared=shared)
 
 
 def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: int, source: Job | None) -> Job:

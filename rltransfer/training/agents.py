@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.algorithms import agent_class
 from rltransfer.artifact import Encoder, progressive_kwargs
 from rltransfer.config import RunConfig
-from rltransfer.errors import ConfigError
+from rltransfer.errors import ConfigError, RunError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.strategies import Progressive, progressive_part
@@ -81,3 +82,17 @@ def has_action_masks(env: VecEnv) -> bool:
 def action_masks(env: VecEnv) -> np.ndarray:
     """Returns which actions are valid now: [n_envs, n_actions], boolean."""
     return np.stack(env.env_method("action_masks"))
+
+
+def refuse_broken_weights(agent: "BaseAlgorithm") -> None:
+    """Raises RunError if a weight of an agent is NaN or inf: DQN and TD3 would go on to the end (FACTS B5)."""
+    named = dict(agent.policy.named_parameters())
+    # Norms of all tensors at once are fast; one that overflows is looked at again.
+    if torch.isfinite(torch.stack(torch._foreach_norm([value.detach() for value in named.values()]))).all():
+        return
+    for name, value in named.items():
+        if not torch.isfinite(value).all():
+            raise RunError(
+                f"The agent's weights are not finite any more ({name}, after {agent.num_timesteps:,} env_steps and "
+                f"{agent._n_updates:,} updates). A smaller learning_rate, or max_grad_norm, may help."
+            )

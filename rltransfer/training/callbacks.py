@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER
 from rltransfer.records import Curve, Episodes, write_curve
+from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.evaluation import evaluate_agent
 from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
 
@@ -47,18 +48,19 @@ class Snapshot:
 class Subject:
     """What an evaluation looks at: an agent, the environments that it is evaluated on, and the env_steps so far.
 
-    No update counts in the agent's first ``quiet_steps``.
+    No update counts in the agent's first ``quiet_steps``. ``name`` tells it from others that are evaluated in turn.
     """
 
     agent: BaseAlgorithm
     env: VecEnv
     env_steps: int
     quiet_steps: int
+    name: str = ""
 
     @property
-    def moment(self) -> tuple[int, int, int]:
+    def moment(self) -> tuple[str, int, int]:
         """What tells whether anything has changed since an earlier evaluation."""
-        return id(self.agent), self.env_steps, self.agent._n_updates
+        return self.name, self.env_steps, self.agent._n_updates
 
 
 class CurveCallback(BaseCallback):
@@ -96,7 +98,7 @@ class CurveCallback(BaseCallback):
         self._report = report
         self._points: list[tuple[int, Episodes]] = []
         self._best = -np.inf
-        self._evaluated = (-1, -1, -1)
+        self._evaluated = ("", -1, -1)
 
     def subject(self) -> Subject:
         """Returns what is evaluated now."""
@@ -113,8 +115,19 @@ class CurveCallback(BaseCallback):
         if self.best is None:
             self._keep_best(subject)
 
+    def state(self) -> dict[str, Any]:
+        """Returns the curve so far, and the best agent."""
+        return {"points": list(self._points), "score": self._best, "evaluated": self._evaluated, "best": self.best}
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up an earlier curve, and writes it."""
+        self._points = list(state["points"])
+        self._best, self._evaluated, self.best = state["score"], state["evaluated"], state["best"]
+        write_curve(self._folder, _curve(self._points))
+
     def _on_training_start(self) -> None:
-        self._evaluate(self.subject())
+        if not self._points:
+            self._evaluate(self.subject())
 
     def _on_step(self) -> bool:
         subject = self.subject()
@@ -126,6 +139,7 @@ class CurveCallback(BaseCallback):
         self.finish()
 
     def _evaluate(self, subject: Subject) -> None:
+        refuse_broken_weights(subject.agent)
         episodes = evaluate_agent(
             subject.agent, subject.env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
         )
@@ -166,6 +180,14 @@ class CheckpointCallback(BaseCallback):
         self._replay_buffer = replay_buffer
         self._last = 0
 
+    def state(self) -> int:
+        """Returns when an agent was saved at last."""
+        return self._last
+
+    def put_back(self, state: int) -> None:
+        """Takes up when an agent was saved at last."""
+        self._last = state
+
     def _on_step(self) -> bool:
         if self.num_timesteps // self._save_freq > self._last // self._save_freq:
             self._last = self.num_timesteps
@@ -174,6 +196,34 @@ class CheckpointCallback(BaseCallback):
             save_agent(self.model, self._folder / f"rl_model_{steps}.zip")
             if self._replay_buffer:
                 save_replay_buffer(self.model, self._folder / f"rl_model_replay_buffer_{steps}.pkl")
+        return True
+
+
+class LogRollouts(BaseCallback):
+    """Dumps SB3's log every few rollouts of an on-policy agent, counted from the beginning of the run.
+
+    SB3 itself counts from the beginning of the call of ``learn``, which is another one after a resume.
+    """
+
+    def __init__(self, interval: int) -> None:
+        super().__init__()
+        self._interval = interval
+        self._rollouts = 0
+
+    def state(self) -> int:
+        """Returns how many rollouts there were."""
+        return self._rollouts
+
+    def put_back(self, state: int) -> None:
+        """Takes up how many rollouts there were."""
+        self._rollouts = state
+
+    def _on_rollout_end(self) -> None:
+        self._rollouts += 1
+        if self._rollouts % self._interval == 0:
+            self.model.dump_logs(self._rollouts)  # type: ignore[call-arg]
+
+    def _on_step(self) -> bool:
         return True
 
 

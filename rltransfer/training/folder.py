@@ -1,17 +1,14 @@
 """Names and claims the folder of a run, and writes agents and statistics into it, in RL Zoo's layout."""
 
-import contextlib
 import io
-import json
-import os
 import pickle
 import re
-import socket
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rltransfer import files, yaml_file
+from rltransfer.claims import claim
 from rltransfer.config import RunConfig
 from rltransfer.errors import RunError
 from rltransfer.records import OWN_FOLDER
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 PLAN = "plan.json"
-CLAIM = "claim.json"
 
 
 def claim_numbered(log_folder: Path, algo: str, env_name: str, *, unique: bool = False) -> Path:
@@ -41,31 +37,6 @@ def claim_numbered(log_folder: Path, algo: str, env_name: str, *, unique: bool =
         else:
             claim(folder)
             return folder
-
-
-def claim(folder: Path) -> None:
-    """Claims a run folder for this process by creating a file that must not exist; a dead process's claim is replaced.
-
-    Raises:
-        RunError: A living process on this machine, or one on another, has claimed the folder.
-    """
-    path = folder / OWN_FOLDER / CLAIM
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = f'{{"host": "{socket.gethostname()}", "pid": {os.getpid()}}}\n'
-    for _ in range(2):
-        try:
-            with path.open("x") as file:
-                file.write(content)
-        except FileExistsError:
-            _remove_dead_claim(path)
-        else:
-            return
-    raise RunError(f"{folder} is being written by another process: see {path}. If it is gone, delete that file.")
-
-
-def release(folder: Path) -> None:
-    """Gives a claimed folder back."""
-    (folder / OWN_FOLDER / CLAIM).unlink(missing_ok=True)
 
 
 def write_settings(folder: Path, config: RunConfig) -> None:
@@ -92,6 +63,21 @@ def write_settings(folder: Path, config: RunConfig) -> None:
     files.write_text(zoo / "command.txt", config.command + "\n")
 
 
+def read_settings(folder: Path) -> RunConfig:
+    """Returns the configuration of a run.
+
+    Raises:
+        RunError: The folder holds no run, or one of another version.
+    """
+    path = folder / OWN_FOLDER / CONFIG
+    try:
+        return RunConfig.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run folder of rltransfer: {path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as the settings of a run: {error}") from None
+
+
 def save_agent(agent: "BaseAlgorithm", path: Path) -> None:
     """Writes a stock SB3 zip atomically: SB3's own ``save`` destroys the old file first (FACTS B4)."""
     buffer = io.BytesIO()
@@ -115,20 +101,3 @@ def save_replay_buffer(agent: Any, path: Path) -> None:
 def _number(name: str, env_name: str) -> int:
     match = re.fullmatch(rf"{re.escape(env_name)}_(\d+)(_[0-9a-f-]+)?", name)
     return int(match.group(1)) if match else 0
-
-
-def _remove_dead_claim(path: Path) -> None:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        claim_facts = json.loads(path.read_text())
-        if claim_facts["host"] == socket.gethostname() and not _is_alive(int(claim_facts["pid"])):
-            path.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

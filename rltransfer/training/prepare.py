@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from rltransfer import tasks
 from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
 from rltransfer.records import SourceFacts
-from rltransfer.strategies import needs_source, reads_source
+from rltransfer.strategies import modifiers, needs_source, reads_source
 from rltransfer.training.agents import build_agent
 from rltransfer.transfer import Plan, plan_transfer
 
@@ -30,25 +30,36 @@ class Prepared:
     @property
     def source(self) -> SourceFacts | None:
         """Where the run starts from; of several sources, what they are together."""
-        return joint_facts([encoder.source for encoder in self.encoders]) if self.encoders else None
+        return source_facts(self.encoders)
 
 
 @contextlib.contextmanager
-def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared]:
+def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: str = "") -> Iterator[Prepared]:
     """Yields the agent of a run with its plan, nothing applied yet; closes its environments at the end.
+
+    Args:
+        config: The run.
+        monitor_folder: Where the monitor files of the training environments go; None for none.
+        monitor_prefix: What their names begin with.
 
     Raises:
         RLTransferError: The source cannot be read, or source and target do not fit.
     """
     torch.set_num_threads(config.num_threads if config.num_threads > 0 else torch.get_num_threads())
-    encoders = _encoders(config)
+    encoders = read_sources(config)
     with contextlib.ExitStack() as stack:
         eval_env = tasks.make_eval_env(
             config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
         )
         stack.callback(eval_env.close)
         env = tasks.make_train_env(
-            config.task, config.hyperparams, seed=config.seed, monitor_folder=monitor_folder, vec_env=config.vec_env
+            config.task,
+            config.hyperparams,
+            seed=config.seed,
+            monitor_folder=monitor_folder,
+            monitor_prefix=monitor_prefix,
+            vec_env=config.vec_env,
+            randomise=config.randomise,
         )
         stack.callback(env.close)
         agent = build_agent(config, env, encoders)
@@ -60,9 +71,15 @@ def prepare(config: RunConfig, monitor_folder: Path | None) -> Iterator[Prepared
 
 def has_plan(config: RunConfig) -> bool:
     """Says whether weights, gradients or experience of a run are planned: not so where a source is simply trained."""
-    return config.role == "target" or needs_source(config.strategy)
+    return config.role == "target" or needs_source(config.strategy) or bool(modifiers(config.strategy))
 
 
-def _encoders(config: RunConfig) -> tuple[Encoder, ...]:
+def read_sources(config: RunConfig) -> tuple[Encoder, ...]:
+    """Returns the sources of a run; none where its strategy reads none."""
     is_read = reads_source(config.strategy)
     return tuple(load_encoder(source, config.which) for source in config.sources) if is_read else ()
+
+
+def source_facts(encoders: Sequence[Encoder]) -> SourceFacts | None:
+    """Returns where a run starts from; of several sources, what they are together."""
+    return joint_facts([encoder.source for encoder in encoders]) if encoders else None

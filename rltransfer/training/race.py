@@ -8,13 +8,12 @@ all agents together, with the episodes that were played to judge them.
 import contextlib
 import dataclasses
 import math
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
@@ -28,10 +27,14 @@ from rltransfer.training.agents import learn_arguments
 from rltransfer.training.callbacks import CurveCallback, Subject
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.prepare import Prepared, prepare
-from rltransfer.training.scoring import score_best, score_last, score_start
+from rltransfer.training.rewind import MonitorFiles
+from rltransfer.training.saving import Part, RunState
+from rltransfer.training.scoring import score_best, score_last, score_random, score_start
+from rltransfer.training.session import Session
+from rltransfer.training.state import put_generators, take_generators, undisturbed
 from rltransfer.transfer import Transfer, apply_plan
 
-_TRIALS = "trials"
+_RUNNING = ("scores", "evaluation_steps", "end", "slice", "generators")
 _JUDGING = 1 / 3
 """Episodes by which an agent is judged end when they have taken this share of its slice."""
 
@@ -42,16 +45,18 @@ class _PauseError(Exception):
 
 @dataclasses.dataclass
 class _Runner:
-    """One agent in the race; ``end`` says how it left it."""
+    """One agent in the race; ``end`` says how it left it, ``slice`` from where to where it trains in a round."""
 
     label: str
     strategy: Strategy
     prepared: Prepared
     transfer: Transfer
-    generators: "_Generators"
+    generators: dict[str, Any]
+    run: RunState
     scores: list[float] = dataclasses.field(default_factory=list)
     evaluation_steps: int = 0
     end: str = ""
+    slice: tuple[int, int] | None = None
 
     @property
     def steps(self) -> int:
@@ -68,20 +73,21 @@ class Race:
     """The agents of one run of ``auto``, and how far they are.
 
     Args:
-        config: The run.
-        folder: Its folder.
-        say: Receives a line whenever an agent is judged.
+        session: The work on the run that it is.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, say: Callable[[str], None]) -> None:
-        part = config.strategy[0]
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._config: RunConfig = session.config
+        self._say = session.say
+        part = self._config.strategy[0]
         assert isinstance(part, Auto)
-        self._config = config
-        self._folder = folder
-        self._say = say
         self._part = part
         self._runners: list[_Runner] = []
         self._left_out: list[Trial] = []
+        self._alive: list[_Runner] = []
+        self._round = 0
+        self._slice_steps = 0.0
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator["Race"]:
@@ -99,7 +105,9 @@ class Race:
         label = strategy_label(strategy)
         config = self._config.model_copy(update={"strategy": strategy, "arm": label})
         try:
-            prepared = stack.enter_context(prepare(config, monitor_folder=self._folder / _TRIALS / label))
+            prepared = stack.enter_context(
+                prepare(config, monitor_folder=self._session.folder, monitor_prefix=f"{label}.")
+            )
         except IncompatibleError as error:
             if self._part.of is not None or not self._runners:
                 raise
@@ -108,8 +116,10 @@ class Race:
             return
         assert prepared.plan is not None
         transfer = apply_plan(prepared.plan, prepared.agent)
+        prepared = dataclasses.replace(prepared, eval_env=transfer.equip(prepared.eval_env))
         prepared.agent.set_logger(Logger(folder=None, output_formats=[]))
-        self._runners.append(_Runner(label, strategy, prepared, transfer, _Generators.now()))
+        run = RunState(prepared.agent, {"transfer": transfer}, seed=self._config.seed)
+        self._runners.append(_Runner(label, strategy, prepared, transfer, take_generators(), run))
 
     @property
     def source(self) -> SourceFacts | None:
@@ -132,36 +142,67 @@ class Race:
         judged = [runner for runner in self._runners if runner.scores and not runner.end]
         return max(judged, key=self._rank, default=self._runners[0])
 
+    @property
+    def agents(self) -> list[BaseAlgorithm]:
+        """All agents."""
+        return [runner.prepared.agent for runner in self._runners]
+
+    @property
+    def envs(self) -> list[VecEnv]:
+        """The environments that they are trained and evaluated on."""
+        return [env for runner in self._runners for env in (_env_of(runner), runner.prepared.eval_env)]
+
+    def keep_states(self) -> tasks.Keeping:
+        """Lets all training environments keep their states, which are of one task; returns how."""
+        with undisturbed():
+            keeping = tasks.find_keeping(_env_of(self._runners[0]))
+        for runner in self._runners[1:]:
+            tasks.keep(_env_of(runner), keeping)
+        return keeping
+
     def run(self, curve: "LeaderCurve") -> _Runner:
         """Lets the agents race, then the winner use up the budget; returns the winner."""
         budget = self._config.n_timesteps
-        alive = list(self._runners)
-        rounds = max(1, math.ceil(math.log2(len(alive))))
-        slice_steps = self._part.share * budget / (rounds * len(alive))
-        for round_number in range(rounds):
-            if len(alive) == 1:
-                break
-            for runner in alive:
-                before = runner.steps
-                self._train(runner, runner.steps + max(1, round(slice_steps)), curve)
-                self._judge(runner, runner.steps - before)
-            is_last = round_number == rounds - 1 or self.env_steps >= self._part.share * budget
-            alive = self._without_hopeless(alive, 1 if is_last else math.ceil(len(alive) / 2), is_last=is_last)
-            slice_steps *= 2
-        (winner,) = alive
+        rounds = max(1, math.ceil(math.log2(len(self._runners))))
+        self._alive = list(self._runners)
+        self._slice_steps = self._part.share * budget / (rounds * len(self._alive))
+        state = _RaceState(self, curve, self._session.folder)
+        if self._session.begin is not None:
+            state.put_back_all(self._session.begin)
+        trainer = _Trainer(self._session, state, curve)
+        while len(self._alive) > 1 and self._round < rounds:
+            for runner in self._alive:
+                # Those before it were judged in this round before an interruption.
+                if len(runner.scores) == self._round:
+                    self._train_slice(runner, trainer)
+            is_last = self._round == rounds - 1 or self.env_steps >= self._part.share * budget
+            keep = 1 if is_last else math.ceil(len(self._alive) / 2)
+            self._alive = self._without_hopeless(self._alive, keep, is_last=is_last)
+            self._slice_steps *= 2
+            self._round += 1
+        (winner,) = self._alive
         self._say(f"{winner.label} goes on, after {self.env_steps:,} env_steps of all agents")
-        self._train(winner, winner.steps + max(0, budget - self.env_steps), curve, is_last=True)
+        trainer.train(winner, winner.steps + max(0, budget - self.env_steps), is_last=True)
         curve.finish()
         return winner
+
+    def _train_slice(self, runner: _Runner, trainer: "_Trainer") -> None:
+        if runner.slice is None:
+            runner.slice = runner.steps, runner.steps + max(1, round(self._slice_steps))
+        before, until = runner.slice
+        trainer.train(runner, until)
+        self._judge(runner, runner.steps - before)
+        runner.slice = None
 
     def scores_at_start(self) -> dict[str, Episodes]:
         """Scores a random policy, and ``scratch``, which leads at first."""
         first = self._runners[0].prepared
-        return score_start(self._config, first.agent, first.eval_env)
+        scores = score_random(self._config, first.eval_env)
+        return scores | score_start(self._config, first.agent, first.eval_env)
 
     def scores_at_end(self, winner: _Runner, curve: "LeaderCurve") -> dict[str, Episodes]:
         """Scores the winner, and the best agent that led."""
-        best = next((runner for runner in self._runners if runner.prepared.agent is curve.best_agent), winner)
+        best = next((runner for runner in self._runners if runner.label == curve.best_name), winner)
         return {
             **score_last(self._config, winner.prepared.agent, winner.prepared.eval_env),
             **score_best(self._config, best.prepared.agent, best.prepared.eval_env, curve.best),
@@ -189,26 +230,6 @@ class Race:
             for runner in self._runners
             for check in runner.transfer.checks()
         )
-
-    def _train(self, runner: _Runner, until: int, curve: "LeaderCurve", *, is_last: bool = False) -> None:
-        """Trains one agent on, to the first moment between two rollouts at which it has this many env_steps."""
-        agent = runner.prepared.agent
-        if runner.steps >= until:
-            return
-        outside = _Generators.now()
-        runner.generators.put_back()
-        # What is stated is what schedules run by: to each agent it is the whole budget, to the winner what it gets.
-        total = until if is_last else self._config.n_timesteps
-        pause: list[BaseCallback] = [] if is_last else [_PauseAt(until)]
-        with contextlib.suppress(_PauseError):
-            agent.learn(
-                total - runner.steps,
-                callback=[*pause, *runner.transfer.callbacks, curve],
-                reset_num_timesteps=runner.steps == 0,
-                **learn_arguments(self._config.algo, _env_of(runner)),
-            )
-        runner.generators = _Generators.now()
-        outside.put_back()
 
     def _judge(self, runner: _Runner, slice_steps: float) -> None:
         """Plays episodes of the agent as it is now, fewer where they are long: training episodes are of older ones."""
@@ -245,10 +266,96 @@ class Race:
         return [runner for runner in alive if runner in kept]
 
 
+class _Trainer:
+    """Trains one agent of a race at a time; the first one of a session goes on where an earlier session was."""
+
+    def __init__(self, session: Session, state: "_RaceState", curve: "LeaderCurve") -> None:
+        self._session = session
+        self._state = state
+        self._curve = curve
+        self._begin = session.begin
+
+    def train(self, runner: _Runner, until: int, *, is_last: bool = False) -> None:
+        """Trains an agent on, to the first moment between two rollouts at which it has this many env_steps."""
+        agent, config = runner.prepared.agent, self._session.config
+        if runner.steps >= until:
+            return
+        outside = take_generators()
+        put_generators(None, runner.generators)
+        # What is stated is what schedules run by: to each agent it is the whole budget, to the winner what it gets.
+        total = until if is_last else config.n_timesteps
+        pause: list[BaseCallback] = [] if is_last else [_PauseAt(until)]
+        self._state.current = runner
+        saver = self._session.saver(self._state, self._begin)
+        self._begin = None
+        with contextlib.suppress(_PauseError):
+            agent.learn(
+                total - runner.steps,
+                callback=[*pause, saver, *runner.transfer.callbacks, self._curve],
+                reset_num_timesteps=runner.steps == 0,
+                **learn_arguments(config.algo, _env_of(runner)),
+            )
+        runner.generators = take_generators()
+        put_generators(None, outside)
+
+
+class _RaceState:
+    """All that changes in a race; ``current`` is the agent that is being trained."""
+
+    def __init__(self, race: Race, curve: "LeaderCurve", folder: Path) -> None:
+        self._race = race
+        self._parts: dict[str, Part] = {"monitor": MonitorFiles(folder), "curve": curve}
+        self.current = race._runners[0]
+
+    @property
+    def env_steps(self) -> int:
+        """What all agents have cost so far."""
+        return self._race.env_steps
+
+    def rollout_ends(self) -> None:
+        """Does nothing: agents that change without a gradient do not race."""
+
+    def take(self) -> dict[str, Any]:
+        """Returns the state."""
+        race = self._race
+        runs = {runner.label: runner.run.take() for runner in race._runners}
+        return {
+            "exact": all(run["exact"] for run in runs.values()),
+            "runs": runs,
+            "runners": {runner.label: {name: getattr(runner, name) for name in _RUNNING} for runner in race._runners},
+            "alive": [runner.label for runner in race._alive],
+            "round": race._round,
+            "slice_steps": race._slice_steps,
+            "current": self.current.label,
+            "parts": {name: part.state() for name, part in self._parts.items()},
+        }
+
+    def put_back_all(self, state: dict[str, Any]) -> None:
+        """Takes up the whole race, before any agent is trained."""
+        race = self._race
+        for runner in race._runners:
+            runner.run.put_back(state["runs"][runner.label])
+            for name, value in state["runners"][runner.label].items():
+                setattr(runner, name, value)
+        race._alive = [runner for runner in race._runners if runner.label in state["alive"]]
+        race._round, race._slice_steps = state["round"], state["slice_steps"]
+        self._parts["curve"].put_back(state["parts"]["curve"])
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up the agent that was being trained."""
+        self.current.run.put_back(state["runs"][self.current.label])
+        for name, part in self._parts.items():
+            part.put_back(state["parts"][name])
+
+    def put_draws(self, state: dict[str, Any]) -> None:
+        """Takes up its random numbers."""
+        self.current.run.put_draws(state["runs"][self.current.label])
+
+
 class LeaderCurve(CurveCallback):
     """The evaluation curve of a race: of the leader, over the env_steps of all agents."""
 
-    best_agent: Any = None
+    best_name = ""
 
     def __init__(self, race: Race, folder: Path, **settings: Any) -> None:
         self._race = race
@@ -258,18 +365,23 @@ class LeaderCurve(CurveCallback):
         """Returns the leader."""
         leader = self._race.leader
         quiet = leader.transfer.plan.quiet_steps or 0
-        return Subject(leader.prepared.agent, leader.prepared.eval_env, self._race.env_steps, quiet)
-
-    def _on_training_start(self) -> None:
-        if not self._points:
-            super()._on_training_start()
+        return Subject(leader.prepared.agent, leader.prepared.eval_env, self._race.env_steps, quiet, leader.label)
 
     def _on_training_end(self) -> None:
         """Waits for the end of the race."""
 
+    def state(self) -> dict[str, Any]:
+        """Returns the curve so far, and the best agent with its name."""
+        return super().state() | {"best_name": self.best_name}
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up an earlier curve, and writes it."""
+        super().put_back(state)
+        self.best_name = state["best_name"]
+
     def _keep_best(self, subject: Subject) -> None:
         super()._keep_best(subject)
-        self.best_agent = subject.agent
+        self.best_name = subject.name
 
 
 class _PauseAt(BaseCallback):
@@ -283,33 +395,6 @@ class _PauseAt(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _Generators:
-    """The states of the generators that SB3 draws from, which are the process's."""
-
-    python: Any
-    numpy: Any
-    torch: torch.Tensor
-
-    @classmethod
-    def now(cls) -> "_Generators":
-        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state())
-
-    def put_back(self) -> None:
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(self.torch)
-
-
-def collect_monitors(folder: Path) -> None:
-    """Puts the monitor files of all agents of a race beside each other into its folder, as other runs have theirs."""
-    place = folder / _TRIALS
-    for path in sorted(place.glob("*/*monitor.csv")):
-        path.rename(folder / f"{path.parent.name}.{path.name}")
-    for empty in [*place.iterdir(), place]:
-        empty.rmdir()
 
 
 def _env_of(runner: _Runner) -> VecEnv:

@@ -11,9 +11,12 @@ from rltransfer.config import RunConfig, Task
 from rltransfer.records import SourceFacts
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.scoring import SCORING_EPISODES
+from rltransfer.transfer import Transfer
 
 
-def score_in_source(config: RunConfig, agent: BaseAlgorithm, source: SourceFacts | None) -> dict[str, Any]:
+def score_in_source(
+    config: RunConfig, agent: BaseAlgorithm, source: SourceFacts | None, transfer: Transfer | None
+) -> dict[str, Any]:
     """Returns the episodes of the agent in its source task as ``retention``, or why there are none.
 
     The agent plays as it is, with the heads and the observation statistics that it ended with. Whatever goes wrong
@@ -25,6 +28,7 @@ def score_in_source(config: RunConfig, agent: BaseAlgorithm, source: SourceFacts
     task = Task(env=source.task.env, kwargs=source.task.kwargs)
     try:
         env = tasks.make_eval_env(task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel)
+        env = env if transfer is None else transfer.equip(env)
     except Exception as error:
         return {"no_retention": f"the source task cannot be made: {error}"}
     try:

@@ -1,128 +1,124 @@
-"""Trains and evaluates one agent for one seed, and writes the run folder."""
+"""Trains and evaluates one agent for one seed, writes the run folder, and goes on where an earlier try was stopped."""
 
-import datetime
-import time
-import traceback
+import inspect
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files, tasks
-from rltransfer.artifact.sources import LAST_NORMALISER
 from rltransfer.config import RunConfig
-from rltransfer.records import OWN_FOLDER, Check, Episodes, EvaluationFacts, RunRecord, read_record, write_record
-from rltransfer.strategies import Auto, dump_strategy, strategy_label
+from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, read_record, write_record
+from rltransfer.strategies import Auto, strategy_label
+from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
-from rltransfer.training.callbacks import CheckpointCallback, CurveCallback
-from rltransfer.training.evaluation import derived_seed
-from rltransfer.training.folder import PLAN, save_agent, save_normaliser, save_replay_buffer, write_settings
-from rltransfer.training.prepare import Prepared, has_plan, prepare
-from rltransfer.training.race import LeaderCurve, Race, collect_monitors
+from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts
+from rltransfer.training.checkpoint import FOLDER, Checkpoint, Checkpoints
+from rltransfer.training.facts import deciding_settings, finished_record, first_record, update_record
+from rltransfer.training.folder import PLAN, write_settings
+from rltransfer.training.heartbeat import Heart
+from rltransfer.training.prepare import Prepared, prepare, read_sources, source_facts
+from rltransfer.training.race import LeaderCurve, Race
 from rltransfer.training.retention import score_in_source
-from rltransfer.training.scoring import score_best, score_last, score_start
-from rltransfer.transfer import Plan, Transfer, apply_plan
+from rltransfer.training.saving import Part, RunState
+from rltransfer.training.scoring import score_best, score_last, score_random, score_start
+from rltransfer.training.session import Session
+from rltransfer.training.state import undisturbed
+from rltransfer.transfer import Transfer, apply_plan
 
-_PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")
 
-
-def train_run(config: RunConfig, folder: Path) -> RunRecord:
+def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lambda: False) -> RunRecord:
     """Trains one agent as configured and returns the record of the run.
+
+    A folder that holds an earlier try with the same settings is taken up at its latest checkpoint; what another try
+    left is removed. Of a finished run the record is returned at once.
 
     Args:
         config: The run.
         folder: Its run folder, claimed by the caller.
+        stop: Asked at every step; once it says so, the run is saved at the end of the rollout and stops.
 
     Raises:
+        Stopped: The run was asked to stop; the same call goes on with it.
+        BrokenEnvironmentError: An environment raised, took too long, ended its process, or returned NaN or inf.
+        FileWriteError: A file cannot be written, for example since the disk is full.
         RLTransferError: The source cannot be read, or source and target do not fit; nothing was trained.
-        Exception: Whatever broke the training.
+        Exception: Whatever else broke the training.
 
-    Whatever is raised, the record says ``failed`` with the reason.
+    Whatever is raised, the record says ``stopped``, or ``failed`` with the reason; the latest checkpoint is whole.
     """
-    started = time.perf_counter()
-    write_settings(folder, config)
-    write_record(folder, _first_record(config))
-    try:
-        facts = _race(config, folder) if isinstance(config.strategy[0], Auto) else _train_one(config, folder)
-    except BaseException as error:
-        reason = "".join(traceback.format_exception_only(error)).strip()
-        _update_record(folder, status="failed", error=reason, wall_seconds=time.perf_counter() - started)
-        raise
-    return _update_record(folder, status="done", wall_seconds=time.perf_counter() - started, **facts)
+    checkpoints = Checkpoints(folder / OWN_FOLDER / FOLDER, deciding_settings(config))
+    finished = finished_record(config, folder)
+    if finished is not None:
+        checkpoints.clear()
+        return finished
+    files.remove_leftovers(folder)
+    checkpoint = _checkpoint(config, folder, checkpoints)
+    heart = Heart(folder, step_timeout_seconds=config.step_timeout_seconds)
+    session = Session(config, folder, checkpoints, checkpoint, stop, heart)
+    _make_ready(session)
+    with session.noting_end(), heart:
+        facts = _race(session) if isinstance(config.strategy[0], Auto) else _train_one(session)
+    record = update_record(folder, status="done", wall_seconds=session.seconds(), **facts)
+    checkpoints.clear()
+    return record
 
 
-def _train_one(config: RunConfig, folder: Path) -> dict[str, Any]:
+def _checkpoint(config: RunConfig, folder: Path, checkpoints: Checkpoints) -> Checkpoint | None:
+    """Returns the checkpoint to go on from; one whose source has become another agent does not count."""
+    checkpoint = checkpoints.newest()
+    if checkpoint is None or not (folder / OWN_FOLDER / RECORD).is_file():
+        return None
+    then, now = read_record(folder).source, source_facts(read_sources(config))
+    return checkpoint if (then and then.sha256) == (now and now.sha256) else None
+
+
+def _make_ready(session: Session) -> None:
+    """Brings the run folder to where the session begins."""
+    config, folder = session.config, session.folder
+    if session.checkpoint is None:
+        rewind.clear(config, folder)
+        write_settings(folder, config)
+        write_record(folder, first_record(config))
+    else:
+        write_settings(folder, config)
+        rewind.rewind(config, folder, session.checkpoint)
+        update_record(folder, status="running", error=None)
+
+
+def _train_one(session: Session) -> dict[str, Any]:
     """Trains one agent; returns the facts that the record gains."""
-    with prepare(config, monitor_folder=folder) as prepared:
-        _update_record(folder, source=prepared.source)
-        return _train(config, folder, prepared)
+    with prepare(session.config, monitor_folder=session.folder) as prepared:
+        agent = prepared.agent
+        with session.watching([agent], [_env_of(agent), prepared.eval_env], lambda: agent.num_timesteps):
+            return _train(session, prepared)
 
 
-def _race(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Lets the agents of ``auto`` race; returns the facts that the record gains."""
-    say = _voice(config)
-    say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
-    with Race(config, folder, say).prepared() as race:
-        _update_record(folder, source=race.source)
-        scores = race.scores_at_start()
-        curve = LeaderCurve(race, folder, **_curve_settings(config, say))
-        curve.run_logger = configure(str(_tensorboard_folder(config, folder)), _log_formats(config))
-        winner = race.run(curve)
-        files.write_json(folder / OWN_FOLDER / PLAN, winner.transfer.plan.to_json())
-        _save_last(config, folder, winner.prepared.agent)
-        checks = race.checks()
-        scores |= race.scores_at_end(winner, curve)
-        scores |= score_in_source(config, winner.prepared.agent, race.source)
-        facts = {
-            "env_steps": race.env_steps,
-            "n_updates": race.n_updates,
-            "checks": checks,
-            "race": race.facts(winner),
-            **scores,
-        }
-    collect_monitors(folder)
-    _report_end(say, folder, scores, checks)
-    return facts
-
-
-def _save_last(config: RunConfig, folder: Path, agent: BaseAlgorithm) -> None:
-    save_normaliser(agent.get_vec_normalize_env(), folder / config.task.file_name / LAST_NORMALISER)
-    save_agent(agent, folder / f"{config.task.file_name}.zip")
-    if config.save_replay_buffer:
-        save_replay_buffer(agent, folder / "replay_buffer.pkl")
-
-
-def _voice(config: RunConfig) -> Callable[[str], None]:
-    return print if config.verbose else _say_nothing
-
-
-def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any]:
-    """Trains the prepared agent; returns the facts that the record gains."""
-    say = _voice(config)
-    agent = prepared.agent
-    say(f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {folder}")
-    transfer = _apply(folder, agent, prepared.plan, say)
-    agent.set_logger(configure(str(_tensorboard_folder(config, folder)), _log_formats(config)))
-    scores = score_start(config, agent, prepared.eval_env)
+def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
+    config, folder, agent = session.config, session.folder, prepared.agent
+    session.introduce()
+    transfer = _apply(session, prepared)
+    with undisturbed():
+        keeping = tasks.find_keeping(_env_of(agent))
+    agent.set_logger(session.logger())
+    # Before a source acts in them.
+    uniform = score_random(config, prepared.eval_env) if session.begin is None else {}
+    eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
+    scores = session.scores(prepared.source, keeping, lambda: uniform | score_start(config, agent, eval_env))
     quiet_steps = (prepared.plan.quiet_steps or 0) if prepared.plan else 0
-    curve = CurveCallback(folder, prepared.eval_env, quiet_steps=quiet_steps, **_curve_settings(config, say))
-    # The transfer's come first: a guide's steps count before the curve looks at the clock.
-    callbacks: list[BaseCallback] = [*(transfer.callbacks if transfer else []), curve]
-    if config.save_freq > 0:
-        callbacks.append(CheckpointCallback(folder, config.save_freq, replay_buffer=config.save_replay_buffer))
-    _learn(config, agent, callbacks)
-    _save_last(config, folder, agent)
+    curve = CurveCallback(folder, eval_env, quiet_steps=quiet_steps, **session.curve_settings())
+    _learn(config, agent, _callbacks(session, agent, transfer, curve))
+    session.save_last(agent)
     checks = transfer.checks() if transfer else ()
-    scores |= score_last(config, agent, prepared.eval_env)
-    scores |= score_best(config, agent, prepared.eval_env, curve.best)
-    kept = score_in_source(config, agent, prepared.source) if config.role == "target" else {}
-    _report_end(say, folder, {**scores, **kept}, checks)
+    scores |= score_last(config, agent, eval_env)
+    scores |= score_best(config, agent, eval_env, curve.best)
+    kept = score_in_source(config, agent, prepared.source, transfer) if config.role == "target" else {}
+    session.report_end({**scores, **kept}, checks)
     return {
         "env_steps": agent.num_timesteps,
         "n_updates": agent._n_updates,
@@ -132,110 +128,93 @@ def _train(config: RunConfig, folder: Path, prepared: Prepared) -> dict[str, Any
     }
 
 
-def _apply(folder: Path, agent: BaseAlgorithm, plan: Plan | None, say: Callable[[str], None]) -> Transfer | None:
+def _race(session: Session) -> dict[str, Any]:
+    """Lets the agents of ``auto`` race; returns the facts that the record gains."""
+    session.introduce()
+    with Race(session).prepared() as race, session.watching(race.agents, race.envs, lambda: race.env_steps):
+        scores = session.scores(race.source, race.keep_states(), race.scores_at_start)
+        curve = LeaderCurve(race, session.folder, **session.curve_settings())
+        curve.run_logger = session.logger()
+        winner = race.run(curve)
+        files.write_json(session.folder / OWN_FOLDER / PLAN, winner.transfer.plan.to_json())
+        session.save_last(winner.prepared.agent)
+        checks = race.checks()
+        scores |= race.scores_at_end(winner, curve)
+        kept = score_in_source(session.config, winner.prepared.agent, race.source, winner.transfer)
+        facts = {
+            "env_steps": race.env_steps,
+            "n_updates": race.n_updates,
+            "checks": checks,
+            "race": race.facts(winner),
+            **scores,
+            **kept,
+        }
+    session.report_end({**scores, **kept}, checks)
+    return facts
+
+
+def _apply(session: Session, prepared: Prepared) -> Transfer | None:
+    plan = prepared.plan
     if plan is None:
         return None
-    files.write_json(folder / OWN_FOLDER / PLAN, plan.to_json())
+    files.write_json(session.folder / OWN_FOLDER / PLAN, plan.to_json())
     totals = plan.totals()
-    say(
+    session.say(
         f"{strategy_label(plan.strategy)}: {totals['moved']:,} of {totals['values']:,} values moved, "
         f"{totals['frozen']:,} frozen, {totals['trained']:,} trained"
     )
     for finding in plan.findings:
-        say(str(finding))
-    return apply_plan(plan, agent)
+        session.say(str(finding))
+    return apply_plan(plan, prepared.agent)
 
 
-def _curve_settings(config: RunConfig, say: Callable[[str], None]) -> dict[str, Any]:
-    def report(step: int, episodes: Episodes) -> None:
-        say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({len(episodes.episode_returns)} episodes)")
-
-    return {
-        "eval_freq": config.evaluation.frequency(config.n_timesteps),
-        "episodes": config.evaluation.episodes,
-        "seed": derived_seed(config.seed, "curve"),
-        "deterministic": tasks.evaluates_deterministically(config.task.env),
-        "report": report,
-    }
+def _callbacks(
+    session: Session, agent: BaseAlgorithm, transfer: Transfer | None, curve: CurveCallback
+) -> list[BaseCallback]:
+    """Returns the callbacks of a run in their order; those with a state are saved with it."""
+    config, begin = session.config, session.begin
+    parts: dict[str, Part] = {"monitor": rewind.MonitorFiles(session.folder), "curve": curve}
+    # The transfer's come first: a guide's steps count before the curve looks at the clock.
+    callbacks: list[BaseCallback] = list(transfer.callbacks) if transfer else []
+    if transfer is not None:
+        parts["transfer"] = transfer
+        if begin is not None:
+            # Before learn() resets the environments: a guide plays its first episodes only once.
+            transfer.put_back(begin["parts"]["transfer"])
+    interval = _log_interval(config, agent)
+    if isinstance(agent, OnPolicyAlgorithm) and interval is not None:
+        parts["log"] = log = LogRollouts(interval)
+        callbacks.append(log)
+    callbacks.append(curve)
+    if config.save_freq > 0:
+        saved = CheckpointCallback(session.folder, config.save_freq, replay_buffer=config.save_replay_buffer)
+        parts["saved"] = saved
+        callbacks.append(saved)
+    return [session.saver(RunState(agent, parts, seed=config.seed), begin), *callbacks]
 
 
 def _learn(config: RunConfig, agent: BaseAlgorithm, callbacks: list[BaseCallback]) -> None:
     settings: dict[str, Any] = {
         "callback": callbacks,
         "progress_bar": config.progress,
+        "log_interval": None if isinstance(agent, OnPolicyAlgorithm) else _log_interval(config, agent),
         **learn_arguments(config.algo, _env_of(agent)),
     }
-    if config.log_interval != -1:
-        settings["log_interval"] = config.log_interval if config.log_interval > 0 else None
     with warnings.catch_warnings():
         # tqdm calls its rich bar experimental each time that it is used.
         warnings.filterwarnings("ignore", message="rich is experimental")
         agent.learn(config.n_timesteps, **settings)
 
 
+def _log_interval(config: RunConfig, agent: BaseAlgorithm) -> int | None:
+    """Returns how many rollouts, episodes or updates lie between two log lines; -1 stands for the algorithm's own."""
+    if config.log_interval != -1:
+        return config.log_interval if config.log_interval > 0 else None
+    default: int = inspect.signature(agent.learn).parameters["log_interval"].default
+    return default
+
+
 def _env_of(agent: BaseAlgorithm) -> VecEnv:
     env = agent.get_env()
     assert env is not None
     return env
-
-
-def _tensorboard_folder(config: RunConfig, folder: Path) -> Path:
-    name = f"{config.arm}-seed{config.seed}"
-    if config.tensorboard_log:
-        return Path(config.tensorboard_log) / config.task.file_name / folder.name / name
-    return folder / "tb" / name
-
-
-def _log_formats(config: RunConfig) -> list[str]:
-    return ["tensorboard", "stdout"] if config.verbose > 1 else ["tensorboard"]
-
-
-def _first_record(config: RunConfig) -> RunRecord:
-    return RunRecord(
-        status="running",
-        role=config.role,
-        task=config.task.facts(config.hyperparams),
-        task_name=config.task_name,
-        algo=config.algo,
-        arm=config.arm,
-        strategy=dump_strategy(config.strategy) if has_plan(config) else (),
-        maps=config.maps(),
-        seed=config.seed,
-        n_timesteps=config.n_timesteps,
-        hyperparams=config.hyperparams.flat(),
-        evaluation=EvaluationFacts(
-            eval_freq=config.evaluation.frequency(config.n_timesteps),
-            episodes=config.evaluation.episodes,
-            n_envs=config.evaluation.parallel,
-            env_kwargs=config.evaluation.env_kwargs,
-            deterministic=tasks.evaluates_deterministically(config.task.env),
-        ),
-        reward_threshold=next(
-            (level for level in config.thresholds if not isinstance(level, str)), tasks.reward_threshold(config.task)
-        ),
-        thresholds=config.thresholds,
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
-        versions={name: version(name) for name in _PACKAGES},
-    )
-
-
-def _update_record(folder: Path, **facts: Any) -> RunRecord:
-    record = RunRecord.model_validate(read_record(folder).model_dump() | facts)
-    write_record(folder, record)
-    return record
-
-
-def _report_end(say: Callable[[str], None], folder: Path, scores: dict[str, Any], checks: tuple[Check, ...]) -> None:
-    final, uniform = scores["final"].mean_return, scores["random"].mean_return
-    say(f"last agent: mean return {final:.2f} on fresh seeds (uniform random policy: {uniform:.2f})")
-    if "best" in scores:
-        say(f"best agent: mean return {scores['best'].mean_return:.2f} on the same seeds")
-    if "retention" in scores:
-        say(f"last agent in the source task: mean return {scores['retention'].mean_return:.2f}")
-    for check in checks:
-        say(f"check {'passed' if check.passed else 'FAILED'}: {check.name} ({check.detail})")
-    say(f"written to {folder}")
-
-
-def _say_nothing(_: str) -> None:
-    """Says nothing."""

@@ -14,15 +14,14 @@ from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate
 SCORING_EPISODES = 20
 
 
+def score_random(config: RunConfig, env: VecEnv) -> dict[str, Episodes]:
+    """Scores a uniform policy in the task itself: in environments where no source acts."""
+    return {"random": evaluate(UniformPolicy(env, _at_the_start(config)["seed"]), env, **_at_the_start(config))}
+
+
 def score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
-    """Scores a uniform policy, and the agent before training with sampled actions: its mode alone is a lottery."""
-    episodes = max(SCORING_EPISODES, config.evaluation.episodes)
-    seed = derived_seed(config.seed, "start")
-    uniform = UniformPolicy(env, seed)
-    return {
-        "random": evaluate(uniform, env, episodes=episodes, seed=seed, deterministic=False),
-        "initial": evaluate_agent(agent, env, episodes=episodes, seed=seed, deterministic=False),
-    }
+    """Scores the agent before training with sampled actions: its mode alone is a lottery."""
+    return {"initial": evaluate_agent(agent, env, **_at_the_start(config))}
 
 
 def score_last(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
@@ -39,6 +38,14 @@ def score_best(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snaps
     score = evaluate_agent(agent, env, **_at_the_end(config))
     last.put_into(agent)
     return {"best": score}
+
+
+def _at_the_start(config: RunConfig) -> dict[str, Any]:
+    return {
+        "episodes": max(SCORING_EPISODES, config.evaluation.episodes),
+        "seed": derived_seed(config.seed, "start"),
+        "deterministic": False,
+    }
 
 
 def _at_the_end(config: RunConfig) -> dict[str, Any]:

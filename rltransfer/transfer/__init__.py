@@ -2,7 +2,8 @@
 
 from rltransfer.transfer.apply import apply_plan
 from rltransfer.transfer.decide import plan_transfer
+from rltransfer.transfer.experience.residual import equip
 from rltransfer.transfer.hold import Transfer, hold_plan
 from rltransfer.transfer.plan import Finding, Plan, PlanEntry, read_plan
 
-__all__ = ["Finding", "Plan", "PlanEntry", "Transfer", "apply_plan", "hold_plan", "plan_transfer", "read_plan"]
+__all__ = ["Finding", "Plan", "PlanEntry", "Transfer", "apply_plan", "equip", "hold_plan", "plan_transfer", "read_plan"]

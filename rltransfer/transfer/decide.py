@@ -19,6 +19,8 @@ from rltransfer.strategies import (
     NormaliserOnly,
     QDagger,
     ReDo,
+    Replay,
+    Residual,
     Shuffled,
     Strategy,
     WeightsPart,
@@ -29,8 +31,10 @@ from rltransfer.strategies import (
     reads_source,
     strategy_label,
     teachers,
+    uses_replay,
     weights_part,
 )
+from rltransfer.transfer.experience.outlook import experience_findings
 from rltransfer.transfer.experience.teacher import teacher_of
 from rltransfer.transfer.gradient.distill import refuse_student
 from rltransfer.transfer.gradient.fisher import refuse_unplayable
@@ -54,6 +58,8 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 _LOG_STD_LAYERS = ("log_std", "actor.log_std")
+# Behind all else that an actor is made of; TD3's is a network of which the last layer is the head.
+_MEAN_ACTIONS = ("action_net", "actor.mu")
 
 
 def plan_transfer(
@@ -113,7 +119,7 @@ def plan_transfer(
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
-        inputs=_inputs(pair) if moves or pair.inputs is not None else {},
+        inputs=_inputs(pair) if moves or pair.inputs is not None or uses_replay(parsed) else {},
         actions=pair.actions.entries() if pair.actions is not None else None,
         encoder=pair.encoder,
         others=encoders[1:],
@@ -123,7 +129,8 @@ def plan_transfer(
     refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
-    return dataclasses.replace(plan, findings=tuple(findings_of(plan, pairs, treatment)))
+    findings = [*findings_of(plan, pairs, treatment), *experience_findings(plan, agent)]
+    return dataclasses.replace(plan, findings=tuple(sorted(findings, key=lambda one: one.severity != "warning")))
 
 
 def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) -> tuple[Encoder, ...]:
@@ -137,7 +144,8 @@ def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) ->
         raise IncompatibleError(f"Strategy {strategy_label(strategy)!r} needs a source, and there is none.")
     if not reads_source(strategy):
         return ()
-    if len(given) > 1 and (progressive_part(strategy) is None or teachers(strategy)):
+    uses_one = teachers(strategy) or any(isinstance(part, Residual | Replay) for part in strategy)
+    if len(given) > 1 and (progressive_part(strategy) is None or uses_one):
         raise IncompatibleError(
             f"Strategy {strategy_label(strategy)!r} takes one source, and {len(given)} are given: 'progressive' has a "
             "column for each of several, and `rltransfer extract A B -o AVERAGE` makes one of them."
@@ -346,6 +354,8 @@ def _other_name(tensor: str, sources: Mapping[str, str]) -> str | None:
 
 
 def _head_entry(pair: Pair, treatment: Treatment, layer: Layer, entry: PlanEntry, source: str | None) -> PlanEntry:
+    if treatment.is_silent and layer.path in _MEAN_ACTIONS:
+        return entry.model_copy(update={"origin": "set", "value": 0.0})
     setting: Extra = "copy" if treatment.moves_head(layer) else "reset"
     if entry.layer in _LOG_STD_LAYERS:
         setting = treatment.log_std

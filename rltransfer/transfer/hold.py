@@ -16,13 +16,29 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.records import Check
-from rltransfer.strategies import EWC, JumpStart, Kickstart, QDagger, ReDo, held_parts, teachers
+from rltransfer.strategies import (
+    EWC,
+    Augment,
+    JumpStart,
+    Kickstart,
+    QDagger,
+    ReDo,
+    Replay,
+    Residual,
+    held_parts,
+    teachers,
+)
 from rltransfer.transfer.counting import CountSteps
+from rltransfer.transfer.experience.augment import AugmentedViews, augmentation_of, remove_views
 from rltransfer.transfer.experience.demonstration import Demonstration, remove_demonstration
 from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
+from rltransfer.transfer.experience.minibatches import Minibatches, remove_minibatches
+from rltransfer.transfer.experience.replay import source_replay_of
+from rltransfer.transfer.experience.residual import WatchResidual, equip, remove_residual
 from rltransfer.transfer.experience.teacher import innermost, teacher_of
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
 from rltransfer.transfer.gradient.fisher import importance_of
@@ -71,6 +87,10 @@ class Transfer:
             *self._check_statistics(),
             *(check for holding in self._holdings for check in holding.checks()),
         )
+
+    def equip(self, env: VecEnv) -> VecEnv:
+        """Returns other environments in which the agent acts as in its own; see ``rltransfer.equip``."""
+        return equip(env, self.plan, device=self.agent.device)
 
     def state(self) -> list[dict[str, Any]]:
         """Returns what training has changed in what is held, for a run that is to be resumed."""
@@ -143,6 +163,10 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
 
 def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> Iterator[Holding]:
     """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
+    # In the order that undoes the one in which they are put there: one may cover what another put on an environment.
+    remove_views(agent)
+    remove_minibatches(agent)
+    remove_residual(agent)
     remove_guide(agent)
     remove_demonstration(agent)
     remove_distillation(agent)
@@ -166,6 +190,20 @@ def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Te
         yield low_rank
     for redo in (part for part in parts if isinstance(part, ReDo)):
         yield Recycle(plan, agent, redo)
+    yield from _experiencing(plan, agent)
+
+
+def _experiencing(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
+    """Changes what the agent's actions do, what it remembers and what it sees as planned."""
+    parts = held_parts(plan.strategy)
+    if any(isinstance(part, Residual) for part in parts):
+        yield WatchResidual(plan, agent)
+    replay = next((source_replay_of(plan, agent, part) for part in parts if isinstance(part, Replay)), None)
+    augmentation = next((augmentation_of(part, agent) for part in parts if isinstance(part, Augment)), None)
+    if augmentation is not None and getattr(agent, "replay_buffer", None) is None:
+        yield AugmentedViews(agent, augmentation)
+    elif augmentation is not None or replay is not None:
+        yield Minibatches(agent, replay, augmentation)
 
 
 def _teaching(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:

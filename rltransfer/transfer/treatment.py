@@ -9,6 +9,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import (
     EWC,
     L2SP,
+    Augment,
     Auto,
     Discriminative,
     Extra,
@@ -26,7 +27,9 @@ from rltransfer.strategies import (
     QDagger,
     RandomFrozen,
     ReDo,
+    Replay,
     Rescaled,
+    Residual,
     Scratch,
     ShrinkPerturb,
     Shuffled,
@@ -44,7 +47,8 @@ class Treatment:
     """What a strategy means for an agent: its ``chosen`` encoder layers, its heads, and what is not weights.
 
     ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count. ``low_rank`` are the
-    chosen layers that an update of ``rank`` moves; with ``holds_vectors`` nothing else in them trains.
+    chosen layers that an update of ``rank`` moves; with ``holds_vectors`` nothing else in them trains. One that
+    ``is_silent`` starts with actions of zero.
     """
 
     chosen: frozenset[str] = frozenset()
@@ -71,6 +75,7 @@ class Treatment:
     resets_critic: bool = False
     critic_warmup_steps: int = 0
     continues: bool = False
+    is_silent: bool = False
 
     def moves_head(self, layer: Layer) -> bool:
         """Says whether a head layer moves."""
@@ -116,7 +121,9 @@ def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatme
                 "rank_gain": part.gain,
                 "holds_vectors": not part.bias,
             }
-        case ReDo() | JumpStart() | Kickstart() | QDagger():
+        case Residual():
+            changes["is_silent"] = True
+        case ReDo() | JumpStart() | Kickstart() | QDagger() | Replay() | Augment():
             # What they do to a tensor is not known before training.
             pass
         case _:

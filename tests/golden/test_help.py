@@ -21,6 +21,8 @@ VERBS = (
     "study run",
     "study status",
     "study report",
+    "study work",
+    "study slurm",
 )
 
 

@@ -196,6 +196,25 @@ class TestFlags:
         assert plan["totals"]["moved"] == plan["totals"]["values"]
         assert load_encoder(second).source.env_steps == 128 + 64
 
+    def test_pretraining_draws_arguments_and_changes_what_is_seen(self, here: Path, capsys: Any) -> None:
+        env = "--env rltransfer_envs:rltransfer/CartPole-v0 --env-kwargs masscart:2"
+        plain = self.run(env)
+        drawn = self.run(f"{env} --randomise length:[0.5,2] gravity:[5,15] --augment noise:0.1")
+        record = read_record(drawn)
+        assert record.task.randomise == {"length": (0.5, 2), "gravity": (5, 15)}
+        assert record.task.kwargs == {"masscart": 2}
+        assert [part["kind"] for part in record.strategy] == ["scratch", "augment"]
+        # Before training both are one agent, and it is evaluated with the usual arguments.
+        assert read_curve(drawn).episode_returns[0].tolist() == read_curve(plain).episode_returns[0].tolist()
+        capsys.readouterr()
+        assert rltransfer(f"inspect {drawn}") == 0
+        label = "CartPole-v0 (masscart=2, gravity drawn from [5, 15], length drawn from [0.5, 2])"
+        assert label in capsys.readouterr().out
+        # The learning rate falls to zero by the last of the updates: one alone changes nothing.
+        runs = [self.run(f"{env} -n 128 {draws}") for draws in ("", "--randomise length:[5,9]")]
+        heads = [load_encoder(folder).tensors["action_net.weight"] for folder in runs]
+        assert not heads[0].equal(heads[1]), "it learned in other environments"
+
     def test_a_seed_is_drawn_and_recorded_where_none_is_given(self, here: Path) -> None:
         seeds = {read_record(self.run("--seed -1")).seed for _ in range(2)}
         assert len(seeds) == 2

@@ -16,7 +16,10 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import RunRecord, Trial, read_curve, read_record, read_training_episodes
 from rltransfer.strategies import parse_strategy
 from rltransfer.training import train_run
+from rltransfer.training.checkpoint import Checkpoints
+from rltransfer.training.heartbeat import Heart
 from rltransfer.training.race import Race, _Runner
+from rltransfer.training.session import Session
 
 STEPS = 16
 
@@ -149,7 +152,9 @@ def test_the_curve_is_the_leaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_of_equal_agents_scratch_is_the_last(tmp_path: Path) -> None:
     record, _ = race(tmp_path, n_timesteps=320)
-    race_of = Race(run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x", print)
+    config, folder = run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x"
+    heart = Heart(folder, step_timeout_seconds=None)
+    race_of = Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart))
     with race_of.prepared() as prepared:
         for runner in prepared._runners:
             runner.scores.append(1.0)

@@ -1,19 +1,22 @@
 """A study from its file to its report, in processes of its own."""
 
 import shutil
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import make_agent
 
 from rltransfer import yaml_file
 from rltransfer.artifact.sources import load_encoder
+from rltransfer.claims import claim, release
 from rltransfer.cli import main
-from rltransfer.errors import ConfigError, RunError
+from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.records import read_record, write_record
 from rltransfer.study import run_study, study_status
 from rltransfer.study.status import count_states
-from rltransfer.training.folder import claim
 
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
 KILLS = {"env_wrapper": {"runs.KillsItsProcess": {"step": 20}}}
@@ -46,7 +49,7 @@ def modification_times(folder: Path) -> dict[str, int]:
 
 def run(path: Path, folder: Path, **options: Any) -> tuple[Any, list[str]]:
     said: list[str] = []
-    return run_study(path, folder, jobs=2, say=said.append, **options), said
+    return run_study(path, folder, say=said.append, **{"jobs": 2, "retries": 0, **options}), said
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +136,7 @@ class TestFinished:
         ]
         after = modification_times(folder)
         assert {name: after[name] for name in before} == before
-        assert count_states(study_status(folder)) == {"done": 9, "running": 0, "failed": 0, "missing": 0}
+        assert count_states(study_status(folder)) == {"done": 9, "running": 0, "stopped": 0, "failed": 0, "missing": 0}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +167,8 @@ class TestTroubled:
         typo = self.line(said, "target/typo/seed_0")
         assert "FAILED: " in typo
         assert "no encoder layer 'mlp_extractor.polic_net'. Did you mean 'mlp_extractor.policy_net" in typo
-        assert "FAILED: RuntimeError: the simulator broke" in self.line(said, "broken/scratch/seed_0")
+        assert "FAILED: " in (broken := self.line(said, "broken/scratch/seed_0"))
+        assert "RuntimeError: the simulator broke" in broken
         killed = self.line(said, "killed/scratch/seed_0")
         assert f"FAILED: its process ended with exit code -9; see {folder}/killed/scratch/seed_0/run.log" in killed
         assert "Traceback" in (folder / "broken/scratch/seed_0/run.log").read_text()
@@ -178,7 +182,7 @@ class TestTroubled:
         assert "exit code -9" in (read_record(folder / "killed/scratch/seed_0").error or "")
         assert main(["study", "status", str(folder)]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[-1] == "2 done, 0 running, 5 failed, 0 missing"
+        assert lines[-1] == "2 done, 0 running, 0 stopped, 5 failed, 0 missing"
         assert sum(": failed: " in line for line in lines) == 5
         assert "target/typo/seed_0: failed: " in "\n".join(lines)
 
@@ -189,8 +193,10 @@ class TestTroubled:
         study["tasks"] = {"target": study["tasks"]["target"]}
         study["arms"]["typo"] = {"kind": "frozen", "layers": ["mlp_extractor.policy_net"]}
         path = write(tmp_path, **study)
+        (folder / "target/typo/seed_0/of_the_other_settings.zip").touch()
         _, said = run(path, folder)
         assert said[0] == "2 of 3 runs are done already"
+        assert not (folder / "target/typo/seed_0/of_the_other_settings.zip").exists()
         assert len(said) == 2
         assert "target/typo/seed_0: done in" in said[1]
         assert modification_times(folder / "target" / "scratch") == before
@@ -201,7 +207,8 @@ def test_a_failed_source_run_fails_its_targets_with_the_reason(tmp_path: Path) -
     path = write(tmp_path, source=source, seeds=1)
     _, said = run(path, tmp_path / "out")
     lines = {line.split("] ")[1].split(": ")[0]: line for line in said}
-    assert "FAILED: RuntimeError: the simulator broke" in lines["source/pretrain/seed_0"]
+    assert "FAILED: " in lines["source/pretrain/seed_0"]
+    assert "RuntimeError: the simulator broke" in lines["source/pretrain/seed_0"]
     waited = f"FAILED: its source run failed: {tmp_path}/out/source/pretrain/seed_0"
     assert waited in lines["target/frozen/seed_0"]
     assert "done in" in lines["target/scratch/seed_0"]
@@ -234,15 +241,89 @@ def test_a_mistake_in_a_task_shows_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_another_process_is_writing_is_left_to_it(finished: Any, tmp_path: Path) -> None:
+def test_an_arm_that_comes_later_cannot_mix_in_what_sources_did_not_keep(tmp_path: Path) -> None:
+    """And where they keep it, each target takes that of its own source."""
+    small = {"learning_starts": 16, "buffer_size": 100, "batch_size": 8, "policy_kwargs": {"net_arch": [8]}}
+    pendulum: dict[str, Any] = {"env": "Pendulum-v1", "n_timesteps": 48}
+    sac = {"algo": "sac", "seeds": 1, "source": pendulum, "tasks": {"target": pendulum}, "hyperparams": small}
+    evaluation = {"eval_freq": -1, "episodes": 1, "n_envs": 1}
+    run(write(tmp_path, arms={"scratch": "scratch"}, evaluation=evaluation, **sac), tmp_path / "out")
+    arms = {"scratch": "scratch", "replay": "replay"}
+    path = write(tmp_path, arms=arms, evaluation=evaluation, **sac)
+    with pytest.raises(ConfigError, match="'save_replay_buffer' is False, the study says True"):
+        run(path, tmp_path / "out")
+    _, said = run(path, tmp_path / "other")
+    assert any("target/replay/seed_0: done" in line for line in said), said
+    assert (tmp_path / "other/source/pretrain/seed_0/replay_buffer.pkl").is_file()
+    assert not list((tmp_path / "other/target").rglob("replay_buffer.pkl"))
+
+
+def test_a_run_that_another_process_is_writing_is_left_to_it_and_waited_for(finished: Any, tmp_path: Path) -> None:
     path, study, _, _ = finished
     folder = tmp_path / "out"
     shutil.copytree(study, folder, ignore=shutil.ignore_patterns("seed_2"))
     taken = folder / "target" / "frozen" / "seed_0"
-    write_record(taken, read_record(taken).model_copy(update={"status": "running"}))
+    done = read_record(taken)
+    write_record(taken, done.model_copy(update={"status": "running"}))
     claim(taken)
-    before = modification_times(taken)
+
+    def finish() -> None:
+        assert count_states(study_status(folder))["running"] == 1
+        write_record(taken, done)
+        release(taken)
+
+    other = threading.Timer(1.0, finish)
+    other.start()
+    log = (taken / "run.log").read_text()
     _, said = run(path, folder)
     assert said[0] == "5 of 6 runs are done already"
-    assert said[1:] == [f"[6/6] target/frozen/seed_0: FAILED: another process is writing {taken}"]
-    assert modification_times(taken) == before
+    (line,) = said[1:]
+    assert line.startswith("[6/6] target/frozen/seed_0: done by another process, last agent's mean return ")
+    assert (taken / "run.log").read_text() == log
+
+
+def one_run(folder: Path, wrapper: dict[str, Any]) -> Path:
+    """Writes a study of one run that trains, in an environment with a wrapper, and one that does not need it."""
+    tasks = {
+        "odd": {"env": "CartPole-v1", "n_timesteps": 32, "hyperparams": {"env_wrapper": wrapper}},
+        "plain": {"env": "CartPole-v1", "n_timesteps": 32},
+    }
+    return write(folder, seeds=1, tasks=tasks, arms={"scratch": "scratch"}, source={"path": str(agent_in(folder))})
+
+
+def agent_in(folder: Path) -> Path:
+    path = folder / "agent.zip"
+    make_agent("ppo", seed=7).learn(32).save(path)
+    return path
+
+
+def test_a_run_whose_process_dies_is_tried_again(tmp_path: Path) -> None:
+    marker = tmp_path / "killed"
+    path = one_run(tmp_path, {"studies.KillsItsProcessOnce": {"marker": str(marker)}})
+    _, said = run(path, tmp_path / "out", retries=1)
+    (again,) = [line for line in said if line.endswith("; it is tried again")]
+    log = tmp_path / "out/odd/scratch/seed_0/run.log"
+    assert again == f"odd/scratch/seed_0: its process ended with exit code -9; see {log}; it is tried again"
+    assert sum("done in" in line for line in said) == 2
+    assert log.read_text().count("--- ") == 2
+
+
+def test_a_run_that_hangs_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whoever does not listen is killed after a time of grace.
+    monkeypatch.setattr("rltransfer.study.engines.processes.GRACE_SECONDS", 0.5)
+    path = one_run(tmp_path, {"studies.Hangs": {}})
+    study = yaml_file.read(path)
+    run(write(tmp_path, **{**study, "tasks": {"plain": study["tasks"]["plain"]}}), tmp_path / "out")
+    path.write_text(yaml_file.dump(study))
+    _, said = run(path, tmp_path / "out", retries=3, time_limit_seconds=2.0)
+    reason = "it took longer than its time limit of 2 s, and was stopped"
+    assert said == ["1 of 2 runs are done already", f"[2/2] odd/scratch/seed_0: FAILED: {reason}"]
+    record = read_record(tmp_path / "out/odd/scratch/seed_0")
+    assert (record.status, record.error) == ("failed", reason)
+
+
+def test_without_ray_its_engine_names_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "rltransfer\[ray\]"'):
+        run(write(tmp_path), tmp_path / "out", engine="ray")
+    assert not (tmp_path / "out").exists()

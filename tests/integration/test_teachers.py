@@ -1,6 +1,7 @@
 """A source's policy acts in the target, and teaches the agent: what it sees, when it acts, and how it draws."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,14 @@ def test_qdagger_fills_the_buffer_with_what_the_source_does_and_then_hands_over(
     assert "add" not in agent.replay_buffer.__dict__
     assert "qdagger: the source's policy acts for 40 env_steps, then 0 updates" in str(transfer.plan)
     assert all(check.passed for check in transfer.checks()), transfer.checks()
+
+
+def test_a_replay_buffer_that_is_saved_while_the_source_acts_is_stock(tmp_path: Path) -> None:
+    transfer = qdagger(tmp_path, QDagger(collect=40))
+    transfer.agent.learn(20, callback=transfer.callbacks)
+    saved = pickle.dumps(transfer.agent.replay_buffer)
+    assert b"rltransfer" not in saved
+    assert vars(pickle.loads(saved)).keys() == vars(make_agent("dqn", Corridor()).replay_buffer).keys()
 
 
 def test_an_episode_that_both_played_is_the_return_of_neither(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from studies import Studies, bell, permutation_ps, skewed
+from simulated import Studies, bell, permutation_ps, skewed
 
 from rltransfer import stats
 

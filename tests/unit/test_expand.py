@@ -94,3 +94,40 @@ def test_a_budget_that_the_study_does_not_state_is_that_of_the_hyperparameters(t
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'gama'.*Did you mean 'gamma'"):
         expand_study(study(hyperparams={"gama": 0.9}), tmp_path)
+
+
+def test_sources_are_trained_as_the_study_says_and_keep_what_an_arm_mixes_in(tmp_path: Path) -> None:
+    env = {"env": "Pendulum-v1", "n_timesteps": 100}
+    pretraining = {**env, "augment": {"noise": 0.1}, "randomise": {"g": [5, 15]}}
+    arms = {"scratch": "scratch", "mixed": {"kind": "shuffled", "of": ["finetune", "replay"]}}
+    changed = study(algo="sac", source=pretraining, tasks={"same": env}, arms=arms, hyperparams={})
+    source, *targets = expand_study(changed, tmp_path)[1:]
+    assert [part.kind for part in source.config.strategy] == ["scratch", "augment"]
+    assert source.config.randomise == {"g": (5, 15)}
+    assert source.config.save_replay_buffer
+    assert all(job.config.randomise is None and not job.config.save_replay_buffer for job in targets)
+    plain = study(algo="sac", source=env, tasks={"same": env}, arms={"scratch": "scratch"}, hyperparams={})
+    (source, *_) = expand_study(plain, tmp_path)
+    assert [part.kind for part in source.config.strategy] == ["scratch"]
+    assert not source.config.save_replay_buffer
+    assert StudyConfig.model_validate(changed.model_dump(mode="json")) == changed
+
+
+@pytest.mark.parametrize(("algo", "source"), [("ppo", None), ("ppo", "sac"), ("sac", "ppo")])
+def test_arms_that_mix_in_what_nobody_remembers_are_refused(algo: str, source: str | None, tmp_path: Path) -> None:
+    env = {"env": "Pendulum-v1", "n_timesteps": 100}
+    mixing = study(
+        algo=algo,
+        source=env | ({"algo": source} if source else {}),
+        tasks={"same": env},
+        arms={"scratch": "scratch", "mixed": "replay"},
+        hyperparams={},
+    )
+    with pytest.raises(ConfigError, match="arms.mixed: 'replay' mixes in .* agents of ppo keep no replay buffer"):
+        expand_study(mixing, tmp_path)
+
+
+def test_agents_on_disk_are_not_trained_in_any_way() -> None:
+    for key, value in (("augment", {"noise": 0.1}), ("randomise", {"gravity": [5, 15]})):
+        with pytest.raises(ValueError, match=f"is not trained: no .*{key}"):
+            study(source={"path": "agent.zip", key: value})

@@ -1,8 +1,5 @@
-"""Claims of run folders, and their numbers."""
+"""Numbers of run folders, and the settings in them."""
 
-import json
-import os
-import socket
 import subprocess
 import sys
 import threading
@@ -13,24 +10,9 @@ from runs import run_config, tree
 
 from rltransfer import yaml_file
 from rltransfer.config import RunConfig
-from rltransfer.errors import RunError
-from rltransfer.training.folder import claim, claim_numbered, release, write_settings
+from rltransfer.training.folder import claim_numbered, write_settings
 
 CLAIM = "rltransfer/claim.json"
-
-
-def dead_pid() -> int:
-    """Returns the id of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def write_claim(folder: Path, content: str) -> Path:
-    path = folder / CLAIM
-    path.parent.mkdir(parents=True)
-    path.write_text(content)
-    return path
 
 
 def test_run_folders_are_numbered_by_algorithm_and_environment(tmp_path: Path) -> None:
@@ -97,36 +79,6 @@ def test_concurrent_processes_never_get_the_same_folder(tmp_path: Path) -> None:
             names += process.stdout.read().split()
         process.wait()
     assert len(names) == len(set(names)) == 15
-
-
-def test_a_claim_of_a_living_process_is_refused_by_name(tmp_path: Path) -> None:
-    claim(tmp_path)
-    facts = json.loads((tmp_path / CLAIM).read_text())
-    assert facts == {"host": socket.gethostname(), "pid": os.getpid()}
-    with pytest.raises(RunError, match=r"being written by another process: see .*claim\.json"):
-        claim(tmp_path)
-    assert json.loads((tmp_path / CLAIM).read_text()) == facts
-
-
-def test_a_claim_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
-    path = write_claim(tmp_path, json.dumps({"host": socket.gethostname(), "pid": dead_pid()}))
-    claim(tmp_path)
-    assert json.loads(path.read_text())["pid"] == os.getpid()
-
-
-@pytest.mark.parametrize("content", [json.dumps({"host": "elsewhere", "pid": 1}), "{", "{}", "[]", ""])
-def test_a_claim_that_cannot_be_judged_is_respected(content: str, tmp_path: Path) -> None:
-    path = write_claim(tmp_path, content)
-    with pytest.raises(RunError):
-        claim(tmp_path)
-    assert path.read_text() == content
-
-
-def test_a_released_folder_can_be_claimed_again(tmp_path: Path) -> None:
-    claim(tmp_path)
-    release(tmp_path)
-    release(tmp_path)
-    claim(tmp_path)
 
 
 def test_the_settings_are_written_for_us_and_for_rl_zoo(tmp_path: Path) -> None:

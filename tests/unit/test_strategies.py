@@ -4,9 +4,13 @@ from hypothesis import strategies as st
 
 from rltransfer import Finetune, Frozen, Scratch, Shuffled
 from rltransfer.errors import ConfigError, RLTransferError, UnknownNameError
-from rltransfer.strategies import KINDS, dump_strategy, needs_source, parse_strategy, strategy_label
+from rltransfer.strategies import KINDS, dump_strategy, needs_source, parse_strategy, strategy_label, uses_replay
 
-SETTINGS = {kind: {"of": "frozen"} if kind == "shuffled" else {} for kind in KINDS}
+SETTINGS: dict[str, dict[str, object]] = {
+    **{kind: {} for kind in KINDS},
+    "shuffled": {"of": "frozen"},
+    "augment": {"noise": 0.1},
+}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -64,6 +68,12 @@ def test_layer_choices_round_trip(layers: object) -> None:
         ({"kind": "discriminative", "decay": 1.5}, ConfigError, "key 'decay'"),
         ({"kind": "shuffled", "of": ["full", "jump_start"]}, ConfigError, "source's policy, which is not shuffled"),
         ({"kind": "kickstart", "weight": 0}, ConfigError, "key 'weight'"),
+        (["full", "residual"], ConfigError, "'residual' adds the agent's actions to the source's, which 'full' would"),
+        (["residual", "kickstart"], ConfigError, "'kickstart' and 'residual' contradict each other: one draws"),
+        (["residual", "replay"], ConfigError, "'residual' and 'replay' contradict each other: the source remembers"),
+        ({"kind": "shuffled", "of": ["finetune", "residual"]}, ConfigError, "'residual' uses the source's policy"),
+        ({"kind": "replay", "reward": "os.system"}, ConfigError, "key 'reward': Value error, write it as module:fun"),
+        ({"kind": "replay", "ratio": 1.5}, ConfigError, "key 'ratio'"),
         ([], ConfigError, "strategy"),
         (3, ConfigError, "strategy"),
     ],
@@ -97,7 +107,31 @@ def test_teachers_without_weights_of_their_own_mean_scratch() -> None:
     assert strategy_label(parse_strategy(["finetune", "kickstart"])) == "finetune+kickstart"
 
 
-def test_only_scratch_and_random_frozen_do_without_a_source() -> None:
+def test_what_is_about_experience_alone_means_scratch() -> None:
+    augment = {"kind": "augment", "noise": 0.1}
+    for parts in (["residual"], ["replay", augment], [augment, "jump_start"]):
+        assert parse_strategy(parts)[0] == Scratch()
+    assert parse_strategy(["l2_sp", augment])[0] == Finetune()
+    assert strategy_label(parse_strategy(augment)) == "augment_noise=0.1"
+    assert strategy_label(parse_strategy({**augment, "amplitude": [0.5, 2]})) == "augment_amplitude=0.5,2.0_noise=0.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "needs"),
+    [
+        ("replay", True),
+        (["full", "replay"], True),
+        ({"kind": "shuffled", "of": ["full", "replay"]}, True),
+        ({"kind": "auto", "of": ["full", ["finetune", "replay"]]}, True),
+        ({"kind": "auto"}, False),
+        (["finetune", "kickstart"], False),
+    ],
+)
+def test_the_replay_buffer_is_needed_wherever_replay_stands(value: object, needs: bool) -> None:
+    assert uses_replay(parse_strategy(value)) is needs
+
+
+def test_few_do_without_a_source() -> None:
     without = {kind for kind in KINDS if not needs_source(parse_strategy({"kind": kind, **SETTINGS[kind]}))}
-    assert without == {"scratch", "random_frozen"}
+    assert without == {"scratch", "random_frozen", "augment"}
     assert needs_source((Scratch(),)) is False

@@ -1,12 +1,13 @@
 """Puts what a source's policy does into an agent's replay buffer, and lets the agent learn from it before it acts."""
 
-import types
+import functools
 from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.utils import polyak_update
 
 from rltransfer.strategies import QDagger
 from rltransfer.transfer.experience.guide import Guide
+from rltransfer.transfer.experience.overlay import lay_over, lift
 from rltransfer.transfer.holding import Holding
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Demonstration(Holding):
         self._is_over = False
         self._agent = agent
         buffer = self._agent.replay_buffer
-        buffer.__dict__["add"] = types.MethodType(self._add, buffer)
+        lay_over(buffer, {"add": functools.partial(self._add, buffer)})
 
     def state(self) -> dict[str, Any]:
         """Returns whether it is over."""
@@ -70,4 +71,4 @@ def remove_demonstration(agent: "BaseAlgorithm") -> None:
     """Gives an agent's replay buffer its own ``add`` back."""
     buffer = getattr(agent, "replay_buffer", None)
     if buffer is not None:
-        buffer.__dict__.pop("add", None)
+        lift(buffer, ["add"])

@@ -58,23 +58,33 @@ def teacher_of(plan: Plan, agent: "BaseAlgorithm", *, temperature: float = 1.0) 
     Raises:
         IncompatibleError: The plan has no source, the agent no environment, or they do not fit.
     """
+    if agent.env is None:
+        raise IncompatibleError("The source's policy acts in the agent's environments, and the agent has none.")
+    return teacher_in(plan, agent.env, temperature=temperature, device=agent.device)
+
+
+def teacher_in(plan: Plan, env: VecEnv, *, temperature: float = 1.0, device: torch.device | str = "cpu") -> "Teacher":
+    """Returns the plan's source as it acts in some environments; see ``teacher_of``."""
     if plan.encoder is None:
         raise IncompatibleError(
             "The plan needs the source's policy, and was read from a file without it: hold "
             "dataclasses.replace(plan, encoder=load_encoder(SOURCE)) instead."
         )
-    if agent.env is None:
-        raise IncompatibleError("The source's policy acts in the agent's environments, and the agent has none.")
-    base = innermost(agent.env)
+    if plan.encoder.source.is_residual:
+        raise IncompatibleError(
+            "The source's policy cannot act alone: it was trained to be added to another one ('residual'). Its encoder "
+            "can be moved, with 'finetune' or 'frozen'."
+        )
+    base = innermost(env)
     return Teacher(
         plan.encoder,
         inputs=plan.inputs,
         actions=plan.actions,
         observation_space=base.observation_space,
-        action_space=agent.action_space,
+        action_space=base.action_space,
         n_envs=base.num_envs,
         temperature=temperature,
-        device=agent.device,
+        device=device,
     )
 
 
@@ -99,7 +109,7 @@ class Teacher:
         self._temperature = temperature
         self._space = action_space
         self._source_space = encoder.action_space
-        self._taken = _taken_actions(encoder.action_space, action_space, actions)
+        self._taken = taken_actions(encoder.action_space, action_space, actions)
         self.form = self._form()
         self.is_known = np.array([index is not None for index in self._taken])
 
@@ -209,14 +219,18 @@ def _without_spread(values: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return numbers, np.zeros_like(numbers)
 
 
-def _taken_actions(
+def taken_actions(
     source: spaces.Space[Any] | None, target: spaces.Space[Any], stated: IndexMap | None
 ) -> tuple[int | None, ...]:
-    """Returns the source's action for each of the target's."""
+    """Returns the source's action for each of the target's.
+
+    Raises:
+        IncompatibleError: They are not of one kind, or it is not said how they meet.
+    """
     sizes = [_n_actions(space) for space in (source, target)]
     if type(source) is not type(target) or None in sizes:
         raise IncompatibleError(
-            f"The source's policy cannot act here: its actions are {describe(source)}, the target's "
+            f"What the source does cannot be done here: its actions are {describe(source)}, the target's "
             f"{describe(target)}. Both must be Discrete, or both Box."
         )
     theirs, ours = (int(size or 0) for size in sizes)
@@ -224,7 +238,7 @@ def _taken_actions(
         return tuple(stated)
     if theirs != ours:
         raise IncompatibleError(
-            f"The source's policy cannot act here as it is: it knows {theirs} actions, and the target has {ours}. Say "
+            f"What the source does cannot be done here: it knows {theirs} actions, and the target has {ours}. Say "
             "which action of the source each one of the target is with actions (--actions map:[0,1,None])."
         )
     return tuple(range(ours))

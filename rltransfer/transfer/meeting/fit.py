@@ -24,6 +24,11 @@ def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: M
         treatment: What should move.
         sources: The source's tensor for each of the target's that has one.
     """
+    if treatment.heads and encoder.source.is_residual:
+        raise IncompatibleError(
+            "The source's heads mean nothing alone: it was trained to be added to another agent ('residual'). Use "
+            "'finetune' or 'frozen', which move the encoder alone and start with new heads."
+        )
     if treatment.heads and not is_same_network(encoder.anatomy.algo, pair.anatomy.algo):
         raise IncompatibleError(
             f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}: their heads mean "

@@ -1,17 +1,19 @@
 """Builds seeded, monitored vector environments from a task."""
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import Error as GymnasiumError
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -25,6 +27,10 @@ from stable_baselines3.common.vec_env import (
 from rltransfer.config import Task
 from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
+from rltransfer.randomise import Draw, Randomised, refuse_other_spaces
+from rltransfer.tasks.keep import Kept
+from rltransfer.tasks.stopwatch import Stopwatch
+from rltransfer.tasks.watch import Watched
 
 VecEnvKind = Literal["dummy", "subproc"]
 _NOT_INSTALLED = (ImportError, gym.error.DependencyNotInstalled)
@@ -52,34 +58,137 @@ def check_task(task: Task) -> None:
         raise ConfigError(f"{task.env} cannot be made with {arguments}: {error}") from error
 
 
+def check_randomise(task: Task, randomise: Mapping[str, tuple[Any, ...]]) -> None:
+    """Makes an environment at both ends of what each argument is drawn from, so that a mistake shows at once.
+
+    Raises:
+        UnknownNameError: The environment has no such argument.
+        ConfigError: It refuses one of the values, or has other spaces with it.
+    """
+    usual = gym.make(task.env, **task.kwargs)
+    for name, values in randomise.items():
+        for value in values:
+            kwargs = {**task.kwargs, name: value}
+            try:
+                check_task(Task(env=task.env, kwargs=kwargs))
+            except (ConfigError, UnknownNameError) as error:
+                raise type(error)(f"randomise: {error}") from error
+            made = gym.make(task.env, **kwargs)
+            refuse_other_spaces(usual, made, {name: value})
+            made.close()
+    usual.close()
+
+
+def _draws(task: Task, randomise: Mapping[str, tuple[Any, ...]]) -> dict[str, Draw]:
+    """Returns what each argument is drawn from: whole numbers where its usual value is one."""
+    parameters = _parameters(_spec(task.env))
+    usual = {
+        name: parameters[name].default
+        if name in parameters and parameters[name].default is not inspect.Parameter.empty
+        else task.kwargs.get(name)
+        for name in randomise
+    }
+    return {
+        name: Draw(values, is_whole=all(type(one) is int for one in (*values, usual[name])))
+        for name, values in randomise.items()
+    }
+
+
 def make_train_env(
-    task: Task, hyperparams: Hyperparameters, *, seed: int, monitor_folder: Path | None, vec_env: VecEnvKind
+    task: Task,
+    hyperparams: Hyperparameters,
+    *,
+    seed: int,
+    monitor_folder: Path | None,
+    vec_env: VecEnvKind,
+    monitor_prefix: str = "",
+    randomise: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> VecEnv:
-    """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder."""
-    with _naming_settings(task):
-        env = make_vec_env(
-            functools.partial(gym.make, _spec(task.env)),
-            n_envs=hyperparams.n_envs,
-            seed=seed,
-            env_kwargs=task.kwargs,
-            monitor_dir=None if monitor_folder is None else str(monitor_folder),
-            wrapper_class=_wrapper(hyperparams.env_wrapper),
-            vec_env_cls=SubprocVecEnv if vec_env == "subproc" else DummyVecEnv,
-        )
-        return _wrap(env, hyperparams, training=True)
+    """Returns the training environments of a run, wrapped as the settings say, each with a monitor file in a folder.
+
+    A monitor file that is there already is continued. Arguments that are named in ``randomise`` are drawn anew for each
+    episode.
+    """
+    return _make(
+        task,
+        hyperparams,
+        seed=seed,
+        n_envs=hyperparams.n_envs,
+        monitors=None if monitor_folder is None else f"{monitor_folder}/{monitor_prefix}",
+        vec_env=vec_env,
+        training=True,
+        draws=_draws(task, randomise) if randomise else None,
+    )
 
 
 def make_eval_env(task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int) -> VecEnv:
     """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw."""
+    return _make(task, hyperparams, seed=seed, n_envs=n_envs, monitors=None, vec_env="dummy", training=False)
+
+
+def _make(
+    task: Task,
+    hyperparams: Hyperparameters,
+    *,
+    seed: int,
+    n_envs: int,
+    monitors: str | None,
+    vec_env: VecEnvKind,
+    training: bool,
+    draws: Mapping[str, Draw] | None = None,
+) -> VecEnv:
+    in_processes = vec_env == "subproc"
+    stopwatch = Stopwatch()
     with _naming_settings(task):
-        env = make_vec_env(
-            functools.partial(gym.make, _spec(task.env)),
-            n_envs=n_envs,
-            seed=seed,
-            env_kwargs=task.kwargs,
-            wrapper_class=_wrapper(hyperparams.env_wrapper),
-        )
-        return _wrap(env, hyperparams, training=False)
+        makers = [
+            _Maker(
+                spec=_spec(task.env),
+                kwargs=task.kwargs,
+                draws=draws,
+                wrappers=tuple(_wrappers(hyperparams.env_wrapper)),
+                seed=seed + index,
+                monitor_file=None if monitors is None else Path(f"{monitors}{index}.{Monitor.EXT}"),
+                # What runs in a process of its own is timed from here.
+                stopwatch=None if in_processes else stopwatch,
+            )
+            for index in range(n_envs)
+        ]
+        venv = (SubprocVecEnv if in_processes else DummyVecEnv)([maker.kept for maker in makers])
+        venv.seed(seed)
+        name = task.env if training else f"{task.env} in an evaluation"
+        return _wrap(Watched(venv, name, stopwatch), hyperparams, training=training)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes one environment with its wrappers, in this process or in one of its own."""
+
+    spec: EnvSpec
+    kwargs: Mapping[str, Any]
+    draws: Mapping[str, Draw] | None
+    wrappers: tuple[tuple[Any, dict[str, Any]], ...]
+    seed: int
+    monitor_file: Path | None
+    stopwatch: Stopwatch | None
+
+    def kept(self) -> gym.Env[Any, Any]:
+        """Returns an environment whose state can be taken."""
+        if self.stopwatch is None:
+            # It ends when its main process does, which is the one to be asked: Ctrl-C reaches every process.
+            for asked in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(asked, signal.SIG_IGN)
+        return Kept(self.bare(self.monitor_file), functools.partial(self.bare, None), self.stopwatch)
+
+    def bare(self, monitor_file: Path | None) -> gym.Env[Any, Any]:
+        """Returns an environment in SB3's monitor and the wrappers of the settings."""
+        make = functools.partial(gym.make, self.spec)
+        env: gym.Env[Any, Any] = Randomised(make, self.kwargs, self.draws) if self.draws else make(**self.kwargs)
+        env.action_space.seed(self.seed)
+        is_new = monitor_file is None or not monitor_file.exists()
+        env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
+        for wrapper, arguments in self.wrappers:
+            env = wrapper(env, **arguments)
+        return env
 
 
 @contextlib.contextmanager
@@ -154,14 +263,19 @@ def _hint(env_id: str, known: Sequence[str]) -> str:
     )
 
 
+def _parameters(spec: EnvSpec) -> Mapping[str, inspect.Parameter]:
+    """Returns the arguments that an environment takes."""
+    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+    return inspect.signature(creator).parameters
+
+
 def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
     try:
-        creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+        parameters = _parameters(spec)
     except MissingExtraError:
         raise
     except _NOT_INSTALLED as error:
         raise _missing_package(task.env, error) from None
-    parameters = inspect.signature(creator).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     known = [name for name in parameters if name not in ("self", "render_mode")]
@@ -176,21 +290,10 @@ def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
-def _wrapper(env_wrapper: Sequence[str | Mapping[str, Any]]) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] | None:
-    if not env_wrapper:
-        return None
-    wrappers = [
-        (_load_class(name), {key: _as_tuple(value) for key, value in (kwargs or {}).items()})
-        for item in env_wrapper
-        for name, kwargs in ({item: {}} if isinstance(item, str) else item).items()
-    ]
-
-    def wrap(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-        for wrapper, kwargs in wrappers:
-            env = wrapper(env, **kwargs)
-        return env
-
-    return wrap
+def _wrappers(env_wrapper: Sequence[str | Mapping[str, Any]]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    for item in env_wrapper:
+        for name, kwargs in ({item: {}} if isinstance(item, str) else item).items():
+            yield _load_class(name), {key: _as_tuple(value) for key, value in (kwargs or {}).items()}
 
 
 def _load_class(name: str) -> Any:

@@ -1,0 +1,136 @@
+"""Jobs in processes of this machine, one each, forked from a parent that has torch and SB3 loaded."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import cast
+
+from rltransfer.errors import RLTransferError
+from rltransfer.study.expand import Job
+from rltransfer.study.leash import GRACE_SECONDS
+from rltransfer.study.schedule import Ending
+from rltransfer.study.status import RunState, duration, run_state
+from rltransfer.study.warm import warm_context
+from rltransfer.study.work import LOG, STOPPED, TAKEN, USER_ERROR, work
+
+
+@dataclasses.dataclass
+class _Running:
+    job: Job
+    process: BaseProcess
+    stop_at: float
+    is_overtime: bool = False
+    kill_at: float | None = None
+
+
+class Processes:
+    """Runs jobs in processes of this machine, at most ``jobs`` at once.
+
+    Args:
+        jobs: How many run at once.
+        time_limit_seconds: A job that takes longer is saved and has failed; None for no limit.
+    """
+
+    def __init__(self, jobs: int, time_limit_seconds: float | None = None) -> None:
+        self._limit = jobs
+        self._time_limit = time_limit_seconds
+        self._running: dict[int, _Running] = {}
+        self._is_stopping = False
+
+    @property
+    def free(self) -> int:
+        """How many more jobs can be started now."""
+        return self._limit - len(self._running)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is running."""
+        return not self._running
+
+    def start(self, job: Job) -> None:
+        """Starts a job."""
+        process = warm_context().Process(target=work, args=(job,), name=job.name)
+        process.start()
+        limit = self._time_limit
+        stop_at = float("inf") if limit is None else time.monotonic() + limit
+        self._running[process.sentinel] = _Running(job, process, stop_at)
+
+    def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
+        """Returns the jobs that have ended, waiting so long for the first; ends those whose time is over."""
+        if not self._running:
+            time.sleep(seconds)
+            return []
+        ended = [self._running.pop(cast(int, sentinel)) for sentinel in wait(list(self._running), seconds)]
+        self._press()
+        return [(one.job, self._ending(one)) for one in ended]
+
+    def stop(self) -> None:
+        """Asks every job to save where it is and to end."""
+        self._is_stopping = True
+        self._press()
+
+    def kill(self) -> None:
+        """Ends every job at once, with all that it started."""
+        for one in self._running.values():
+            _kill(one.process)
+        for one in self._running.values():
+            one.process.join()
+        self._running.clear()
+
+    def _press(self) -> None:
+        now = time.monotonic()
+        for one in self._running.values():
+            one.is_overtime |= now > one.stop_at
+            if one.is_overtime or self._is_stopping:
+                one.kill_at = one.kill_at or now + GRACE_SECONDS
+                # Again and again: a process that has just begun does not listen yet.
+                one.process.terminate()
+                if now > one.kill_at:
+                    _kill(one.process)
+
+    def _ending(self, one: _Running) -> Ending:
+        one.process.join()
+        code = one.process.exitcode
+        if code is not None and code < 0:
+            # A process that was killed may leave others behind.
+            _kill(one.process)
+        ending = _ending(one.job, code)
+        if ending.kind in ("crashed", "stopped") and one.is_overtime:
+            limit = duration(self._time_limit or 0)
+            return Ending("failed", f"it took longer than its time limit of {limit}, and was stopped")
+        # Whatever ends while all are being stopped goes on later.
+        return Ending("stopped") if ending.kind == "crashed" and self._is_stopping else ending
+
+
+def _ending(job: Job, code: int | None) -> Ending:
+    try:
+        state = run_state(job)
+    except RLTransferError as error:
+        return Ending("failed", str(error))
+    if state.state == "done":
+        return Ending("done")
+    if code == TAKEN:
+        return Ending("taken")
+    if code == STOPPED:
+        return Ending("stopped")
+    return Ending("failed" if code == USER_ERROR else "crashed", _reason(state, code))
+
+
+def _reason(state: RunState, code: int | None) -> str:
+    log = (state.job.shared or state.job.folder) / LOG
+    if state.state == "failed":
+        return state.detail
+    if state.state == "missing":
+        return f"it ended before it began (exit code {code}); see {log}"
+    return f"its process ended with exit code {code}; see {log}"
+
+
+def _kill(process: BaseProcess) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(cast(int, process.pid), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

@@ -1,0 +1,43 @@
+"""Tells a worker when to stop: it was asked to, or the process that started it is gone."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+GRACE_SECONDS = 60.0
+"""How long a worker may take to save where it is; then it is ended."""
+
+
+class Leash:
+    """Asked often, returns whether this process should stop.
+
+    Args:
+        watch_parent: Whether to stop where the process that started this one is gone, and to end after a time of grace
+            whatever this process is doing then.
+    """
+
+    def __init__(self) -> None:
+        self._is_pulled = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pull)
+        threading.Thread(target=self._watch_parent, daemon=True).start()
+
+    def __call__(self) -> bool:
+        """Returns whether this process should stop."""
+        return self._is_pulled
+
+    def _pull(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_pulled = True
+
+    def _watch_parent(self) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is None:
+            return
+        parent.join()
+        self._is_pulled = True
+        time.sleep(GRACE_SECONDS)
+        # Only a process that hangs is still here. Its children, if it has any, are of its group.
+        os.killpg(0, signal.SIGKILL)

@@ -1,0 +1,136 @@
+"""Does one job in a process of its own, and tells by the exit code how it ended."""
+
+import contextlib
+import datetime
+import os
+import shutil
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rltransfer.claims import CLAIM, claim, release
+from rltransfer.errors import RLTransferError, RunError, SourceError, Stopped
+from rltransfer.records import OWN_FOLDER, read_record, write_record
+from rltransfer.study.expand import Job
+from rltransfer.study.leash import Leash
+from rltransfer.study.shared import copy_run
+from rltransfer.study.status import has_settings_of, state_in
+
+LOG = "run.log"
+CRASHED, USER_ERROR, TAKEN, STOPPED = 1, 2, 3, 4
+"""Exit codes of a worker; whatever else is not 0 is a crash as well."""
+
+
+class _TakenError(Exception):
+    """Somebody else is writing the folder: neither its log nor its record is ours to write."""
+
+
+def work(job: Job) -> None:
+    """Does a job and ends this process; what the run prints goes to ``run.log`` in its folder."""
+    # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and whatever the run starts ends with it.
+    os.setsid()
+    raise SystemExit(do_job(job, Leash()))
+
+
+def do_job(job: Job, stop: Callable[[], bool]) -> int:
+    """Does a job in this process, until it ends or ``stop`` says so, and returns the exit code that says how."""
+    try:
+        if job.shared is None:
+            _train(job, job.folder, stop)
+        elif state_in(job.folder, job).state != "done":
+            _train(job, job.shared, stop)
+            _take_copy(job, job.shared)
+    except _TakenError:
+        return TAKEN
+    except Stopped:
+        return STOPPED
+    except RLTransferError as error:
+        print(error, file=sys.stderr)
+        return USER_ERROR
+    except Exception as error:
+        print(repr(error), file=sys.stderr)
+        return CRASHED
+    return 0
+
+
+def record_failure(job: Job, reason: str) -> None:
+    """Writes down that a run has failed whose process could not do so itself."""
+    place = job.shared or job.folder
+    with contextlib.suppress(RLTransferError, _TakenError), _claimed(place):
+        record = read_record(place)
+        if record.status not in ("done", "failed"):
+            write_record(place, record.model_copy(update={"status": "failed", "error": reason}))
+
+
+def _train(job: Job, place: Path, stop: Callable[[], bool]) -> None:
+    from rltransfer.training import train_run
+
+    with _claimed(place):
+        state = state_in(place, job).state
+        if state == "done" and _can_be_read(job, place):
+            return
+        if state == "done" or not has_settings_of(job, place):
+            _clear(place)
+        _write_to_log(place)
+        try:
+            train_run(job.config, place, stop=stop)
+        except Stopped:
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise
+
+
+def _can_be_read(job: Job, place: Path) -> bool:
+    """Says whether the agent of a finished run is whole; only one in the cache can be made again for the asking."""
+    from rltransfer.artifact import load_encoder
+
+    if place == job.shared:
+        try:
+            load_encoder(place, job.config.which)
+        except SourceError:
+            return False
+    return True
+
+
+def _take_copy(job: Job, shared: Path) -> None:
+    with _claimed(job.folder):
+        if state_in(job.folder, job).state != "done":
+            _clear(job.folder)
+            copy_run(shared, job.folder)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    try:
+        claim(folder)
+    except RunError as error:
+        raise _TakenError from error
+    try:
+        yield
+    finally:
+        release(folder)
+
+
+def _write_to_log(place: Path) -> None:
+    """Sends what this process prints to the log of a run, after what earlier tries left there."""
+    with (place / LOG).open("a", buffering=1) as log:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        log.write(f"--- {now} process {os.getpid()} on {socket.gethostname()}\n")
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier try left in a run folder that this process has claimed, but for its log."""
+    own = folder / OWN_FOLDER
+    for path in [*folder.iterdir(), *own.iterdir()]:
+        if path in (own, own / CLAIM, folder / LOG):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,112 @@
+"""Shows that a run is alive, and ends a step of an environment that takes too long, from a thread of its own."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rltransfer import claims, files
+from rltransfer.errors import BrokenEnvironmentError, RunError
+from rltransfer.records import HEARTBEAT, OWN_FOLDER, Heartbeat
+from rltransfer.tasks import Stopwatch
+
+BEAT_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+
+
+class Heart:
+    """Writes ``heartbeat.json`` every few seconds while a run goes on, also while it evaluates or learns.
+
+    A step longer than the limit is ended by a signal to the main thread, whose handler raises: this reaches Python, and
+    a wait for a worker process. What hangs in C code of this process it does not reach; ``--vec-env subproc`` does.
+
+    Args:
+        folder: The run folder.
+        step_timeout_seconds: The limit; None for none. It holds only where the run is in the main thread.
+    """
+
+    def __init__(self, folder: Path, *, step_timeout_seconds: float | None) -> None:
+        self._folder = folder
+        self._limit = step_timeout_seconds
+        self._was_claimed = claims.holds(folder)
+        self._stopwatches: tuple[Stopwatch, ...] = ()
+        self._env_steps: Callable[[], int] = int
+        self._steps_before = (time.monotonic(), 0)
+        self._ends = threading.Event()
+        self._is_lost = False
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._old_handler: Any = None
+
+    def __enter__(self) -> "Heart":
+        """Writes the first sign of life and starts the thread."""
+        self._write()
+        if self._limit is not None and threading.current_thread() is threading.main_thread():
+            self._old_handler = signal.signal(signal.SIGALRM, self._end_step)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the thread; what is at rest shows no sign of life."""
+        self._ends.set()
+        self._thread.join()
+        if self._old_handler is not None:
+            signal.signal(signal.SIGALRM, self._old_handler)
+        (self._folder / OWN_FOLDER / HEARTBEAT).unlink(missing_ok=True)
+
+    def watch(self, stopwatches: Sequence[Stopwatch]) -> None:
+        """Ends steps of these environments that take too long."""
+        self._stopwatches = tuple(stopwatches)
+
+    def follow(self, env_steps: Callable[[], int]) -> None:
+        """Reports how many env_steps there are from now on."""
+        self._steps_before = (time.monotonic(), env_steps())
+        self._env_steps = env_steps
+
+    def refuse_lost_claim(self) -> None:
+        """Raises RunError if another process has taken the folder over, since this one was asleep for too long."""
+        if self._is_lost:
+            raise RunError(f"{self._folder} was taken over by another process while this one showed no sign of life.")
+
+    def _beat(self) -> None:
+        last = time.monotonic()
+        while not self._ends.wait(_LOOK_SECONDS):
+            if self._overdue() is not None and self._old_handler is not None:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            if time.monotonic() - last >= BEAT_SECONDS:
+                last = time.monotonic()
+                self._is_lost = self._was_claimed and not claims.holds(self._folder)
+                if not self._is_lost:
+                    # A full disk ends the run where it writes what counts.
+                    with contextlib.suppress(OSError):
+                        self._write()
+
+    def _write(self) -> None:
+        now, steps = time.monotonic(), self._env_steps()
+        before, steps_before = self._steps_before
+        rate = (steps - steps_before) / (now - before) if now > before else 0.0
+        self._steps_before = (now, steps)
+        beat = Heartbeat(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            time=time.time(),
+            env_steps=steps,
+            steps_per_second=round(rate, 1),
+        )
+        files.write_json(self._folder / OWN_FOLDER / HEARTBEAT, beat.model_dump())
+
+    def _overdue(self) -> float | None:
+        longest = max((stopwatch.seconds() for stopwatch in self._stopwatches), default=0.0)
+        return longest if self._limit is not None and longest > self._limit else None
+
+    def _end_step(self, _signal: int, _frame: FrameType | None) -> None:
+        # The step may have ended between the look and the signal.
+        if self._overdue() is not None:
+            raise BrokenEnvironmentError(
+                f"a step took longer than {self._limit:g} seconds, and was ended (--step-timeout)"
+            )

@@ -1,0 +1,223 @@
+"""Saves a run while it goes on, stops it when asked, and takes it up again, at the beginning of a rollout.
+
+There nothing is on its way: the update is made, on-policy buffers are empty, every transition is stored. SB3 may have
+drawn noise for the rollout by then, which is why random numbers are put back once more at that moment.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from rltransfer.anatomy import algorithm_of
+from rltransfer.errors import Stopped
+from rltransfer.training.agents import refuse_broken_weights
+from rltransfer.training.evaluation import derived_seed
+from rltransfer.training.state import (
+    begin_episodes,
+    put_agent,
+    put_draws,
+    put_environments,
+    put_generators,
+    take_agent,
+    take_draws,
+    take_environments,
+    take_generators,
+)
+
+LEAST_SECONDS = 20.0
+"""By the clock, a run is saved no more often than this ..."""
+LEAST_RATIO = 100.0
+"""... and so seldom that no more than a hundredth of its time goes into it, however large its replay buffer is."""
+_STEPS_BETWEEN_LOOKS = 1000
+
+
+class Part(Protocol):
+    """What has a state beside the agent's: what a transfer holds, a curve, a counter."""
+
+    def state(self) -> Any:
+        """Returns what has changed since the run began."""
+        ...
+
+    def put_back(self, state: Any) -> None:
+        """Takes up what ``state`` returned."""
+        ...
+
+
+class Saved(Protocol):
+    """All that changes in a run of one agent, or of several."""
+
+    @property
+    def env_steps(self) -> int:
+        """What it has cost so far."""
+        ...
+
+    def rollout_ends(self) -> None:
+        """Is told when a rollout ends."""
+        ...
+
+    def take(self) -> dict[str, Any]:
+        """Returns the state."""
+        ...
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up a state, before the first rollout."""
+        ...
+
+    def put_draws(self, state: dict[str, Any]) -> None:
+        """Takes up the random numbers of a state, after SB3 has drawn the noise of the first rollout."""
+        ...
+
+
+class RunState:
+    """All that changes in a run, as one object that can be saved.
+
+    Args:
+        agent: The agent, with its environments.
+        parts: What has a state of its own, by name.
+        seed: The run's seed: where the state of environments is not kept, their new episodes are seeded from it.
+    """
+
+    def __init__(self, agent: BaseAlgorithm, parts: Mapping[str, Part], *, seed: int) -> None:
+        self._agent = agent
+        self._parts = parts
+        self._seed = seed
+        self._draws_are_early = algorithm_of(agent) == "ars"
+        self._early: dict[str, Any] | None = None
+
+    @property
+    def env_steps(self) -> int:
+        """What the agent has cost so far."""
+        return self._agent.num_timesteps
+
+    def rollout_ends(self) -> None:
+        """Notes the generators where the next rollout begins with more than noise: ARS draws what it will try."""
+        if self._draws_are_early:
+            self._early = take_generators(self._agent)
+
+    def take(self) -> dict[str, Any]:
+        """Returns the state."""
+        environments = take_environments(self._env)
+        return {
+            "exact": environments["states"] is not None,
+            "agent": take_agent(self._agent),
+            "environments": environments,
+            "parts": {name: part.state() for name, part in self._parts.items()},
+            "draws": take_draws(self._agent),
+            "early": self._early,
+        }
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up a state, before the first rollout."""
+        put_agent(self._agent, state["agent"])
+        put_environments(self._env, state["environments"])
+        for name, part in self._parts.items():
+            part.put_back(state["parts"][name])
+        put_draws(self._agent, state["draws"])
+        if not state["exact"]:
+            begin_episodes(self._agent, derived_seed(self._seed, f"resumed at {self._agent.num_timesteps}"))
+        self._early = state["early"]
+        if self._early is not None:
+            put_generators(self._agent, self._early)
+
+    def put_draws(self, state: dict[str, Any]) -> None:
+        """Takes up the random numbers of a state, after SB3 has drawn the noise of the first rollout."""
+        put_draws(self._agent, state["draws"])
+
+    @property
+    def _env(self) -> Any:
+        return self._agent.get_env()
+
+
+@dataclasses.dataclass
+class Pace:
+    """Says when to save: by env_steps where a frequency is given, by the clock otherwise."""
+
+    checkpoint_freq: int | None
+    last: int = 0
+    not_before: float = dataclasses.field(default_factory=lambda: time.monotonic() + LEAST_SECONDS)
+
+    def is_due(self, env_steps: int) -> bool:
+        """Says whether it is time."""
+        if self.checkpoint_freq is not None:
+            return env_steps // self.checkpoint_freq > self.last // self.checkpoint_freq
+        return time.monotonic() >= self.not_before
+
+    def saved(self, env_steps: int, seconds: float) -> None:
+        """Takes note of a save that took some seconds."""
+        self.last = env_steps
+        self.not_before = time.monotonic() + max(LEAST_SECONDS, LEAST_RATIO * seconds)
+
+
+class SaveRun(BaseCallback):
+    """Saves, stops and takes up a run; the first of its callbacks, so that the others begin each rollout after it.
+
+    Args:
+        run: The run's state.
+        save: Writes the state of so many env_steps.
+        pace: When to save.
+        stop: Asked at each step whether the run is to stop.
+        begin: The state to go on from.
+    """
+
+    def __init__(
+        self,
+        run: Saved,
+        save: Callable[[int, dict[str, Any]], None],
+        *,
+        pace: Pace,
+        stop: Callable[[], bool],
+        begin: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._save = save
+        self._pace = pace
+        self._stop = stop
+        self._begin = begin
+        self._stops = False
+        self._looked = 0
+
+    def _on_training_start(self) -> None:
+        if self._begin is not None:
+            self._run.put_back(self._begin)
+            self.num_timesteps = self._looked = self.model.num_timesteps
+            self._pace.last = self._run.env_steps
+
+    def _on_rollout_start(self) -> None:
+        self._stops = self._stops or self._stop()
+        if self._begin is not None:
+            self._run.put_draws(self._begin)
+            self._begin = None
+            # What was put back is saved already.
+            is_due = False
+        else:
+            is_due = self._stops or self._pace.is_due(self._run.env_steps)
+        if is_due or self._looks_now():
+            refuse_broken_weights(self.model)
+        if is_due:
+            started = time.monotonic()
+            self._save(self._run.env_steps, self._run.take())
+            self._pace.saved(self._run.env_steps, time.monotonic() - started)
+        if self._stops:
+            raise Stopped(f"stopped after {self._run.env_steps:,} env_steps")
+
+    def _on_step(self) -> bool:
+        self._stops = self._stops or self._stop()
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._run.rollout_ends()
+
+    def _looks_now(self) -> bool:
+        """Says whether to look at the weights: off-policy agents begin a rollout every few steps."""
+        if isinstance(self.model, OnPolicyAlgorithm):
+            return True
+        if self.num_timesteps - self._looked < _STEPS_BETWEEN_LOOKS:
+            return False
+        self._looked = self.num_timesteps
+        return True

@@ -1,0 +1,195 @@
+"""One process's work on a run: from its beginning or from a checkpoint, to its end or to the next interruption."""
+
+import contextlib
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat, configure
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+
+from rltransfer import files, tasks
+from rltransfer.artifact.sources import LAST_NORMALISER, REPLAY_BUFFER
+from rltransfer.config import RunConfig
+from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped
+from rltransfer.records import Check, Episodes, Resumption, SourceFacts, read_record
+from rltransfer.training import rewind
+from rltransfer.training.agents import refuse_broken_weights
+from rltransfer.training.checkpoint import Checkpoint, Checkpoints
+from rltransfer.training.evaluation import derived_seed
+from rltransfer.training.facts import note_end, update_record, versions
+from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
+from rltransfer.training.heartbeat import Heart
+from rltransfer.training.saving import Pace, Saved, SaveRun
+
+
+@dataclasses.dataclass
+class Session:
+    """What the work on a run needs beside its agents.
+
+    Attributes:
+        config: The run.
+        folder: Its folder.
+        checkpoints: Where it is saved.
+        checkpoint: Where it goes on; None at its beginning.
+        stop: Says whether it is to stop.
+        heart: Shows that it is alive.
+    """
+
+    config: RunConfig
+    folder: Path
+    checkpoints: Checkpoints
+    checkpoint: Checkpoint | None
+    stop: Callable[[], bool]
+    heart: Heart
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._pace = Pace(self.config.checkpoint_freq)
+
+    @property
+    def begin(self) -> dict[str, Any] | None:
+        """The state to go on from; None at the beginning of the run."""
+        return self.checkpoint.state if self.checkpoint else None
+
+    def seconds(self) -> float:
+        """Returns how long the run has taken, earlier sessions included."""
+        before = self.checkpoint.state["seconds"] if self.checkpoint else 0.0
+        return float(before) + time.monotonic() - self._began
+
+    def say(self, line: str) -> None:
+        """Prints a line, unless the run is to be silent."""
+        if self.config.verbose:
+            print(line)
+
+    def introduce(self) -> None:
+        """Says what the run is."""
+        config = self.config
+        self.say(
+            f"{config.arm} on {config.task.env}, seed {config.seed}, {config.n_timesteps:,} steps -> {self.folder}"
+        )
+
+    def scores(
+        self, source: SourceFacts | None, keeping: tasks.Keeping, score: Callable[[], dict[str, Episodes]]
+    ) -> dict[str, Episodes]:
+        """Writes down how the run begins, or goes on; returns its scores from before training."""
+        level = "exact" if keeping.is_exact else "boundary"
+        kept = "an interruption changes nothing"
+        lost = "the state of the environments cannot be taken: after an interruption new episodes begin"
+        self.say(f"resume level: {level} ({kept if keeping.is_exact else lost})")
+        if self.checkpoint is None:
+            found = score()
+            update_record(self.folder, source=source, resume_level=level, **found)
+            return found
+        record, state = read_record(self.folder), self.checkpoint.state
+        is_exact = state["exact"] and state["versions"] == versions()
+        resumed = Resumption(env_steps=self.checkpoint.env_steps, exact=is_exact)
+        update_record(self.folder, resumed=(*record.resumed, resumed))
+        how = "as if there had been no interruption" if is_exact else "not bit by bit"
+        self.say(f"goes on from {self.checkpoint.env_steps:,} env_steps, {how}")
+        return {name: scores for name in ("random", "initial") if (scores := getattr(record, name)) is not None}
+
+    def logger(self) -> Logger:
+        """Returns the logger of the run."""
+        formats = ["tensorboard", "stdout"] if self.config.verbose > 1 else ["tensorboard"]
+        logger = configure(str(rewind.tensorboard_folder(self.config, self.folder)), formats)
+        if self.checkpoint is not None:
+            # The files are cut already: this is for a TensorBoard that has read them before.
+            start = Event(step=self.checkpoint.env_steps + 1, session_log=SessionLog(status=SessionLog.START))
+            for output in logger.output_formats:
+                if isinstance(output, TensorBoardOutputFormat):
+                    output.writer._get_file_writer().add_event(start)  # type: ignore[no-untyped-call]
+        return logger
+
+    def curve_settings(self) -> dict[str, Any]:
+        """Returns how the run is evaluated."""
+
+        def report(step: int, episodes: Episodes) -> None:
+            found = len(episodes.episode_returns)
+            self.say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({found} episodes)")
+
+        config = self.config
+        return {
+            "eval_freq": config.evaluation.frequency(config.n_timesteps),
+            "episodes": config.evaluation.episodes,
+            "seed": derived_seed(config.seed, "curve"),
+            "deterministic": tasks.evaluates_deterministically(config.task.env),
+            "report": report,
+        }
+
+    def saver(self, run: Saved, begin: dict[str, Any] | None) -> SaveRun:
+        """Returns the callback that saves a run, and takes up a state where there is one to begin with."""
+        return SaveRun(run, self._save, pace=self._pace, stop=self._is_asked_to_stop, begin=begin)
+
+    def save_last(self, agent: BaseAlgorithm) -> None:
+        """Writes the last agent with its statistics, and its replay buffer where that is wanted."""
+        refuse_broken_weights(agent)
+        name = self.config.task.file_name
+        save_normaliser(agent.get_vec_normalize_env(), self.folder / name / LAST_NORMALISER)
+        save_agent(agent, self.folder / f"{name}.zip")
+        if self.config.save_replay_buffer:
+            save_replay_buffer(agent, self.folder / REPLAY_BUFFER)
+
+    def report_end(self, scores: dict[str, Any], checks: tuple[Check, ...]) -> None:
+        """Says how the run has ended."""
+        final, uniform = scores["final"].mean_return, scores["random"].mean_return
+        self.say(f"last agent: mean return {final:.2f} on fresh seeds (uniform random policy: {uniform:.2f})")
+        if "best" in scores:
+            self.say(f"best agent: mean return {scores['best'].mean_return:.2f} on the same seeds")
+        if "retention" in scores:
+            self.say(f"last agent in the source task: mean return {scores['retention'].mean_return:.2f}")
+        for check in checks:
+            self.say(f"check {'passed' if check.passed else 'FAILED'}: {check.name} ({check.detail})")
+        self.say(f"written to {self.folder}")
+
+    @contextlib.contextmanager
+    def watching(self, agents: list[BaseAlgorithm], envs: list[Any], env_steps: Callable[[], int]) -> Iterator[None]:
+        """Watches a run's environments, and says where in the run one of them, or an agent's weights, broke."""
+        self.heart.watch([tasks.watch_of(env).stopwatch for env in envs])
+        self.heart.follow(env_steps)
+        try:
+            yield
+        except (BrokenEnvironmentError, ValueError) as error:
+            # An agent whose weights are NaN acts NaN, which its environment may answer; or SB3 fails on it in its way.
+            for agent in agents:
+                refuse_broken_weights(agent)
+            if not isinstance(error, BrokenEnvironmentError):
+                raise
+            raise BrokenEnvironmentError(
+                f"{error} (after {env_steps():,} env_steps, seed {self.config.seed})"
+            ) from error.__cause__
+
+    @contextlib.contextmanager
+    def noting_end(self) -> Iterator[None]:
+        """Writes into the record how a run came to an early end, and names a file where the disk is full."""
+        try:
+            yield
+        except Stopped:
+            note_end(self.folder, status="stopped", wall_seconds=self.seconds())
+            raise
+        except BaseException as error:
+            named: BaseException = error
+            if isinstance(error, OSError) and files.is_full(error):
+                named = files.not_written(f"a file in {self.folder}", error)
+            is_ours = isinstance(named, RLTransferError)
+            reason = str(named) if is_ours else "".join(traceback.format_exception_only(named)).strip()
+            note_end(self.folder, status="failed", error=reason, wall_seconds=self.seconds())
+            if named is not error:
+                raise named from error
+            raise
+
+    def _save(self, env_steps: int, state: dict[str, Any]) -> None:
+        facts = {
+            "events": rewind.event_lengths(self.config, self.folder),
+            "seconds": self.seconds(),
+            "versions": versions(),
+        }
+        self.checkpoints.save(env_steps, state | facts, keep=rewind.kept_files(self.folder))
+
+    def _is_asked_to_stop(self) -> bool:
+        self.heart.refuse_lost_claim()
+        return self.stop()

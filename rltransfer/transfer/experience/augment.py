@@ -1,0 +1,256 @@
+"""Changes observations at random while an agent learns (RAD, Laskin et al. 2020; DrQ, Kostrikov et al. 2021)."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Shaped, UInt8
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, unwrap_vec_wrapper
+
+from rltransfer.errors import IncompatibleError
+from rltransfer.spaces import describe
+from rltransfer.strategies import IMAGE_OPERATIONS, VECTOR_OPERATIONS, Augment
+from rltransfer.transfer.experience.overlay import lay_over, lift
+from rltransfer.transfer.holding import Holding
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+_WHITE = 255.0
+_METHODS = ("reset", "step_wait")
+
+Images = UInt8[torch.Tensor, "batch channels height width"]
+Vectors = Shaped[torch.Tensor, "batch ..."]
+
+
+class Augmentation:
+    """Draws changes of observations, each of its own, from one generator.
+
+    All channels of an image are changed alike, the frames that are stacked in them included. Of stacked vectors each
+    frame gets the same noise.
+    """
+
+    def __init__(self, part: Augment, space: spaces.Space[Any], *, seed: int, n_frames: int = 1) -> None:
+        self._part = part
+        self._kinds = {key: _kind_of(own) for key, own in _by_key(space).items()}
+        self._n_frames = n_frames
+        self._rng = np.random.default_rng([seed, 17])
+        _refuse_misfit(part, space, self._kinds)
+
+    def changed(self, observations: Any) -> Any:
+        """Returns a batch of tensors or arrays as it is seen this time, by key where it has keys."""
+        if isinstance(observations, Mapping):
+            return {key: self._change(key, value) for key, value in observations.items()}
+        return self._change("", observations)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the state of the generator."""
+        return dict(self._rng.bit_generator.state)
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up the state of the generator."""
+        self._rng.bit_generator.state = state
+
+    def _change(self, key: str, values: Any) -> Any:
+        steps = [name for name in self._part.operations if name in _OPERATIONS.get(self._kinds[key], ())]
+        if not steps:
+            return values
+        changed = values if isinstance(values, torch.Tensor) else torch.tensor(values)
+        for name in steps:
+            changed = self._operation(name)(changed, getattr(self._part, name), self._rng)
+        return changed if isinstance(values, torch.Tensor) else changed.numpy()
+
+    def _operation(self, name: str) -> Callable[[torch.Tensor, Any, np.random.Generator], torch.Tensor]:
+        return functools.partial(with_noise, n_frames=self._n_frames) if name == "noise" else _BY_NAME[name]
+
+
+def shifted(images: Images, pixels: int, rng: np.random.Generator) -> Images:
+    """Returns images moved by up to some pixels in each direction; their edges are repeated (DrQ, section 3.1)."""
+    batch, _, height, width = images.shape
+    rows, columns = (
+        (torch.arange(side) + torch.from_numpy(rng.integers(-pixels, pixels + 1, size=(batch, 1)))).clamp(0, side - 1)
+        for side in (height, width)
+    )
+    return _picked(images, rows, columns)
+
+
+def cropped(images: Images, least: float, rng: np.random.Generator) -> Images:
+    """Returns parts of images at full size: a share of both sides, at least ``least``, from a random place."""
+    batch, _, height, width = images.shape
+    share = rng.uniform(least, 1.0, size=batch)
+    places = rng.uniform(-1.0, 1.0, size=(batch, 2)) * (1.0 - share[:, None])
+    view = np.zeros((batch, 2, 3), dtype=np.float32)
+    view[:, 0, 0] = view[:, 1, 1] = share
+    view[:, :, 2] = places
+    grid = torch.nn.functional.affine_grid(torch.from_numpy(view), [batch, 1, height, width], align_corners=False)
+    resized = torch.nn.functional.grid_sample(
+        images.float(), grid.to(images.device), padding_mode="border", align_corners=False
+    )
+    return _as_bytes(resized)
+
+
+def cut_out(images: Images, side: int, rng: np.random.Generator) -> Images:
+    """Returns images with a black square of ``side`` pixels at a random place."""
+    batch, _, height, width = images.shape
+    inside = []
+    for length in (height, width):
+        first = torch.from_numpy(rng.integers(0, length - side + 1, size=(batch, 1)))
+        place = torch.arange(length)
+        inside.append((place >= first) & (place < first + side))
+    black = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+    return images.masked_fill(black.to(images.device), 0)
+
+
+def brightened(images: Images, bounds: tuple[float, float], rng: np.random.Generator) -> Images:
+    """Returns images times a factor each."""
+    return _as_bytes(images.float() * _factors(images, bounds, rng))
+
+
+def contrasted(images: Images, bounds: tuple[float, float], rng: np.random.Generator) -> Images:
+    """Returns images of which the distance to their own mean is multiplied by a factor each."""
+    values = images.float()
+    mean = values.mean(dim=(1, 2, 3), keepdim=True)
+    return _as_bytes(mean + (values - mean) * _factors(images, bounds, rng))
+
+
+def scaled(vectors: Vectors, bounds: tuple[float, float], rng: np.random.Generator) -> Vectors:
+    """Returns vectors times a factor each."""
+    return vectors * _factors(vectors, bounds, rng).to(vectors.dtype)
+
+
+def with_noise(vectors: Vectors, deviation: float, rng: np.random.Generator, *, n_frames: int = 1) -> Vectors:
+    """Returns vectors plus normal noise; the frames of a stacked one, side by side in its last axis, get the same."""
+    shape = list(vectors.shape)
+    shape[-1] //= n_frames
+    noise = torch.from_numpy(rng.standard_normal(shape)).to(vectors.device, vectors.dtype)
+    return vectors + deviation * noise.repeat(*[1] * (len(shape) - 1), n_frames)
+
+
+_OPERATIONS = {"image": IMAGE_OPERATIONS, "vector": VECTOR_OPERATIONS}
+_BY_NAME: Mapping[str, Callable[[torch.Tensor, Any, np.random.Generator], torch.Tensor]] = {
+    "crop": cropped,
+    "shift": shifted,
+    "cutout": cut_out,
+    "brightness": brightened,
+    "contrast": contrasted,
+    "amplitude": scaled,
+}
+
+
+def _picked(images: Images, rows: torch.Tensor, columns: torch.Tensor) -> Images:
+    batch, channels = images.shape[:2]
+    each, channel = torch.arange(batch)[:, None, None, None], torch.arange(channels)[None, :, None, None]
+    return images[each, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _factors(values: torch.Tensor, bounds: tuple[float, float], rng: np.random.Generator) -> torch.Tensor:
+    drawn = rng.uniform(*bounds, size=(len(values), *[1] * (values.dim() - 1)))
+    return torch.from_numpy(drawn).to(values.device, torch.float32)
+
+
+def _as_bytes(values: torch.Tensor) -> Images:
+    return values.round().clamp(0.0, _WHITE).to(torch.uint8)
+
+
+class AugmentedViews(Holding):
+    """Shows an on-policy agent changed observations in its training environments: what it sees is what SB3 stores.
+
+    They are changed outside all wrappers, once for each time they are seen, the last one of an episode included.
+    SB3 compares the wrappers of training and evaluation one by one, so that none is added: two methods of the outermost
+    one are laid over.
+    """
+
+    def __init__(self, agent: "BaseAlgorithm", augmentation: Augmentation) -> None:
+        super().__init__()
+        assert agent.env is not None
+        self._augmentation = augmentation
+        lay_over(
+            agent.env,
+            {
+                "reset": functools.partial(self._reset, agent.env.reset),
+                "step_wait": functools.partial(self._step_wait, agent.env.step_wait),
+            },
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Returns the generator's state."""
+        return self._augmentation.state()
+
+    def put_back(self, state: dict[str, Any]) -> None:
+        """Takes up the generator's state."""
+        self._augmentation.put_back(state)
+
+    def _reset(self, reset: Callable[[], Any]) -> Any:
+        return self._augmentation.changed(reset())
+
+    def _step_wait(self, step_wait: Callable[[], Any]) -> Any:
+        observations, rewards, dones, infos = step_wait()
+        for info in infos:
+            if "terminal_observation" in info:
+                info["terminal_observation"] = self._alone(info["terminal_observation"])
+        return self._augmentation.changed(observations), rewards, dones, infos
+
+    def _alone(self, observation: Any) -> Any:
+        if isinstance(observation, Mapping):
+            changed = self._augmentation.changed({key: np.asarray(value)[None] for key, value in observation.items()})
+            return {key: value[0] for key, value in changed.items()}
+        return self._augmentation.changed(np.asarray(observation)[None])[0]
+
+
+def remove_views(agent: "BaseAlgorithm") -> None:
+    """Gives an agent's environments their own methods back."""
+    if agent.env is not None:
+        lift(agent.env, _METHODS)
+
+
+def augmentation_of(part: Augment, agent: "BaseAlgorithm") -> Augmentation:
+    """Returns the augmentation of what an agent sees.
+
+    Raises:
+        IncompatibleError: An operation does not fit the observations.
+    """
+    return Augmentation(part, agent.observation_space, seed=int(agent.seed or 0), n_frames=_n_frames(agent.env))
+
+
+def _n_frames(env: VecEnv | None) -> int:
+    stack = None if env is None else unwrap_vec_wrapper(env, VecFrameStack)
+    return 1 if stack is None else int(stack.stacked_obs.n_stack)
+
+
+def _by_key(space: spaces.Space[Any]) -> Mapping[str, spaces.Space[Any]]:
+    return space.spaces if isinstance(space, spaces.Dict) else {"": space}
+
+
+def _kind_of(space: spaces.Space[Any]) -> str:
+    if not isinstance(space, spaces.Box):
+        return "other"
+    if is_image_space(space):
+        return "image"
+    return "vector" if np.dtype(space.dtype).kind == "f" else "other"
+
+
+def _refuse_misfit(part: Augment, space: spaces.Space[Any], kinds: Mapping[str, str]) -> None:
+    for names, kind, words, others in (
+        (IMAGE_OPERATIONS, "image", "images (uint8 from 0 to 255)", VECTOR_OPERATIONS),
+        (VECTOR_OPERATIONS, "vector", "vectors of floats", IMAGE_OPERATIONS),
+    ):
+        wrong = [name for name in part.operations if name in names]
+        if wrong and kind not in kinds.values():
+            raise IncompatibleError(
+                f"augment: {' and '.join(map(repr, wrong))} {'is' if len(wrong) == 1 else 'are'} for {words}, and the "
+                f"agent sees {describe(space)}. What there is for others: {', '.join(others)}."
+            )
+    for own in _images(space):
+        smallest = min(own.shape[1:])
+        if part.cutout is not None and part.cutout > smallest:
+            raise IncompatibleError(
+                f"augment: 'cutout' of {part.cutout} pixels, and a side of the image has {smallest}."
+            )
+
+
+def _images(space: spaces.Space[Any]) -> Iterator[spaces.Box]:
+    yield from (own for own in _by_key(space).values() if isinstance(own, spaces.Box) and is_image_space(own))

@@ -1,0 +1,126 @@
+"""A full disk ends a run by naming the file; what was there is whole, and after making room the run goes on."""
+
+import contextlib
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resuming import assert_alike, tensors_in
+from runs import run_config
+
+from rltransfer.config import RunConfig
+from rltransfer.errors import FileWriteError
+from rltransfer.records import read_record
+from rltransfer.training import rewind, train_run
+
+IN_SMALL_DISK = r"""
+import os, sys, warnings
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+warnings.simplefilter("ignore")
+from test_full_disk import fill_and_go_on
+fill_and_go_on(Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewind, "_LONGEST_WAIT_SECONDS", 0.0)
+
+
+def config_of() -> RunConfig:
+    return run_config("ppo", n_timesteps=160, checkpoint_freq=32, eval_freq=32, save_freq=64)
+
+
+def assert_files_whole(folder: Path) -> None:
+    for path in folder.glob("*.zip"):
+        assert tensors_in(path)["parameters"]
+    assert not list(folder.rglob("*.tmp"))
+
+
+def fill_and_go_on(disk: Path) -> None:
+    """Runs on a disk that is nearly full, makes room, and goes on: in a process that has mounted such a disk."""
+    config = config_of()
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    # Room for what a run writes at first.
+    os.truncate(filler, filler.stat().st_size - 120_000)
+    try:
+        train_run(config, disk / "run")
+    except FileWriteError as error:
+        print(f"refused: {error}")
+    assert_files_whole(disk / "run")
+    filler.unlink()
+    train_run(config, disk / "run")
+    print("done")
+
+
+def can_mount() -> bool:
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return bool(shutil.which("unshare")) and not subprocess.run(command, check=False, capture_output=True).returncode
+
+
+@pytest.mark.skipif(not can_mount(), reason="a small disk cannot be mounted here")
+def test_a_small_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    python = [sys.executable, "-c", IN_SMALL_DISK, here[0], str(disk)]
+    mounted = 'mount -t tmpfs -o size=2m none "$0" && cp_to="$1" && shift && "$@" && cp -r "$0/run" "$cp_to"'
+    command = ["unshare", "-rm", "sh", "-c", mounted, str(disk), str(tmp_path / "copied"), *python]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(here)}
+    found = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    refused, done = [line for line in found.stdout.splitlines() if line.startswith(("refused", "done"))]
+    assert "cannot be written: No space left on device. Make room and run it again" in refused
+    assert f"refused: {disk}/run/" in refused
+    assert done == "done"
+    train_run(config_of(), tmp_path / "whole")
+    assert_alike(config_of(), tmp_path / "whole", tmp_path / "copied")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_wherever_it_is_full(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets one of the calls that bring a file to the disk fail, and all after it, as on a disk that is full."""
+    config = config_of()
+    calls = 0
+    limit = random.Random(seed).randrange(10, 55)
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > limit:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(FileWriteError, match=r"cannot be written: No space left on device\. Make room"):
+        train_run(config, tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", sync)
+    assert_files_whole(tmp_path / "run")
+    # The record could not be written either: it says what it said before.
+    assert read_record(tmp_path / "run").status == "running"
+    assert train_run(config, tmp_path / "run").status == "done"
+    train_run(config, tmp_path / "whole")
+    assert_alike(config, tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_full_disk_is_noticed_by_others_writers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SB3's monitor writes by itself, into a file that only grows."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("stable_baselines3.common.monitor.ResultsWriter.write_row", full)
+    with pytest.raises(FileWriteError, match=r"0\.monitor\.csv cannot be written: No space left on device"):
+        train_run(config_of(), tmp_path)
+    assert "0.monitor.csv cannot be written" in (read_record(tmp_path).error or "")

@@ -1,0 +1,133 @@
+"""Ctrl-C and SIGTERM stop a run where it can go on; eight runs at once in one folder are eight runs."""
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from killing import PRELOADED
+from resuming import assert_alike
+
+from rltransfer.claims import is_claimed
+from rltransfer.cli import main
+from rltransfer.records import find_runs, read_heartbeat, read_record
+from rltransfer.training.folder import read_settings
+
+SMALL = "-params n_steps:64 batch_size:64 n_epochs:1 policy_kwargs:dict(net_arch=[8]) --eval-episodes 2 --verbose 0"
+ENDLESS = "-params n_steps:10000000 batch_size:64 --eval-freq -1 --eval-episodes 2 --verbose 0"
+
+
+def rltransfer(line: str) -> BaseProcess:
+    """Starts the command in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_main, args=(line, str(Path.cwd())))
+    process.start()
+    return process
+
+
+def _main(line: str, folder: str) -> None:
+    os.chdir(folder)
+    with Path("said.txt").open("a", buffering=1) as said:
+        os.dup2(said.fileno(), 2)
+        raise SystemExit(main(line.split()))
+
+
+def wait_for_steps(folder: Path, steps: int) -> None:
+    """Waits until a run shows in its checkpoints, or in its heartbeat, that it has done so many steps."""
+    for _ in range(6000):
+        saved = [int(path.name) for path in (folder / "rltransfer" / "checkpoint").glob("[0-9]*")]
+        beat = read_heartbeat(folder)
+        if max([*saved, beat.env_steps if beat else 0]) >= steps:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{folder} does not come to {steps} steps")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("logs/ppo/CartPole-v1_1")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("vec_env", ["dummy", "subproc"])
+def test_a_signal_stops_where_the_run_can_go_on(number: int, status: int, vec_env: str, here: Path) -> None:
+    seed = f"--seed 3 --vec-env {vec_env}"
+    process = rltransfer(f"pretrain -n 1000000 {seed} --eval-freq -1 --checkpoint-freq 64 {SMALL}")
+    wait_for_steps(here, 128)
+    assert is_claimed(here)
+    os.kill(process.pid or 0, number)
+    process.join()
+    assert process.exitcode == status
+    said = Path("said.txt").read_text()
+    assert "stops when this rollout is saved; Ctrl-C stops at once" in said
+    assert f"env_steps; go on with: rltransfer pretrain --resume {here}" in said
+    record = read_record(here)
+    assert (record.status, record.error) == ("stopped", None)
+    assert not is_claimed(here)
+    assert read_heartbeat(here) is None
+
+
+def test_a_second_ctrl_c_stops_at_once(here: Path) -> None:
+    process = rltransfer(f"pretrain -n 100000000 --seed 3 {ENDLESS}")
+    wait_for_steps(here, 1000)
+    for _ in range(2):
+        os.kill(process.pid or 0, signal.SIGINT)
+        # A signal that comes twice before the first is handled comes once.
+        time.sleep(1.0)
+    process.join()
+    assert process.exitcode == 130
+    assert "interrupted" in Path("said.txt").read_text()
+    assert (read_record(here).status, read_record(here).error) == ("failed", "KeyboardInterrupt")
+
+
+def test_resume_goes_on_and_says_when_there_is_nothing_to_do(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = rltransfer(f"pretrain -n 4000 --seed 3 --eval-freq 1000 --checkpoint-freq 64 {SMALL}")
+    wait_for_steps(here, 64)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert main(["pretrain", "--resume", str(here)]) == 0
+    record = read_record(here)
+    assert (record.status, len(record.resumed)) == ("done", 1)
+    capsys.readouterr()
+    assert main(["pretrain", "--resume", f"{here}/"]) == 0
+    assert capsys.readouterr().out.startswith(f"{here} is finished: {record.env_steps:,} env_steps, last agent's mean")
+    assert main(f"pretrain -n 4000 --seed 3 --eval-freq 1000 {SMALL}".split()) == 0
+    assert_alike(read_settings(here), here, here.with_name("CartPole-v1_2"))
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(here: Path) -> None:
+    process = rltransfer(f"pretrain -n 20000 --seed 3 --eval-freq -1 {SMALL}")
+    wait_for_steps(here, 0)
+    for _ in range(6000):
+        if (here / "rltransfer" / "record.json").exists():
+            break
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert read_record(here).status == "running"
+    assert not is_claimed(here)
+    assert main(["pretrain", "--resume", str(here)]) == 0
+    record = read_record(here)
+    assert (record.status, record.resumed) == ("done", ())
+
+
+def test_eight_runs_at_once_in_one_folder_are_eight_runs(here: Path) -> None:
+    lines = [f"pretrain -n 128 --seed {seed} --eval-freq 64 {SMALL}" for seed in range(8)]
+    processes = [rltransfer(line) for line in lines]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    found = {run.record.seed: run.folder for run in find_runs(Path("logs"))}
+    assert sorted(found) == list(range(8))
+    assert {folder.name for folder in found.values()} == {f"CartPole-v1_{number}" for number in range(1, 9)}
+    for seed in (0, 5):
+        alone = f"pretrain -n 128 --seed {seed} --eval-freq 64 {SMALL} -f alone_{seed}"
+        assert main(alone.split()) == 0
+        config = read_settings(found[seed])
+        assert_alike(config, found[seed], Path(f"alone_{seed}/ppo/CartPole-v1_1"))

@@ -1,0 +1,222 @@
+"""A run that was interrupted ends as if it had not been: weights, curves, episodes and events bit by bit."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resuming import FACTS, assert_alike, every, interrupted, scalars
+from runs import POLICIES, SMALL, pretrained, run_config
+
+from rltransfer.config import RunConfig
+from rltransfer.errors import Stopped
+from rltransfer.hyperparams import Hyperparameters
+from rltransfer.records import RunRecord
+from rltransfer.training import rewind, train_run
+
+with warnings.catch_warnings():
+    # SWIG's classes have no __module__; Python crashes where this warning is an error.
+    warnings.simplefilter("ignore")
+    import Box2D  # noqa: F401
+
+NORMALISED = {"normalize": True, "n_envs": 2}
+
+
+@pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does without waiting for another second, which only TensorBoard's order of files needs."""
+    monkeypatch.setattr(rewind, "_LONGEST_WAIT_SECONDS", 0.0)
+
+
+def config_of(
+    algo: str, *, agent: dict[str, Any] | None = None, policy: str | None = None, **settings: Any
+) -> RunConfig:
+    """Returns the settings of a small run, with further settings of its agent."""
+    hyperparams = settings.pop("hyperparams", {})
+    if algo == "ars":
+        settings |= {"role": "source", "arm": "pretrain"}
+    config = run_config(algo, hyperparams=hyperparams, **settings)
+    own = Hyperparameters(policy=policy or POLICIES[algo], agent=SMALL[algo] | (agent or {}), **hyperparams)
+    return config.model_copy(update={"hyperparams": own})
+
+
+def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2) -> RunRecord:
+    """Runs without and with interruptions, and asserts that nothing differs; returns the second one's record."""
+    whole = train_run(config, folder / "whole")
+    parted, times = interrupted(config, folder / "parted", every(calls))
+    assert times >= least
+    assert [entry.exact for entry in parted.resumed] == [True] * times
+    assert {name: getattr(whole, name) for name in FACTS} == {name: getattr(parted, name) for name in FACTS}
+    assert parted.resume_level == "exact"
+    assert_alike(config, folder / "whole", folder / "parted")
+    return parted
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("algo", SMALL)
+def test_every_algorithm_goes_on_bit_by_bit(algo: str, tmp_path: Path) -> None:
+    n_timesteps = 1500 if algo == "ars" else 96
+    compare(config_of(algo, n_timesteps=n_timesteps, save_freq=32), tmp_path, calls=41 if algo == "ars" else 19)
+
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ppo normalised": ("ppo", {"hyperparams": NORMALISED}),
+    "sac normalised": ("sac", {"hyperparams": NORMALISED}),
+    "ppo gSDE": ("ppo", {"env": "ShortPendulum-v0", "agent": {"use_sde": True}}),
+    "ppo gSDE drawn often": ("ppo", {"env": "ShortPendulum-v0", "agent": {"use_sde": True, "sde_sample_freq": 3}}),
+    "sac gSDE": ("sac", {"agent": {"use_sde": True, "use_sde_at_warmup": True, "train_freq": 8}}),
+    "tqc gSDE": ("tqc", {"agent": {"use_sde": True}}),
+    "schedules": ("ppo", {"agent": {"learning_rate": "lin_0.01", "clip_range": "lin_0.3"}}),
+    "sac schedule": ("sac", {"agent": {"learning_rate": "lin_0.01"}}),
+    "logged every third rollout": ("a2c", {"log_interval": 3, "agent": {"n_steps": 8}}),
+    "noise": ("td3", {"agent": {"noise_type": "ornstein-uhlenbeck", "noise_std": 0.2}}),
+    "noise of several": (
+        "ddpg",
+        {"hyperparams": {"n_envs": 2}, "agent": {"noise_type": "ornstein-uhlenbeck", "noise_std": 0.2}},
+    ),
+    "n-step returns": ("dqn", {"agent": {"n_steps": 3}}),
+    "full buffer": ("dqn", {"agent": {"buffer_size": 30}}),
+    "memory-efficient buffer": (
+        "dqn",
+        {
+            "agent": {
+                "optimize_memory_usage": True,
+                "buffer_size": 40,
+                "replay_buffer_kwargs": {"handle_timeout_termination": False},
+            }
+        },
+    ),
+    "updates after episodes": ("td3", {"agent": {"train_freq": [1, "episode"]}}),
+    "entropy fixed": ("sac", {"agent": {"ent_coef": 0.1}}),
+    "stacked frames": ("ppo", {"hyperparams": {"frame_stack": 3, "n_envs": 2}}),
+    "images": (
+        "ppo",
+        {
+            "env": "minigrid:MiniGrid-Empty-5x5-v0",
+            "policy": "CnnPolicy",
+            "hyperparams": {"env_wrapper": ("minigrid.wrappers.ImgObsWrapper",), "n_envs": 2},
+            "agent": {"policy_kwargs": {"features_extractor_class": "SmallCNN", "net_arch": [8]}},
+        },
+    ),
+    "hindsight": (
+        "dqn",
+        {
+            "env": "BitFlips-v0",
+            "policy": "MultiInputPolicy",
+            "agent": {"replay_buffer_class": "HerReplayBuffer", "replay_buffer_kwargs": {"copy_info_dict": True}},
+        },
+    ),
+    "Hopper": ("sac", {"env": "Hopper-v5", "n_timesteps": 80}),
+    "LunarLander": ("ppo", {"env": "LunarLander-v3", "n_timesteps": 160, "hyperparams": {"n_envs": 2}}),
+    "rarely evaluated": ("ppo", {"eval_freq": -1}),
+}
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_whatever_an_agent_has_goes_on_with_it(name: str, tmp_path: Path) -> None:
+    algo, settings = VARIANTS[name]
+    compare(config_of(algo, **{"n_timesteps": 160, "episodes": 2, **settings}), tmp_path)
+
+
+def test_environments_in_processes_go_on_too(tmp_path: Path) -> None:
+    config = config_of("ppo", vec_env="subproc", hyperparams={"n_envs": 2}, n_timesteps=128)
+    compare(config, tmp_path, calls=40, least=1)
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_it_can_stop_at_every_rollout(algo: str, tmp_path: Path) -> None:
+    record = compare(config_of(algo, n_timesteps=48, eval_freq=16), tmp_path, calls=2)
+    steps = {"ppo": [16, 32], "dqn": [*range(2, 48, 2)]}[algo]
+    assert [entry.env_steps for entry in record.resumed] == steps
+
+
+def test_tensorboard_shows_one_curve(tmp_path: Path) -> None:
+    """The other tests compare what is on disk; this one what a reader sees who looked in between."""
+    config = config_of("ppo", n_timesteps=96, eval_freq=16)
+    train_run(config, tmp_path / "whole")
+    place = "tb/scratch-seed0"
+    stop = every(38)
+    for _ in range(3):
+        try:
+            train_run(config, tmp_path / "parted", stop=stop)
+        except Stopped:
+            scalars(tmp_path / "parted" / place)
+    assert scalars(tmp_path / "parted" / place) == scalars(tmp_path / "whole" / place)
+    steps = [step for step, _ in scalars(tmp_path / "parted" / place)["eval/mean_reward"]]
+    # The end is measured once more, after the last update.
+    assert steps == [0, 16, 32, 48, 64, 80, 96, 96]
+
+
+STRATEGIES: dict[str, tuple[str, Any]] = {
+    "frozen": ("ppo", "frozen"),
+    "frozen off-policy": ("sac", "frozen"),
+    "warm-up": ("ppo", {"kind": "full", "critic_warmup_steps": 48}),
+    "TRPO warms up": ("trpo", {"kind": "full", "critic_warmup_steps": 48}),
+    "discriminative": ("ppo", ["finetune", "discriminative"]),
+    "gradual unfreezing": ("ppo", ["finetune", {"kind": "gradual_unfreeze", "at": [48, 96]}]),
+    "pulls": ("ppo", ["full", "l2_sp"]),
+    "pulls by importance": ("ppo", ["full", {"kind": "ewc", "steps": 32}]),
+    "pulls to the start": ("ppo", ["finetune", "l2_init"]),
+    "recycling": ("dqn", ["full", {"kind": "redo", "threshold": 0.5, "every": 40}]),
+    "jump start": ("ppo", {"kind": "jump_start", "horizon": 8, "episodes": 2, "window": 2}),
+    "jump start off-policy": ("dqn", {"kind": "jump_start", "episodes": 2, "until": 100}),
+    "kickstart": ("ppo", {"kind": "kickstart", "episodes": 2, "window": 2}),
+    "kickstart off-policy": ("sac", {"kind": "kickstart", "episodes": 2, "memory": 60}),
+    "qdagger": ("dqn", {"kind": "qdagger", "collect": 60, "offline_updates": 20}),
+    "lora": ("ppo", "lora"),
+    "progressive": ("ppo", "progressive"),
+    "residual": ("sac", "residual"),
+    "residual and augment": ("sac", ["residual", {"kind": "augment", "noise": 0.1}]),
+    "replay": ("dqn", {"kind": "replay", "until": 120}),
+    "augment": ("ppo", ["finetune", {"kind": "augment", "noise": 0.1}]),
+    "augment off-policy": ("sac", ["finetune", {"kind": "augment", "noise": 0.1}]),
+    "shuffled": ("ppo", {"kind": "shuffled", "of": "frozen"}),
+    "auto": ("ppo", "auto"),
+    "auto off-policy": ("dqn", {"kind": "auto", "of": ["full", ["finetune", "l2_sp"]]}),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Returns a source run for each algorithm."""
+    folder = tmp_path_factory.mktemp("sources")
+    for algo in {algo for algo, _ in STRATEGIES.values()}:
+        pretrained(folder / algo, algo, save_replay_buffer=algo in ("dqn", "sac"))
+    return {path.name: str(path) for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_whatever_a_strategy_holds_goes_on_with_it(name: str, sources: dict[str, str], tmp_path: Path) -> None:
+    algo, strategy = STRATEGIES[name]
+    steps = 400 if "auto" in name else 160
+    config = config_of(algo, strategy=strategy, source=sources[algo], n_timesteps=steps, episodes=2)
+    record = compare(config, tmp_path, calls=29)
+    assert all(check.passed for check in record.checks)
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_a_race_is_the_same_with_an_interruption_in_every_slice(sources: dict[str, str], tmp_path: Path) -> None:
+    config = config_of("ppo", strategy="auto", source=sources["ppo"], n_timesteps=320, episodes=2)
+    record = compare(config, tmp_path, calls=2)
+    assert record.race == train_run(config, tmp_path / "whole").race
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("algo", ["ppo", "sac", "dqn"])
+def test_where_the_state_cannot_be_kept_new_episodes_begin(algo: str, tmp_path: Path) -> None:
+    hyperparams = {"env_wrapper": ("runs.Opaque",), **(NORMALISED if algo != "dqn" else {})}
+    agent = {"dqn": {"n_steps": 3}, "ppo": {}, "sac": {}}[algo]
+    config = config_of(algo, hyperparams=hyperparams, agent=agent, n_timesteps=160)
+    whole = train_run(config, tmp_path / "whole")
+    assert whole.resume_level == "boundary"
+    parted, times = interrupted(config, tmp_path / "parted", every(37))
+    assert times >= 1
+    assert [entry.exact for entry in parted.resumed] == [False] * times
+    assert (parted.status, parted.env_steps, parted.resume_level) == ("done", whole.env_steps, "boundary")
+    again, _ = interrupted(config, tmp_path / "again", every(37))
+    # Where it began new episodes they come from the seed and the step.
+    assert again.final == parted.final
+    assert_alike(config, tmp_path / "parted", tmp_path / "again")

@@ -1,0 +1,42 @@
+"""Calls in processes that are forked from the warm parent."""
+
+import os
+import sys
+
+import pytest
+
+from rltransfer.errors import ConfigError, RunError
+from rltransfer.study.warm import call_warm
+
+
+def loaded_modules() -> set[str]:
+    return set(sys.modules)
+
+
+def mistaken(word: str) -> None:
+    raise ConfigError(f"no {word}")
+
+
+def dying() -> None:
+    os._exit(3)
+
+
+def broken() -> None:
+    raise ValueError("a bug")
+
+
+def test_a_worker_starts_with_everything_loaded() -> None:
+    """Otherwise each job would cost seconds: scripts/bench_start.py measures how many."""
+    assert call_warm(loaded_modules) >= {"torch", "torch._dynamo", "stable_baselines3", "rltransfer.training"}
+
+
+def test_our_errors_come_back_as_they_are() -> None:
+    with pytest.raises(ConfigError, match="^no such word$"):
+        call_warm(mistaken, "such word")
+
+
+def test_a_process_that_ends_without_an_answer_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RunError, match="call dying died: exit code 3"):
+        call_warm(dying)
+    with pytest.raises(RunError, match="call broken died: exit code 1"):
+        call_warm(broken)
