@@ -24,6 +24,7 @@ RECORD = "record.json"
 CURVE = "evaluations.npz"
 PLAN = "plan.json"
 COMMAND = "command.txt"
+REPRESENTATION = "representation.npz"
 MONITORS = "*monitor.csv"
 HEARTBEAT = "heartbeat.json"
 Status = Literal["running", "stopped", "done", "failed"]
@@ -283,6 +284,32 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True)
+class RepresentationPoint:
+    """What one layer represents at one moment, on a fixed batch of states.
+
+    Attributes:
+        cka: The similarity of its features to those that it started from (linear CKA), from 0 to 1.
+        effective_rank: How many directions its features spread over.
+        dormant: The share of its units that are dormant.
+        distance: How far its weights are from their start, in units of their norm there.
+    """
+
+    cka: float
+    effective_rank: float
+    dormant: float
+    distance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Representation:
+    """What the layers of one run represent over training: ``[evals, layers]`` for each measure."""
+
+    env_steps: Int[np.ndarray, " evals"]
+    layers: tuple[str, ...]
+    measures: dict[str, Float[np.ndarray, "evals layers"]]
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingEpisodes:
     """The finished training episodes of one run, over all its environments."""
 
@@ -387,6 +414,35 @@ def read_curve(run_folder: Path) -> Curve:
         raise RunError(f"{run_folder} has no evaluation curve: {path} is missing.") from None
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path} cannot be read as an evaluation curve: {error}") from None
+
+
+def write_representation(run_folder: Path, found: Representation) -> None:
+    """Writes ``<run>/rltransfer/representation.npz``, atomically."""
+    arrays: dict[str, np.ndarray] = {"timesteps": found.env_steps, "layers": np.array(found.layers), **found.measures}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    files.write_bytes(run_folder / OWN_FOLDER / REPRESENTATION, buffer.getvalue())
+
+
+def read_representation(run_folder: Path) -> Representation | None:
+    """Returns what the layers of a run represented; None where that was not recorded.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    path = run_folder / OWN_FOLDER / REPRESENTATION
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = [field.name for field in dataclasses.fields(RepresentationPoint)]
+            return Representation(
+                env_steps=arrays["timesteps"],
+                layers=tuple(str(name) for name in arrays["layers"]),
+                measures={name: arrays[name] for name in names},
+            )
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} cannot be read as a record of representations: {error}") from None
 
 
 def read_training_episodes(run_folder: Path) -> TrainingEpisodes:
