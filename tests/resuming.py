@@ -69,7 +69,7 @@ def training_episodes(folder: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def scalars(folder: Path, *, purge: bool = True) -> dict[str, list[tuple[int, float]]]:
-    """Returns every TensorBoard curve but those of the clock, as TensorBoard shows it or (``purge=False``) as written."""
+    """Returns every TensorBoard curve but those of the clock, as TensorBoard shows it or, unpurged, as written."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=purge)
     events.Reload()
     return {

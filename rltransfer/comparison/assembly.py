@@ -12,6 +12,7 @@ from rltransfer.comparison.accounts import LongScratch
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
 from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scores import PRIMARY_METRICS, Measuring
 from rltransfer.comparison.tables import (
     Arm,
@@ -357,6 +358,7 @@ def _arm(task: _Task, arm: ArmRuns, contrasts: Mapping[str, Contrast], origin: O
         total=accounts.total_account(runs, measuring.budget_steps, task.long, measuring.metric),
         retention=scores.retention(runs),
         effort=scores.effort(runs),
+        layers=layers_of([run.folder for run in runs], measuring.grid_steps),
     )
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from runs import SMALL, pretrained, run_config
 
+from rltransfer.comparison import compare
 from rltransfer.errors import RunError
 from rltransfer.records import OWN_FOLDER, REPRESENTATION, read_curve, read_representation
+from rltransfer.report import write_report
 from rltransfer.training import train_run
 from rltransfer.training.representation import effective_rank, linear_cka
 
@@ -95,3 +97,30 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(RunError, match=r"representation\.npz"):
         read_representation(tmp_path)
+
+
+def test_the_report_draws_the_layers_of_all_arms(tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    pretrained(tmp_path / "source", "ppo")
+    for arm, strategy in (("scratch", "scratch"), ("frozen", "frozen")):
+        for seed in (0, 1):
+            config = run_config(
+                "ppo", strategy=strategy, arm=arm, seed=seed, source=str(tmp_path / "source"), n_timesteps=64
+            )
+            train_run(config, root / "target" / arm / f"seed_{seed}")
+    (root / "target/scratch/seed_1" / OWN_FOLDER / REPRESENTATION).write_bytes(b"damaged")
+    comparison = compare(root)
+    (task,) = comparison.tasks
+    scratch, frozen = task.arm("scratch").layers, task.arm("frozen").layers
+    assert scratch is not None
+    assert frozen is not None
+    assert (scratch.n_runs, frozen.n_runs) == (1, 2)
+    alone = read_representation(root / "target/scratch/seed_0")
+    assert alone is not None
+    assert np.array_equal(scratch.measures["distance"], alone.measures["distance"])
+    assert not frozen.measures["distance"].any()
+    page = write_report(comparison, tmp_path / "out").read_text()
+    for name in frozen.names:
+        assert f'aria-label="similarity to the start of {name}"' in page
+    assert f"figures/{task.name}_layers.png" in (tmp_path / "out/report/report.md").read_text()
+    assert (tmp_path / f"out/report/figures/{task.name}_layers.png").is_file()
