@@ -14,6 +14,7 @@ from rltransfer.comparison.accounts import LongScratch
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group, study_folder
 from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scores import PRIMARY_METRICS, Measuring
 from rltransfer.comparison.selection import with_selection
 from rltransfer.comparison.sweeps import pictures
@@ -435,6 +436,7 @@ def _arm(task: _Task, arm: ArmRuns, tested: _Tested, origin: Origin | None) -> A
         total=accounts.total_account(runs, measuring.budget_steps, task.long, measuring.metric),
         retention=scores.retention(runs),
         effort=scores.effort(runs),
+        layers=layers_of([run.folder for run in runs], measuring.grid_steps),
     )
 
 

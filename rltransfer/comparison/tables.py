@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from rltransfer.comparison.representation import Layers
 from rltransfer.metrics import TimeToThreshold, Undefined
 from rltransfer.records import RaceFacts, RunRecord, SourceFacts
 from rltransfer.references import Reference
@@ -177,6 +178,7 @@ class Arm:
 
     ``scores`` are by metric: besides those of the runs ``normalised``, the primary metric on the task's scale from
     random policy to reference. ``detectable`` says what its test could have found, None without a test or a spread.
+    ``layers`` is what its layers represented, None where no run recorded it.
     ``selection`` is set where a sweep picked the arm: verdict, p-value and origin are then of its fresh seeds.
     """
 
@@ -204,6 +206,7 @@ class Arm:
     total: TotalAccount | Undefined
     retention: Retention | Undefined
     effort: Effort
+    layers: Layers | None = None
     selection: Selection | None = None
 
     @property

@@ -74,6 +74,13 @@ class Charts:
 
 
 @dataclasses.dataclass(frozen=True)
+class LayerCharts:
+    """The place of the charts of what the layers of a task's arms represented."""
+
+    task: TaskComparison
+
+
+@dataclasses.dataclass(frozen=True)
 class Code:
     """Literal text of a language, such as a file or a command."""
 
@@ -90,7 +97,7 @@ class Folded:
     blocks: tuple["Block", ...]
 
 
-Block = Heading | Paragraph | Bullets | Findings | Alert | Table | Charts | Code | Folded
+Block = Heading | Paragraph | Bullets | Findings | Alert | Table | Charts | LayerCharts | Code | Folded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,9 @@ from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks
+from rltransfer.report.markdown import LAYERS
 from rltransfer.report.scales import short, spread
+from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
 
 Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
@@ -46,12 +48,19 @@ _NO_DATES: dict[str, dict[str, None]] = {
 
 
 def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
-    """Writes ``<folder>/<task>.<format>`` for each task and format, and returns the paths."""
+    """Writes ``<folder>/<task>.<format>`` for each task and format, and returns the paths.
+
+    Where runs recorded their layers there is ``<task>_layers.<format>`` beside it.
+    """
     written = []
     for task in comparison.tasks:
-        for kind, content in draw(comparison, task, formats).items():
-            written.append(Path(folder) / f"{task.name}.{kind}")
-            files.write_bytes(written[-1], content)
+        drawings = {task.name: draw(comparison, task, formats)}
+        if layer_names(task):
+            drawings[f"{task.name}{LAYERS}"] = draw_layers(task, formats)
+        for name, drawn in drawings.items():
+            for kind, content in drawn.items():
+                written.append(Path(folder) / f"{name}.{kind}")
+                files.write_bytes(written[-1], content)
     return tuple(written)
 
 
@@ -61,15 +70,59 @@ def draw(comparison: Comparison, task: TaskComparison, formats: Sequence[Format]
     The same comparison gives the same bytes with the same matplotlib.
     """
     with mpl.rc_context(_STYLE):
-        figure = _figure(comparison, task)
-        drawn: dict[Format, bytes] = {}
-        for kind in formats:
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=160, metadata=_NO_DATES[kind])
-            drawn[kind] = content.getvalue()
-            # The layout stays as it was found: finding it takes as long as drawing.
-            figure.set_layout_engine("none")
+        return _in_formats(_figure(comparison, task), formats)
+
+
+def draw_layers(task: TaskComparison, formats: Sequence[Format] = ("png",)) -> dict[Format, bytes]:
+    """Returns the figure of what the layers represented: a row for each measure, a column for each layer."""
+    with mpl.rc_context(_STYLE):
+        return _in_formats(_layers_figure(task), formats)
+
+
+def _in_formats(figure: Figure, formats: Sequence[Format]) -> dict[Format, bytes]:
+    drawn: dict[Format, bytes] = {}
+    for kind in formats:
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, dpi=160, metadata=_NO_DATES[kind])
+        drawn[kind] = content.getvalue()
+        # The layout stays as it was found: finding it takes as long as drawing.
+        figure.set_layout_engine("none")
     return drawn
+
+
+def _layers_figure(task: TaskComparison) -> Figure:
+    names, styles = layer_names(task), looks(task)
+    figure = Figure(figsize=(max(6.0, 1.4 + 1.75 * len(names)), 1.45 * len(MEASURES) + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(MEASURES), len(names), sharex=True, sharey="row", squeeze=False)
+    for row, (measure, title) in enumerate(MEASURES.items()):
+        for column, name in enumerate(names):
+            axes = grid[row, column]
+            for arm in reversed(task.arms):
+                if arm.layers is not None and name in arm.layers.names:
+                    values = arm.layers.measures[measure][:, arm.layers.names.index(name)]
+                    look = styles[arm.name]
+                    axes.plot(
+                        task.grid_steps,
+                        values,
+                        color=look.on_light,
+                        linestyle=_LINES[look.line],
+                        linewidth=1.4,
+                        label=_plain(arm.name),
+                    )
+            _tidy(axes)
+            axes.tick_params(labelsize=7.5)
+            axes.xaxis.set_major_locator(MaxNLocator(2))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            if row == 0:
+                axes.set_title(_wrapped(name), fontsize=8.5, loc="left", color=_INK)
+        grid[row, 0].set_ylim(0, max(grid[row, 0].get_ylim()[1], 1.05 * LEAST_TOP.get(measure, 0.0)))
+        grid[row, 0].set_ylabel(_wrapped(title), fontsize=8)
+    lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
+    arms = [_plain(arm.name) for arm in task.arms if _plain(arm.name) in lines]
+    figure.legend([lines[name] for name in arms], arms, loc="outside lower left", ncols=5, fontsize=8, frameon=False)
+    figure.suptitle(_plain(task.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    return figure
 
 
 def _figure(comparison: Comparison, task: TaskComparison) -> Figure:

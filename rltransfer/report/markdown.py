@@ -13,6 +13,7 @@ from rltransfer.report.blocks import (
     Findings,
     Folded,
     Heading,
+    LayerCharts,
     Paragraph,
     Span,
     Table,
@@ -22,6 +23,7 @@ from rltransfer.report.blocks import (
 )
 
 FIGURES = "figures"
+LAYERS = "_layers"
 
 # What CommonMark reads as the start of a tag, of an entity, or of the target of a link or image.
 _ESCAPES = (
@@ -52,14 +54,20 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             return f"> {marked(lead)}\n>\n" + "\n".join(f"> - {marked(line)}" for line in lines)
         case Table():
             return _table(block)
-        case Charts(task=task):
-            return f"![Learning curves and scores per seed]({FIGURES}/{task.name}.png)"
+        case Charts() | LayerCharts():
+            return _figure(block)
         case Code(text=text, language=language):
             return _fenced(printable(text), language)
         case Folded(title=title, level=level, blocks=inner):
             return "\n\n".join(_block(one) for one in (Heading(title, level), *inner))
         case _:
             assert_never(block)
+
+
+def _figure(block: Charts | LayerCharts) -> str:
+    if isinstance(block, LayerCharts):
+        return f"![What the layers represent over training]({FIGURES}/{block.task.name}{LAYERS}.png)"
+    return f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"
 
 
 def marked(text: str) -> str:

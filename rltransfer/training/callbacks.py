@@ -18,6 +18,7 @@ from rltransfer.records import Curve, Episodes, write_curve
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.evaluation import evaluate_agent
 from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
+from rltransfer.training.representation import RepresentationCurve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,8 @@ class CurveCallback(BaseCallback):
     SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
     uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no update
     has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
-    ``run_logger`` is where evaluations are logged, if not where the agent logs.
+    ``run_logger`` is where evaluations are logged, if not where the agent logs. What the agent's layers represent is
+    looked at with each evaluation where there is a curve of it.
     """
 
     run_logger: Logger | None = None
@@ -85,9 +87,11 @@ class CurveCallback(BaseCallback):
         deterministic: bool,
         report: Callable[[int, Episodes], None],
         quiet_steps: int = 0,
+        representation: RepresentationCurve | None = None,
     ) -> None:
         super().__init__()
         self._quiet_steps = quiet_steps
+        self._representation = representation
         self.best: Snapshot | None = None
         self._folder = folder
         self._env = env
@@ -162,6 +166,9 @@ class CurveCallback(BaseCallback):
 
     def _log(self, episodes: Episodes, subject: Subject) -> None:
         logger = self.run_logger or self.logger
+        if self._representation is not None:
+            for name, value in self._representation.add(subject.env_steps, subject.agent).items():
+                logger.record(name, value)
         logger.record("eval/mean_reward", episodes.mean_return)
         logger.record("eval/mean_ep_length", float(np.mean(episodes.episode_lengths)))
         if episodes.successes is not None:

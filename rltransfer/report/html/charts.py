@@ -18,7 +18,7 @@ def charts(comparison: Comparison, task: TaskComparison) -> Element:
     return element(
         "section",
         {"class": "charts", "data-task": str(index)},
-        _key(task),
+        key(task),
         curves(comparison, task),
         element("div", {"class": "pair"}, differences(comparison, task), seeds(comparison, task)),
         profiles(comparison, task),
@@ -42,7 +42,8 @@ def chart_data(task: TaskComparison) -> dict[str, Any]:
     }
 
 
-def _key(task: TaskComparison) -> Element:
+def key(task: TaskComparison) -> Element:
+    """Returns the buttons that hide and show the arms of the section that they stand in."""
     styles = looks(task)
     buttons = [
         element(

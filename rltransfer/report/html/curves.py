@@ -32,7 +32,7 @@ def curves(comparison: Comparison, task: TaskComparison) -> Element:
         caption="; ".join(filter(None, [many if band else "one seed per arm: no band", words.steps_left_out(task)])),
         y_title="success rate" if is_success else "mean return of an evaluation",
         x_title="training steps in the target task",
-        plot=[*_grid(x, y), _lines(marks), *extra, *_ends(task, y)],
+        plot=[*grid(x, y), lines(marks), *extra, *_ends(task, y)],
     )
 
 
@@ -47,7 +47,7 @@ def profiles(comparison: Comparison, task: TaskComparison) -> Element | None:
     x = scale([value for values in found.values() for value in values])
     y = scale([0.0, 1.0], margin=0.03)
     marks = [
-        _line(index, looks(task)[task.arms[index].name], _steps(values, x, y))
+        line(index, looks(task)[task.arms[index].name], _steps(values, x, y))
         for index, values in reversed(found.items())
         if values
     ]
@@ -58,7 +58,7 @@ def profiles(comparison: Comparison, task: TaskComparison) -> Element | None:
         "(Agarwal et al., 2021)",
         y_title="share of runs",
         x_title=words.metric_name(comparison),
-        plot=[*_grid(x, y), _lines(marks)],
+        plot=[*grid(x, y), lines(marks)],
     )
 
 
@@ -72,7 +72,7 @@ def _curve(task: TaskComparison, index: int, arm: Arm, x: Scale, y: Scale) -> It
     xs = [x.share(step) for step in task.grid_steps]
     if arm.band.low is not None and arm.band.high is not None:
         yield _area(index, look, zip(xs, arm.band.low, arm.band.high, strict=True), y)
-    yield _line(index, look, path(zip(xs, (y.share(value) for value in arm.band.middle), strict=True)))
+    yield line(index, look, path(zip(xs, (y.share(value) for value in arm.band.middle), strict=True)))
 
 
 def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], y: Scale) -> Element:
@@ -86,7 +86,8 @@ def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], 
     )
 
 
-def _line(index: int, look: Look, shape: str) -> Element:
+def line(index: int, look: Look, shape: str) -> Element:
+    """Returns the line of an arm along a path."""
     return element("path", {"class": f"line {look.line}", "data-arm": str(index), "d": shape, **_colour(look)})
 
 
@@ -99,11 +100,13 @@ def _steps(values: Sequence[float], x: Scale, y: Scale) -> str:
     return path([*points, (1.0, y.share(0.0))])
 
 
-def _lines(marks: Sequence[Element]) -> Element:
+def lines(marks: Sequence[Element]) -> Element:
+    """Returns a drawing that fills its plot, of paths in a 1000 x 1000 box."""
     return element("svg", {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "aria-hidden": "true"}, *marks)
 
 
-def _grid(x: Scale, y: Scale) -> list[Element]:
+def grid(x: Scale, y: Scale) -> list[Element]:
+    """Returns the rules and the numbers of both axes."""
     across = [element("i", {"class": "grid-y", **style(bottom=f"{100 * y.share(tick):.2f}%")}) for tick in y.ticks]
     left = [
         element("span", {"class": "tick-y", **style(bottom=f"{100 * y.share(tick):.2f}%")}, short(tick))

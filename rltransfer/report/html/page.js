@@ -103,6 +103,7 @@
     const task = tasks[Number(section.dataset.task)];
     curves(section, task, keys(section));
   }
+  for (const section of document.querySelectorAll(".layers")) keys(section);
   document.addEventListener("pointerover", (event) => {
     const mark = event.target.closest && event.target.closest("[data-tip]");
     if (mark) show(make("div", mark.dataset.tip), event.clientX, event.clientY);

@@ -18,12 +18,14 @@ from rltransfer.report.blocks import (
     Findings,
     Folded,
     Heading,
+    LayerCharts,
     Paragraph,
     Table,
     Tone,
 )
 from rltransfer.report.html.charts import chart_data, charts
 from rltransfer.report.html.elements import element, marked, serialise
+from rltransfer.report.html.layers import layer_charts
 from rltransfer.report.looks import ON_DARK, ON_LIGHT
 
 _SIGNS = {"positive": "▲", "negative": "▼", "inconclusive": "●", "plain": "○"}
@@ -72,8 +74,8 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
             return element("aside", {"class": "alert", "role": "alert"}, marked("p", lead), listed)
         case Table():
             return _table(block)
-        case Charts(task=task):
-            return charts(comparison, task)
+        case Charts() | LayerCharts():
+            return charts(comparison, block.task) if isinstance(block, Charts) else layer_charts(block.task)
         case Code(text=text):
             return element("pre", None, element("code", None, text))
         case Folded(title=title, level=level, blocks=inner):

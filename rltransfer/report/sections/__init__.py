@@ -3,7 +3,7 @@
 from rltransfer.comparison import Comparison, TaskComparison
 from rltransfer.report.blocks import Block, Charts, Folded, Heading
 from rltransfer.report.provenance import Provenance
-from rltransfer.report.sections import facts, measures, plans, verdicts
+from rltransfer.report.sections import facts, layers, measures, plans, verdicts
 
 
 def document(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...]:
@@ -31,6 +31,7 @@ def _task(comparison: Comparison, task: TaskComparison, provenance: Provenance) 
         Folded("Other metrics", 3, measures.metric_blocks(comparison, task)),
         Folded("Steps", 3, measures.steps_blocks(task)),
         *measures.race_blocks(task),
+        *layers.layer_blocks(task),
         *plans.blocks(task, provenance),
         Folded("Settings", 3, facts.settings(task)),
     )
