@@ -89,7 +89,7 @@ def _fresh(task: TaskComparison, arm: Arm, found: Comparison | str) -> Arm | str
             if set(fresh.seeds) & set(arm.seeds):
                 return "the seeds of the confirmation are not fresh any more: the study has run some of them since"
             return fresh
-    return ""
+    return "another arm was chosen for its fresh seeds"
 
 
 def _note(name: str, fresh: Arm) -> str:
