@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from rltransfer.errors import ConfigError, UnknownNameError
 from rltransfer.strategies import (
     Finetune,
     Frozen,
@@ -76,12 +77,20 @@ class PlannedArm:
 def _as_strategies(value: Any) -> Any:
     """Accepts ``finetune`` and ``[frozen, finetune]`` where names with strategies are expected."""
     if isinstance(value, Mapping):
-        return {str(name): parse_strategy(one, where=str(name)) for name, one in value.items()}
+        return {str(name): _parsed(one, where=str(name)) for name, one in value.items()}
     several = [value] if isinstance(value, str) else value
     if not isinstance(several, list | tuple):
         raise ValueError("expected a strategy, a list of these, or names with a strategy each")
-    found = [parse_strategy(one) for one in several]
+    found = [_parsed(one) for one in several]
     return {strategy_label(one): one for one in found}
+
+
+def _parsed(value: Any, where: str = "strategy") -> Strategy:
+    try:
+        return parse_strategy(value, where)
+    except UnknownNameError as error:
+        # Of all our errors about values, the one that pydantic does not take for one.
+        raise ConfigError(str(error)) from None
 
 
 def _as_counts(value: Any) -> Any:

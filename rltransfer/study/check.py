@@ -63,9 +63,8 @@ def _refuse_missing_layers(sweep: LayerSweep, branch: str, layers: "Sequence[Lay
     there, most = _depth(layers), max(sweep.layers)
     if most > there:
         whose = "agent" if branch == "both" else branch
-        names = f": {', '.join(layer.name for layer in layers)}" if layers else ""
         raise ConfigError(
-            f"'sweeps.layers' moves the first {most} layers, and the encoder of the {whose} has {there}{names}. "
+            f"'sweeps.layers' moves the first {most} layers, and the encoder of the {whose} has {_described(layers)}. "
             f"Write layers: {there}, or fewer."
             if there
             else f"'sweeps.layers' moves layers of the {whose}, and the encoder has none there. Leave {branch!r} out "
