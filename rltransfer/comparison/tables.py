@@ -23,7 +23,8 @@ class RunScores:
     """One run, reduced to scalars, and its curve on the grid of its task for drawing; of ``auto``, what it tried.
 
     ``times`` are those to the task's thresholds, in their order. ``retention`` is the last agent's mean return in the
-    source task. ``n_updates`` is SB3's count, None in records of before it was kept.
+    source task. ``n_updates`` is SB3's count, None in records of before it was kept. ``ended`` is when the run ended,
+    in seconds since 1970 and as if it had gone on without a pause; 0 where that is not known.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class RunScores:
     retention: float | Undefined
     wall_seconds: float
     n_updates: int | None
+    ended: float = 0.0
     race: RaceFacts | None = None
 
     @property
