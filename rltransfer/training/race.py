@@ -252,8 +252,18 @@ class Race:
         )
 
     def _rank(self, runner: _Runner) -> tuple[float, bool]:
-        """Returns what agents are compared by; of equal ones ``scratch`` is the last."""
-        return runner.scores[-1], runner is not self._runners[0]
+        """Returns what agents are compared by; of equal ones ``scratch`` is the last, or the first if a plan warned.
+
+        Where rewards are far away all may earn nothing at first: then a source that cannot do its own task speaks
+        against what starts from it.
+        """
+        is_scratch = runner is self._runners[0]
+        return runner.scores[-1], is_scratch == self._source_is_weak
+
+    @property
+    def _source_is_weak(self) -> bool:
+        plans = [runner.prepared.plan for runner in self._runners]
+        return any(finding.kind == "weak_source" for plan in plans if plan is not None for finding in plan.findings)
 
     def _without_hopeless(self, alive: Sequence[_Runner], keep: int, *, is_last: bool) -> list[_Runner]:
         ranked = sorted(alive, key=self._rank, reverse=True)

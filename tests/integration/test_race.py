@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 from rltransfer import Auto, Finetune, Frozen, Full, compare, load_encoder, plan_transfer
 from rltransfer.cli import main
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import RunRecord, Trial, read_curve, read_record, read_training_episodes
+from rltransfer.records import RunRecord, Trial, read_curve, read_record, read_training_episodes, write_record
 from rltransfer.strategies import parse_strategy
 from rltransfer.training import train_run
 from rltransfer.training.checkpoint import Checkpoints
@@ -160,6 +160,20 @@ def test_of_equal_agents_scratch_is_the_last(tmp_path: Path) -> None:
             runner.scores.append(1.0)
         assert prepared.leader.label == "full"
     assert record.race is not None
+
+
+def test_beside_a_source_that_cannot_do_its_own_task_scratch_is_the_first_of_equals(tmp_path: Path) -> None:
+    made = pretrained(tmp_path / "source")
+    assert made.random is not None
+    write_record(tmp_path / "source", made.model_copy(update={"final": made.random, "best": made.random}))
+    config, folder = run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x"
+    heart = Heart(folder, step_timeout_seconds=None)
+    with Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart)).prepared() as prepared:
+        for runner in prepared._runners:
+            runner.scores.append(1.0)
+        assert prepared.leader.label == "scratch"
+        prepared._runners[1].scores.append(1.1)
+        assert prepared.leader.label == "full"
 
 
 def test_what_does_not_fit_is_left_out_or_refused_where_it_was_named(tmp_path: Path) -> None:
