@@ -32,7 +32,7 @@ def _task(comparison: Comparison, task: TaskComparison, provenance: Provenance) 
         *verdicts.notes(task),
         Folded("Other metrics", 3, measures.metric_blocks(comparison, task)),
         Folded("Steps", 3, measures.steps_blocks(task)),
-        *measures.race_blocks(task),
+        *measures.race_blocks(comparison, task),
         *layers.layer_blocks(task),
         *plans.blocks(task, provenance),
         Folded("Settings", 3, facts.settings(task)),
