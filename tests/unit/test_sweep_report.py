@@ -74,6 +74,7 @@ class TestPictures:
         names = [[cell.arm.name if cell.arm else None for cell in row] for row in grid.cells]
         assert names == [["finetune_from_short"] * 2, ["finetune_from_long"] * 2]
         page = page_of(comparison)
+        assert "In a matrix both families are over all its targets together" in page
         assert page.count('class="own ') == 2
         assert "Which source helps which target: finetune" in page
 
@@ -124,6 +125,8 @@ class TestCandidates:
         assert "picked among 4 arms of a sweep" in found.reason
         text = markdown_of(comparison)
         assert "**`finetune_2`: candidate, not confirmed.**" in text
+        assert "*Candidate*: an arm of a sweep" in text
+        assert "In a matrix" not in text
         assert "positive" not in {one.verdict for one in comparison.tasks[0].arms}
         assert arm(comparison, "frozen_1").verdict == "negative"
         assert arm(comparison, "finetune_1").verdict == "inconclusive"

@@ -8,6 +8,7 @@ from rltransfer.report import words
 from rltransfer.report.blocks import Alert, Block, Bullets, Code, Folded, Heading, Paragraph
 from rltransfer.report.paths import below
 from rltransfer.report.provenance import Provenance
+from rltransfer.report.sections import sweeps
 
 
 def not_finished(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...]:
@@ -68,6 +69,7 @@ def how_to_read(comparison: Comparison) -> tuple[Block, ...]:
         "Jumpstart: return before any training, with sampled actions. Asymptotic performance: the last agent, on "
         "seeds that chose no checkpoint. Transfer ratio: gain in AUC over what scratch has learned above the "
         "random policy. P(better run): chance that a run of the arm beats a run of the baseline.",
+        *sweeps.how_to_read(comparison),
     )
     return Heading("How to read this", 2), Bullets(lines)
 

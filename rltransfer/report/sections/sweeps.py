@@ -37,6 +37,19 @@ def task_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, ..
     return tuple(found)
 
 
+def how_to_read(comparison: Comparison) -> tuple[str, ...]:
+    """Returns what the words of sweeps mean, where there are some."""
+    has_matrix = any(sweep.task is None for sweep in comparison.sweeps)
+    matrix = "In a matrix both families are over all its targets together, since all of it is looked at."
+    candidate = (
+        "*Candidate*: an arm of a sweep whose test is positive. The best of many arms is picked for its luck too, so "
+        "that it is called positive only after `rltransfer study confirm` has run it on fresh seeds; its verdict, p "
+        "and origin are then of these seeds alone."
+    )
+    has_picked = any(sweep.task is not None for sweep in comparison.sweeps)
+    return (*([matrix] if has_matrix else []), *([candidate] if has_picked else []))
+
+
 def cell_words(comparison: Comparison, cell: Cell) -> str:
     """Returns what one cell of a picture shows, in words."""
     arm = cell.arm
