@@ -24,8 +24,9 @@ from rltransfer.errors import ConfigError, did_you_mean, unknown
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import TaskFacts
-from rltransfer.strategies import Augment, Scratch, Strategy, needs_source, parse_strategy
+from rltransfer.strategies import Augment, Scratch, Shuffled, Strategy, needs_source, parse_strategy
 from rltransfer.sweeps import LayerSweep, PlannedArm, SourceStepsSweep, StrategySetting, Sweeps, plan_arms
+from rltransfer.tuning import Tuning, check_own, names_of, trial_arm
 
 Algorithm = Literal[
     "ppo",
@@ -49,6 +50,8 @@ STUDY_FILE = "study.yaml"
 SCRATCH_LONG = "scratch_long"
 CONFIRM = "confirm"
 """The folder in a study's where arms that a sweep picked are run again, a study of its own."""
+TUNE = "tune"
+"""The folder in a study's where hyperparameters are tried, a study of its own."""
 _SHARE = re.compile(r"\d+(\.\d+)?\s?%")
 _HOW = {
     "num_threads",
@@ -64,7 +67,7 @@ _HOW = {
     "step_timeout_seconds",
     "gym_packages",
 }
-_OWN_FOLDERS = ("source", "aggregate", "hparams", "report", CONFIRM)
+_OWN_FOLDERS = ("source", "aggregate", "hparams", "report", CONFIRM, TUNE)
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
@@ -226,7 +229,8 @@ class RunConfig(_Model):
     arguments of the training environments that are drawn anew for each episode, and what from. ``checkpoint_freq`` is
     how many env_steps lie between two saves of the whole run, to resume it from; None goes by the clock. A step of an
     environment that takes longer than ``step_timeout_seconds`` ends the run. ``gym_packages`` are imported before it.
-    ``save_at`` are the env_steps after which the agent is kept as well, under that number.
+    ``save_at`` are the env_steps after which the agent is kept as well, under that number. ``arms_differ_in`` names the
+    hyperparameters that the study gives each arm of the task its own of: runs that differ in these can be compared.
     """
 
     role: Literal["source", "target"]
@@ -235,6 +239,7 @@ class RunConfig(_Model):
     seed: NonNegativeInt
     n_timesteps: PositiveInt
     hyperparams: Hyperparameters
+    arms_differ_in: tuple[str, ...] = ()
     evaluation: Evaluation = Evaluation()
     strategy: StrategySetting = (Scratch(),)
     source: SourcePaths | None = None
@@ -289,7 +294,11 @@ class RunConfig(_Model):
 
     def outcome_settings(self) -> dict[str, Any]:
         """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
-        return self.model_dump(mode="json", exclude=_HOW)
+        settings = self.model_dump(mode="json", exclude=_HOW)
+        if not self.arms_differ_in:
+            # A run that was begun before there was this setting has none.
+            del settings["arms_differ_in"]
+        return settings
 
 
 class StudySource(_Model):
@@ -340,6 +349,7 @@ class StudyTask(_Model):
     list of these. ``reference`` is the return that normalised scores call 1, where rltransfer has not measured one.
     ``sd`` is the standard deviation of the primary metric over seeds that power is computed from, where it is known
     before the runs. ``inputs`` and ``actions`` say how the source's meet the target's, where they are not alike.
+    ``arm_hyperparams`` are hyperparameters of single arms, in place of the others.
     """
 
     env: str = Field(min_length=1)
@@ -349,8 +359,14 @@ class StudyTask(_Model):
     reference: float | None = None
     sd: PositiveFloat | None = None
     hyperparams: dict[str, Any] = {}
+    arm_hyperparams: dict[str, dict[str, Any]] = {}
     inputs: InputsSetting = None
     actions: ActionsSetting = None
+
+    @property
+    def arms_differ_in(self) -> tuple[str, ...]:
+        """The names of the hyperparameters that some arm has its own of."""
+        return names_of(self.arm_hyperparams.values())
 
 
 def _as_seeds(value: Any) -> Any:
@@ -363,6 +379,7 @@ class StudyConfig(_Model):
     ``scratch_long`` adds scratch with the budget of source and target together, for total accounting: true, or the
     env_steps that an agent on disk was trained for. ``cache`` is the folder by which studies share equal source runs.
     ``sweeps`` add arms. ``confirms`` are the arms of these that are run, with scratch, on seeds that did not pick them.
+    ``tune`` says how ``rltransfer study tune`` finds hyperparameters for each arm; runs of the study do without.
     """
 
     algo: Algorithm
@@ -373,6 +390,7 @@ class StudyConfig(_Model):
     arms: dict[str, StrategySetting] = Field(min_length=1)
     sweeps: Sweeps = Sweeps()
     confirms: tuple[str, ...] = ()
+    tune: Tuning | None = None
     scratch_long: bool | PositiveInt = False
     evaluation: Evaluation = Evaluation()
     hyperparams: dict[str, Any] = {}
@@ -439,6 +457,37 @@ class StudyConfig(_Model):
                 raise ConfigError(f"confirms: {unknown('arm', name, everything)}")
         return self
 
+    @model_validator(mode="after")
+    def _own_hyperparams_fit(self) -> "StudyConfig":
+        everything = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
+        for task_name, task in self.tasks.items():
+            for arm, own in task.arm_hyperparams.items():
+                where = f"tasks.{task_name}.arm_hyperparams"
+                if arm not in everything:
+                    raise ConfigError(f"{where}: {unknown('arm', arm, everything)}")
+                controlled = controlled_arm(arm, everything)
+                if controlled is not None:
+                    raise ConfigError(f"{where}: {arm!r} is a control, and has the hyperparameters of {controlled!r}")
+                check_own(self.algo, {name: [value] for name, value in own.items()}, where=f"{where}.{arm}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> "StudyConfig":
+        if self.tune is None:
+            return self
+        if self.sweeps.arms() or self.source.tasks is not None:
+            raise ValueError("'tune' is of arms with a name, not of those of 'sweeps' or of a matrix ('source.tasks')")
+        self.tune.check(self.algo)
+        for arm in self.arms:
+            if any(arm.lower().startswith(trial_arm(other, 1)[:-1].lower()) for other in self.arms):
+                raise ValueError(f"arm {arm!r} has the name of a trial of 'tune': choose another one")
+        return self
+
+    def own_hyperparams(self, task: str, arm: str) -> dict[str, Any]:
+        """Returns the hyperparameters of an arm alone; a shuffled control has those of its arm."""
+        own = self.tasks[task].arm_hyperparams
+        return own.get(controlled_arm(arm, self.planned_arms()) or arm, {}) if own else {}
+
     @property
     def source_tasks(self) -> tuple[str, ...]:
         """The tasks of the study that agents are pretrained in, in a transfer matrix."""
@@ -450,6 +499,15 @@ class StudyConfig(_Model):
         found = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
         kept = ("scratch", *self.confirms) if self.confirms else found
         return {name: arm for name, arm in found.items() if name in kept}
+
+
+def controlled_arm(name: str, arms: Mapping[str, PlannedArm]) -> str | None:
+    """Returns the arm that a shuffled control is of; None for other arms, and where it is not among the arms."""
+    control = arms.get(name)
+    if control is None or not isinstance(control.strategy[0], Shuffled):
+        return None
+    of = (control.strategy[0].of, control.which, control.source)
+    return next((other for other, arm in arms.items() if (arm.strategy, arm.which, arm.source) == of), None)
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -492,6 +550,7 @@ def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> lis
         "sweeps": Sweeps,
         "sweeps.layers": LayerSweep,
         "sweeps.source_steps": SourceStepsSweep,
+        "tune": Tuning,
     }
     named = [".".join(map(str, location[:depth])) for depth in (2, 1)]
     return list(next((nested[name] for name in named if name in nested), model).model_fields)

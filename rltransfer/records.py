@@ -158,6 +158,8 @@ class RunRecord(_Model):
     as "90%" among them; ``reward_threshold`` is the first return of these, or the environment's own. ``n_updates`` is
     SB3's count of updates: epochs over a rollout in PPO and its like, gradient steps elsewhere.
 
+    ``arms_differ_in`` names the hyperparameters in which runs that are compared with this one may differ from it.
+
     A record that is not ``written_by`` us was put together from what other software left in the run's folder.
     ``resume_level`` says how the run goes on after an interruption: as if there had been none (``exact``), or with new
     episodes in its environments (``boundary``); ``resumed`` where it did.
@@ -177,6 +179,7 @@ class RunRecord(_Model):
     n_timesteps: int
     env_steps: int = 0
     hyperparams: dict[str, Any] = {}
+    arms_differ_in: tuple[str, ...] = ()
     evaluation: EvaluationFacts
     source: SourceFacts | None = None
     random: Episodes | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rltransfer.comparison.tables import SkippedRun
-from rltransfer.config import CONFIRM, SCRATCH_LONG, STUDY_FILE, StudyConfig, StudyTask, read_study
+from rltransfer.config import CONFIRM, SCRATCH_LONG, STUDY_FILE, TUNE, StudyConfig, StudyTask, read_study
 from rltransfer.errors import ConfigError, RunError
 from rltransfer.records import Run, RunRecord, find_runs
 from rltransfer.rl_zoo import UnreadRun, find_zoo_runs, zoo_folders
@@ -97,7 +97,7 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
     for root in roots:
         if not root.is_dir():
             raise RunError(f"There is no folder {root}. Give the folder that holds the runs, for example `logs`.")
-        runs |= {run.folder.resolve(): run for run in find_runs(root) if not _is_confirmation(run.folder, root)}
+        runs |= {run.folder.resolve(): run for run in find_runs(root) if not _is_within_study(run.folder, root)}
         for run in find_zoo_runs(root, arms or {}):
             if isinstance(run, UnreadRun):
                 unread.append(SkippedRun(run.folder, run.arm, None, run.reason))
@@ -168,7 +168,7 @@ def _is_long_scratch(other: TaskGroup, one: TaskGroup) -> bool:
 
 def _without_budget(record: RunRecord) -> dict[str, Any]:
     setting = _setting(record)
-    hyperparams = {key: value for key, value in record.hyperparams.items() if key != "n_timesteps"}
+    hyperparams = {key: value for key, value in setting["hyperparams"].items() if key != "n_timesteps"}
     evaluation = {key: value for key, value in setting["evaluation"].items() if key != "eval_freq"}
     return {**setting, "n_timesteps": None, "hyperparams": hyperparams, "evaluation": evaluation}
 
@@ -240,11 +240,17 @@ def _studies_of(runs: Sequence[Run], known: Mapping[Path, StudyConfig]) -> dict[
     return found
 
 
-def _is_confirmation(run_folder: Path, root: Path) -> bool:
-    """Says whether a run below a folder repeats one that a study's sweep picked: it must not count as one of that."""
+def _is_within_study(run_folder: Path, root: Path) -> bool:
+    """Says whether a run below a folder confirms what a study's sweep picked, or is a trial: it must not count as one.
+
+    A study may have been tuned and not run yet.
+    """
     inside = run_folder.relative_to(root).parts
-    places = [root.joinpath(*inside[: depth + 1]) for depth, part in enumerate(inside) if part == CONFIRM]
-    return any((place / STUDY_FILE).is_file() and (place.parent / STUDY_FILE).is_file() for place in places)
+    places = [root.joinpath(*inside[: depth + 1]) for depth, part in enumerate(inside) if part in (CONFIRM, TUNE)]
+    return any(
+        (place / STUDY_FILE).is_file() and (place.name == TUNE or (place.parent / STUDY_FILE).is_file())
+        for place in places
+    )
 
 
 def _missing(root: Path, study: StudyConfig, targets: Sequence[Run]) -> list[SkippedRun]:
@@ -291,7 +297,8 @@ def _setting(record: RunRecord) -> dict[str, Any]:
         "algo": record.algo,
         "n_timesteps": record.n_timesteps,
         "evaluation": record.evaluation.model_dump(mode="json"),
-        "hyperparams": record.hyperparams,
+        "hyperparams": {key: value for key, value in record.hyperparams.items() if key not in record.arms_differ_in},
+        "arms_differ_in": record.arms_differ_in,
     }
 
 
@@ -307,8 +314,24 @@ def _task_group(runs: list[Run]) -> TaskGroup:
         task_name=record.task_name,
         settings=record,
         arms=tuple(arms),
-        notes=tuple(notes),
+        notes=(*notes, *_own_settings(arms)),
     )
+
+
+def _own_settings(arms: Sequence[ArmRuns]) -> list[str]:
+    """Returns a note that says which hyperparameters each arm has, where they differ by the study's wish."""
+    names = arms[0].runs[0].record.arms_differ_in
+    if not names:
+        return []
+    shown = []
+    for arm in arms:
+        own = arm.runs[0].record.hyperparams
+        values = ", ".join(f"{name} {own[name]}" if name in own else f"{name} as SB3 has it" for name in names)
+        shown.append(f"`{arm.name}`: {values}")
+    return [
+        "The study gives arms hyperparameters of their own: an arm differs from the baseline by its transfer and by "
+        f"these. {'; '.join(shown)}."
+    ]
 
 
 def _latest_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
@@ -343,9 +366,10 @@ def _arm(key: tuple[str, str, str], runs: list[Run], keys: list[tuple[str, str, 
 
 
 def _how(record: RunRecord) -> str:
-    """Returns what an arm does: its strategy, and the maps by which it reads its source."""
+    """Returns what an arm does: its strategy, the maps by which it reads its source, and its own hyperparameters."""
     maps = record.maps if record.source is not None else {}
-    return _json([*record.strategy, maps] if maps else record.strategy)
+    own = {name: record.hyperparams[name] for name in record.arms_differ_in if name in record.hyperparams}
+    return _json([*record.strategy, *(one for one in (maps, own) if one)])
 
 
 def _source_key(record: RunRecord) -> str:

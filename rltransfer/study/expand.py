@@ -142,7 +142,8 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         which=planned.which,
         inputs=study.tasks[name].inputs,
         actions=study.tasks[name].actions,
-        **_common(study, study.tasks[name], name, seed),
+        arms_differ_in=study.tasks[name].arms_differ_in,
+        **_common(study, study.tasks[name], name, seed, own=study.own_hyperparams(name, arm)),
     )
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and is_read else None)
 
@@ -160,9 +161,17 @@ def _long_job(study: StudyConfig, folder: Path, name: str, seed: int, sources: S
     return Job(_run_folder(folder, name, SCRATCH_LONG, seed), scratch.model_copy(update=settings))
 
 
-def _common(study: StudyConfig, task: StudyTask, name: str, seed: int, algo: str | None = None) -> dict[str, Any]:
+def _common(
+    study: StudyConfig,
+    task: StudyTask,
+    name: str,
+    seed: int,
+    *,
+    algo: str | None = None,
+    own: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     is_studys = algo is None or algo == study.algo
-    overrides = {**(study.hyperparams if is_studys else {}), **task.hyperparams}
+    overrides = {**(study.hyperparams if is_studys else {}), **task.hyperparams, **(own or {})}
     hyperparams = resolve(algo or study.algo, task.env, overrides=overrides)
     return {
         "algo": algo or study.algo,

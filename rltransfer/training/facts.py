@@ -32,6 +32,7 @@ def first_record(config: RunConfig) -> RunRecord:
         seed=config.seed,
         n_timesteps=config.n_timesteps,
         hyperparams=config.hyperparams.flat(),
+        arms_differ_in=config.arms_differ_in,
         evaluation=EvaluationFacts(
             eval_freq=config.evaluation.frequency(config.n_timesteps),
             episodes=config.evaluation.episodes,

@@ -30,6 +30,8 @@ def not_finished(comparison: Comparison, provenance: Provenance) -> tuple[Block,
 def settings(task: TaskComparison) -> tuple[Block, ...]:
     """Returns the settings that all runs of a task share."""
     record = task.settings
+    shared = {name: value for name, value in record.hyperparams.items() if name not in record.arms_differ_in}
+    own = f"; each arm its own {', '.join(record.arms_differ_in)}, see the notes" if record.arms_differ_in else ""
     evaluation = record.evaluation
     actions = "deterministic" if evaluation.deterministic else "sampled"
     count = f"{evaluation.n_envs} environment{'' if evaluation.n_envs == 1 else 's'}"
@@ -37,7 +39,7 @@ def settings(task: TaskComparison) -> tuple[Block, ...]:
     lines = [
         f"Environment `{record.task.env}`{_mapping(' with ', record.task.kwargs)}"
         + (f"; wrappers {', '.join(f'`{one}`' for one in record.task.wrappers)}" if record.task.wrappers else ""),
-        f"{record.algo.upper()}, {record.n_timesteps:,} target steps{_mapping(', ', record.hyperparams)}",
+        f"{record.algo.upper()}, {record.n_timesteps:,} target steps{_mapping(', ', shared)}{own}",
         f"Evaluation every {evaluation.eval_freq:,} steps, {evaluation.episodes} episodes, {count}, "
         f"{actions} actions; random policy: {random_return}",
         "Versions: " + ", ".join(f"{name} {' and '.join(found)}" for name, found in task.versions.items()),
