@@ -11,7 +11,7 @@ from rltransfer.hyperparams.kinds import Kind
 
 Number = int | float
 Choice = str | int | float | bool | None
-_FITS = "what moves would not fit the source, or the task be another one"
+_FITS = "agents would no longer fit their source, or the task be another one"
 _SHARED: Mapping[str, str] = {
     "n_timesteps": "all arms have one budget",
     "n_envs": "all arms are evaluated after the same steps",
@@ -144,8 +144,9 @@ def _kind(algo: str, name: str, where: str) -> Kind:
     if name in settings.ELSEWHERE:
         raise ConfigError(f"{where}: {name!r} cannot be set here: {settings.ELSEWHERE[name]}")
     if name not in known:
-        near = did_you_mean(name, known)
-        raise ConfigError(f"{where}: unknown key {name!r} for {algo}.{near} Known: {', '.join(sorted(known))}")
+        own = sorted(set(known) - set(_SHARED))
+        near = did_you_mean(name, own)
+        raise ConfigError(f"{where}: unknown key {name!r} for {algo}.{near} Known: {', '.join(own)}")
     return known[name]
 
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 most_workers=4
 
-extras="atari,box2d,minigrid,mujoco,contrib,dev"
+extras="atari,box2d,minigrid,mujoco,contrib,tune,dev"
 chooses_markers=no
 for word in "$@"; do
   case "$word" in

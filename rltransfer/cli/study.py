@@ -12,7 +12,7 @@ from rltransfer import files
 from rltransfer.cli.verbs import report_on, say_where
 from rltransfer.config import CONFIRM, read_study
 from rltransfer.errors import ConfigError, RunError
-from rltransfer.study import confirm_study, run_study, set_up_study, slurm, work_on_study
+from rltransfer.study import confirm_study, run_study, set_up_study, slurm, tune_study, work_on_study
 from rltransfer.study import status as states
 
 
@@ -51,6 +51,17 @@ def confirm(arguments: argparse.Namespace) -> None:
     print_comparison(comparison)
     say_where(folder)
     _refuse_failures(states.study_status(folder / CONFIRM), folder / CONFIRM)
+
+
+def tune(arguments: argparse.Namespace) -> None:
+    """Tries hyperparameters for every arm alike, and says how to run the study with the best."""
+    from rltransfer.cli.planning import describe_tuning
+
+    folder = _folder(arguments)
+    tuned = tune_study(arguments.file, folder, cache=arguments.cache, **_limits(arguments))
+    print(describe_tuning(tuned))
+    print(f"written to {tuned.file}")
+    print(f"run it: rltransfer study run {shlex.quote(str(tuned.file))} -f {shlex.quote(f'{folder}_tuned')}")
 
 
 def work(arguments: argparse.Namespace) -> None:

@@ -153,7 +153,7 @@ def _run_on(
 def _set_up(
     study: StudyConfig | Path | str, folder: Path | str | None, cache: Path | str | None
 ) -> tuple[StudyConfig, Path, list[RunState], tuple[str, ...]]:
-    place = Path(folder) if folder is not None else _default_folder(study)
+    place = Path(folder) if folder is not None else default_folder(study)
     config, where = (study, "") if isinstance(study, StudyConfig) else (read_study(Path(study)), f"{study}: ")
     chosen = cache if cache is not None else config.cache
     config = config.model_copy(update={"cache": None if chosen is None else str(Path(chosen).absolute())})
@@ -169,7 +169,12 @@ def _set_up(
     return config, place, states, remarks
 
 
-def _default_folder(study: StudyConfig | Path | str) -> Path:
+def default_folder(study: StudyConfig | Path | str) -> Path:
+    """Returns where a study goes unless it is told: ``studies/<name of the file>``.
+
+    Raises:
+        ConfigError: It is not read from a file.
+    """
     if isinstance(study, StudyConfig):
         raise ConfigError("A study that is not read from a file needs a folder.")
     return Path("studies") / Path(study).stem

@@ -250,6 +250,75 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         "study run study.yaml",
         ("source: {env: CartPole-v1,", "sweeps: {layers: {layers: 1}}\nsource: {tasks: all,"),
     ),
+    "study: tuning of what there is not": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {learning_rat: {low: 1e-5, high: 1e-2}}}\narms:"),
+    ),
+    "study: tuning of what moves": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {policy_kwargs: [1, 2]}}\narms:"),
+    ),
+    "study: tuning of the budget": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {n_timesteps: [100, 200]}}\narms:"),
+    ),
+    "study: tuning without a range": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {learning_rate: 1e-3}}\narms:"),
+    ),
+    "study: tuning in a range upside down": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {learning_rate: {low: 1e-2, high: 1e-5}}}\narms:"),
+    ),
+    "study: tuning by logarithms from zero": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {learning_rate: {low: 0, high: 1e-2, log: true}}}\narms:"),
+    ),
+    "study: tuning with a wrong key of a range": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {learning_rate: {low: 1e-5, hihg: 1e-2}}}\narms:"),
+    ),
+    "study: tuning in steps that miss the end": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {n_epochs: {low: 1, high: 10, step: 4}}}\narms:"),
+    ),
+    "study: tuning to values that there are not": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {gamma: [0.9, 1.5]}}\narms:"),
+    ),
+    "study: tuning with one trial": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 1, space: {gamma: [0.9, 0.99]}}\narms:"),
+    ),
+    "study: tuning with a wrong key": (
+        "study run study.yaml",
+        ("arms:", "tune: {trails: 4, space: {gamma: [0.9, 0.99]}}\narms:"),
+    ),
+    "study: tuning of a sweep": (
+        "study run study.yaml",
+        ("arms:", "tune: {trials: 4, space: {gamma: [0.9, 0.99]}}\nsweeps: {layers: {layers: 1}}\narms:"),
+    ),
+    "study: own hyperparameters of no arm": (
+        "study run study.yaml",
+        ("n_timesteps: 100}\narms", "n_timesteps: 100, arm_hyperparams: {frozn: {gamma: 0.9}}}\narms"),
+    ),
+    "study: own hyperparameters that all share": (
+        "study run study.yaml",
+        ("n_timesteps: 100}\narms", "n_timesteps: 100, arm_hyperparams: {frozen: {n_envs: 2}}}\narms"),
+    ),
+    "study: wrong value of an own hyperparameter": (
+        "study run study.yaml",
+        ("n_timesteps: 100}\narms", "n_timesteps: 100, arm_hyperparams: {frozen: {gamma: 2}}}\narms"),
+    ),
+    "study: own hyperparameters of a control": (
+        "study run study.yaml",
+        (
+            "n_timesteps: 100}\narms:",
+            "n_timesteps: 100, arm_hyperparams: {control: {gamma: 0.9}}}\narms:\n"
+            "  control: {kind: shuffled, of: frozen}",
+        ),
+    ),
+    "tuning of a study that says nothing of it": ("study tune study.yaml", None),
     "study: not YAML": ("study run study.yaml", ("seeds: 2", "seeds: [2")),
     "study: no jobs": ("study run study.yaml --jobs 0", None),
     "study: negative retries": ("study run study.yaml --retries -1", None),

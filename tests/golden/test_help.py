@@ -20,6 +20,7 @@ VERBS = (
     "study",
     "study run",
     "study confirm",
+    "study tune",
     "study status",
     "study report",
     "study work",
