@@ -182,10 +182,10 @@ def has_settings_of(job: Job, folder: Path) -> bool:
 def _refuse_other_settings(job: Job, place: Path) -> None:
     path = place / OWN_FOLDER / "config.json"
     try:
-        found = json.loads(path.read_text())
+        found = {"arms_differ_in": []} | json.loads(path.read_text())
     except (OSError, ValueError):
         raise RunError(f"{path} is missing or damaged. Delete {place} to run it again.") from None
-    settings = job.config.outcome_settings()
+    settings = {"arms_differ_in": []} | job.config.outcome_settings()
     if job.config.save_replay_buffer:
         # An arm that came later needs what a source run that is done did not keep.
         settings["save_replay_buffer"] = True

@@ -1,5 +1,6 @@
 """Tuning as it is planned: spaces, seeds, trials; and arms with hyperparameters of their own."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rltransfer.study import expand_study, tune
 from rltransfer.study.confirm import fresh_seeds
 from rltransfer.study.sampling import Sampler
 from rltransfer.study.shared import shared_name
+from rltransfer.study.status import run_state
 from rltransfer.study.trials import Trial, TrialLog, read_log, write_log
 from rltransfer.tuning import Range, Tuning, parse_space
 
@@ -221,6 +223,27 @@ class TestOwnHyperparameters:
         }
         assert {one.arms_differ_in for one in targets} == {("gamma", "learning_rate")}
 
+    def test_arms_of_a_matrix_may_have_them(self, tmp_path: Path) -> None:
+        (short, own), *others = MATRIX["tasks"].items()
+        tasks = {short: {**own, "arm_hyperparams": {"finetune_from_long": {"gamma": 0.9}}}, **dict(others)}
+        jobs = expand_study(StudyConfig.model_validate({**MATRIX, "seeds": 1, "tasks": tasks}), tmp_path)
+        gammas = {job.name: job.config.hyperparams.agent.get("gamma") for job in jobs}
+        assert [name for name, gamma in gammas.items() if gamma == 0.9] == ["short/finetune_from_long/seed_0"]
+
+    def test_a_run_that_is_there_is_refused_when_arms_begin_or_cease_to_differ(self, tmp_path: Path) -> None:
+        plain, own = study(seeds=1), self.own().model_copy(update={"seeds": (0,)})
+        for made, now in ((plain, own), (own, plain)):
+            job = next(job for job in expand_study(made, tmp_path / "made") if job.config.arm == "control")
+            folder = make_run(tmp_path / "made", arm="control", seed=0, folder="swapped/control/seed_0").folder
+            # As runs were before there was this setting.
+            settings_of_run = job.config.model_dump(mode="json", exclude_defaults=True)
+            (folder / "rltransfer" / "config.json").write_text(
+                json.dumps(job.config.outcome_settings() | {"hyperparams": settings_of_run["hyperparams"]})
+            )
+            job = next(job for job in expand_study(now, tmp_path / "made") if job.config.arm == "control")
+            with pytest.raises(ConfigError, match="'arms_differ_in' is"):
+                run_state(job)
+
     def test_runs_and_caches_of_studies_without_them_stay_as_they_are(self, tmp_path: Path) -> None:
         plain, own = (expand_study(one, tmp_path) for one in (study(), self.own()))
         assert "arms_differ_in" not in plain[-1].config.outcome_settings()
@@ -250,7 +273,7 @@ class TestOwnHyperparameters:
         assert any("`full`: gamma 0.9, target_kl as SB3 has it; `scratch`: gamma 0.97" in note for note in task.notes)
         write_report(comparison, tmp_path)
         text = (tmp_path / "report" / "report.md").read_text()
-        assert "10,000 target steps, n_steps: 8; each arm its own gamma, target_kl, see the notes" in text
+        assert "10,000 target steps, `n_steps=8`; each arm its own gamma, target_kl, see the notes" in text
 
     def test_runs_that_differ_in_others_are_still_in_sections_of_their_own(self, tmp_path: Path) -> None:
         for arm, steps in (("scratch", 8), ("full", 16)):
