@@ -16,6 +16,7 @@ from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.report import write_report
 from rltransfer.study import expand_study, tune
 from rltransfer.study.confirm import fresh_seeds
+from rltransfer.study.expand import Job
 from rltransfer.study.sampling import Sampler
 from rltransfer.study.shared import shared_name
 from rltransfer.study.status import run_state
@@ -58,6 +59,20 @@ def end(log: TrialLog, score: float | None = 1.0) -> TrialLog:
             )
         }
     )
+
+
+def make_done(job: Job, level: float, **record: Any) -> None:
+    """Writes the run of a job, at one level all the time."""
+    folder = make_run(
+        job.folder.parents[2],
+        arm=job.config.arm,
+        seed=job.config.seed,
+        folder=job.name,
+        returns=[level, level],
+        role=job.config.role,
+        **record,
+    ).folder
+    (folder / "rltransfer" / "config.json").write_text(json.dumps(job.config.outcome_settings()))
 
 
 class TestSpace:
@@ -177,6 +192,24 @@ class TestTrials:
         assert len({one.hyperparams.agent["learning_rate"] for one in sources}) == 1
         assert len({one.hyperparams.agent["learning_rate"] for one in targets}) == 4
 
+    def test_told_are_the_scores_of_runs_that_are_done_and_the_first_failure(self, tmp_path: Path) -> None:
+        config = study()
+        log = with_next(log_of(config), config)
+        trials = tune._study_of(log, config)
+        *done, last = expand_study(trials, tmp_path)
+        for job in done:
+            make_done(job, 1.0 + job.config.seed)
+        with pytest.raises(RunError, match=r"frozen_trial_3/seed_1501 is not done \(missing\)"):
+            tune._told(log, trials, tmp_path)
+        make_done(last, 0.0, status="failed", error="it broke")
+        told = tune._told(log, trials, tmp_path)
+        assert [trial.failure for trial in told.trials] == [None] * 7 + ["seed 1501: it broke"]
+        assert [trial.scores for trial in told.trials] == [(1501.0, 1502.0)] * 7 + [None]
+        assert told.trials[0].score == 1501.5
+        # Once told, it is not asked again.
+        make_done(last, 5.0)
+        assert tune._told(told, trials, tmp_path) == told
+
     def test_the_best_is_the_largest_and_of_equal_ones_the_first(self) -> None:
         trials = [
             Trial(task="t", arm="a", number=number, hyperparams={}, scores=scores)
@@ -286,3 +319,7 @@ class TestOwnHyperparameters:
         (task,) = compare(tmp_path).tasks
         assert {run.seed for run in task.arm("scratch").runs} == set(range(6))
         assert [run.seed for run in compare(tmp_path / "tune").tasks[0].arm("scratch").runs] == [1500]
+        # A study may have been tuned and never run.
+        (tmp_path / "study.yaml").unlink()
+        (task,) = compare(tmp_path).tasks
+        assert {run.seed for run in task.arm("scratch").runs} == set(range(6))
