@@ -16,6 +16,7 @@ from rltransfer.report.blocks import (
     LayerCharts,
     Paragraph,
     Span,
+    SweepChart,
     Table,
     one_line,
     printable,
@@ -54,7 +55,7 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             return f"> {marked(lead)}\n>\n" + "\n".join(f"> - {marked(line)}" for line in lines)
         case Table():
             return _table(block)
-        case Charts() | LayerCharts():
+        case Charts() | LayerCharts() | SweepChart():
             return _figure(block)
         case Code(text=text, language=language):
             return _fenced(printable(text), language)
@@ -64,7 +65,9 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             assert_never(block)
 
 
-def _figure(block: Charts | LayerCharts) -> str:
+def _figure(block: Charts | LayerCharts | SweepChart) -> str:
+    if isinstance(block, SweepChart):
+        return f"![{_literal(block.sweep.title)}]({FIGURES}/{block.sweep.name}.png)"
     if isinstance(block, LayerCharts):
         return f"![What the layers represent over training]({FIGURES}/{block.task.name}{LAYERS}.png)"
     return f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"

@@ -17,7 +17,7 @@ from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, read_record, write
 from rltransfer.strategies import Auto, strategy_label
 from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
-from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts
+from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts, MilestoneCallback
 from rltransfer.training.checkpoint import FOLDER, Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.facts import deciding_settings, finished_record, first_record, update_record
@@ -201,6 +201,10 @@ def _callbacks(
         saved = CheckpointCallback(session.folder, config.save_freq, replay_buffer=config.save_replay_buffer)
         parts["saved"] = saved
         callbacks.append(saved)
+    if config.save_at:
+        kept = MilestoneCallback(session.folder, config.save_at, replay_buffer=config.save_replay_buffer)
+        parts["kept"] = kept
+        callbacks.append(kept)
     return [session.saver(RunState(agent, parts, seed=config.seed), begin), *callbacks]
 
 
