@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+from rltransfer.comparison import TaskComparison
 from rltransfer.report.blocks import (
     Alert,
     Block,
@@ -20,6 +21,7 @@ from rltransfer.report.blocks import (
     printable,
     spans,
 )
+from rltransfer.report.profile_figures import ACROSS, PROFILES, has_profiles
 
 FIGURES = "figures"
 
@@ -53,13 +55,23 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
         case Table():
             return _table(block)
         case Charts(task=task):
-            return f"![Learning curves and scores per seed]({FIGURES}/{task.name}.png)"
+            return _charts(task)
         case Code(text=text, language=language):
             return _fenced(printable(text), language)
         case Folded(title=title, level=level, blocks=inner):
             return "\n\n".join(_block(one) for one in (Heading(title, level), *inner))
         case _:
             assert_never(block)
+
+
+def _charts(task: TaskComparison | None) -> str:
+    """Returns the figures of a task, or that of all tasks; profiles are drawn where an arm has several runs."""
+    if task is None:
+        return f"![The arms over all tasks]({FIGURES}/{ACROSS}.png)"
+    found = [f"![Learning curves and scores per seed]({FIGURES}/{task.name}.png)"]
+    if has_profiles(task):
+        found.append(f"![Performance profiles]({FIGURES}/{task.name}{PROFILES}.png)")
+    return "\n\n".join(found)
 
 
 def marked(text: str) -> str:

@@ -22,7 +22,7 @@ from rltransfer.report.blocks import (
     Table,
     Tone,
 )
-from rltransfer.report.html.charts import chart_data, charts
+from rltransfer.report.html.charts import across_charts, chart_data, charts
 from rltransfer.report.html.elements import element, marked, serialise
 from rltransfer.report.looks import ON_DARK, ON_LIGHT
 
@@ -33,7 +33,7 @@ _TAGS = {1: "h1", 2: "h2", 3: "h3"}
 def render(comparison: Comparison, blocks: Iterable[Block]) -> str:
     """Returns the page of a report."""
     script = _packaged("page.js")
-    data = json.dumps([chart_data(task) for task in comparison.tasks], separators=(",", ":"), allow_nan=False)
+    data = json.dumps(chart_data(comparison), separators=(",", ":"), allow_nan=False)
     head = element(
         "head",
         None,
@@ -73,7 +73,7 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
         case Table():
             return _table(block)
         case Charts(task=task):
-            return charts(comparison, task)
+            return across_charts(comparison) if task is None else charts(comparison, task)
         case Code(text=text):
             return element("pre", None, element("code", None, text))
         case Folded(title=title, level=level, blocks=inner):

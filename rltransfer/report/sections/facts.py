@@ -99,6 +99,7 @@ def _arguments(comparison: Comparison) -> str:
         f"baseline={json.dumps(comparison.baseline, ensure_ascii=False)}",
         *([f"threshold={list(comparison.thresholds)!r}"] if comparison.thresholds else []),
         *([] if comparison.sd is None else [f"sd={comparison.sd!r}"]),
+        *([] if comparison.effect is None else [f"effect={comparison.effect!r}"]),
         f"seed={comparison.seed}",
         *([f"arms={json.dumps(dict(comparison.arms), ensure_ascii=False)}"] if comparison.arms else []),
     ]
