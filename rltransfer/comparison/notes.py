@@ -51,17 +51,13 @@ def task_notes(facts: Facts) -> tuple[str, ...]:
 def _unfinished(runs: Sequence[SkippedRun]) -> list[str]:
     if not runs:
         return []
-    counts = Counter(_state(run) for run in runs)
+    counts = Counter(run.state for run in runs)
     listed = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
     return [
         f"Not all runs are in ({listed}): the verdicts are preliminary. To look again and again and to stop at "
         f"a verdict that pleases raises false alarms above {_percent(ALPHA)}; failed runs may be those that would have "
         "scored worst."
     ]
-
-
-def _state(run: SkippedRun) -> str:
-    return "failed" if run.reason.startswith("failed") else run.reason
 
 
 def _out_of_reach(arms: Sequence[Arm]) -> list[str]:

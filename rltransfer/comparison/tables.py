@@ -13,6 +13,7 @@ from rltransfer.records import RaceFacts, RunRecord, SourceFacts
 from rltransfer.references import Reference
 from rltransfer.stats import Band, CensoredMean, Coverage, Estimate, Profile, Verdict
 
+UNREADABLE = "cannot be read"
 Cause = Literal["features", "policy", "initialisation scale", "undecided"]
 Kind = Literal["baseline", "transfer", "control"]
 
@@ -284,6 +285,11 @@ class SkippedRun:
     seed: int | None
     reason: str
     task_name: str = ""
+
+    @property
+    def state(self) -> str:
+        """The reason without its details, for counting."""
+        return next((state for state in ("failed", UNREADABLE) if self.reason.startswith(state)), self.reason)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,6 +102,22 @@ def test_the_named_effect_counts_and_the_observed_one_does_not(tmp_path):
     assert larger.power > named[0].power
 
 
+def test_damaged_runs_are_named_and_stop_nothing(tmp_path):
+    make_study(tmp_path)
+    study = tmp_path / "rltransfer-CartPole-v0"
+    (study / "frozen" / "seed_1" / "evaluations.npz").write_bytes(b"PK half of it")
+    record = study / "full" / "seed_2" / "rltransfer" / "record.json"
+    record.write_bytes(record.read_bytes()[:100])
+    (study / "full" / "seed_3" / "evaluations.npz").unlink()
+    comparison = compare(tmp_path)
+    assert [len(comparison.tasks[0].arm(name).runs) for name in ("scratch", "frozen", "full")] == [5, 4, 3]
+    text = markdown_of(comparison)
+    assert "3 runs are not in any table (2 cannot be read; 1 finished, but its evaluations.npz is missing" in text
+    assert "`rltransfer-CartPole-v0/full/seed_2` (`full`, seed unknown): cannot be read: " in text
+    assert "Not all runs are in (2 cannot be read, 1 finished" in text
+    assert "`full` lacks 2, 3" in text
+
+
 @pytest.mark.parametrize("effect", [0.0, -1.0, float("inf"), float("nan")])
 def test_an_effect_that_is_none_is_refused(tmp_path, effect):
     with pytest.raises(ConfigError, match="effect: expected a number above 0"):
