@@ -191,10 +191,10 @@ def measure(task: tuple[str, str, int, int], seed: int = 0) -> tuple[str, str, i
     return name, shape, runs, hits / max(asked, 1)
 
 
-def measure_alarms(task: tuple[tuple[int, int], float, int]) -> list[float]:
+def measure_alarms(task: tuple[tuple[int, int], float, int], seed: int = 0) -> list[float]:
     """Returns how often arms of equal means and unequal spreads get a p-value at each level or below."""
     runs, spread, studies = task
-    rng = np.random.default_rng([*runs, int(spread)])
+    rng = np.random.default_rng([*runs, int(spread), seed])
     found = np.array(
         [
             stats.permutation_p(spread * rng.normal(size=runs[0]), rng.normal(size=runs[1]), seed=0)

@@ -66,6 +66,14 @@ def test_the_methods_still_cover_what_the_table_says(method, shape, runs, script
     assert agrees(script, method, shape, runs, studies=400)
 
 
+@pytest.mark.parametrize(("runs", "spread"), [([5, 5], 3.0), ([5, 20], 3.0)])
+def test_the_test_still_raises_as_many_false_alarms_as_the_table_says(runs, spread, script):
+    (row,) = [row for row in TABLE["alarms"] if (row["runs"], row["spread"]) == (runs, spread)]
+    expected = row["shares"][0]
+    found = script.measure_alarms((tuple(runs), spread, 200), seed=1)[0]
+    assert abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / 200)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("method", sorted(TABLE["coverage"]))
 def test_every_method_still_covers_what_the_table_says(method, script):
