@@ -25,7 +25,7 @@ from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, pla
 from rltransfer.report.profile_figures import ACROSS, PROFILES, draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
 
-_CLEAR = 4
+_CLEAR = 5
 _THIN_LINES_UP_TO = 5
 _ONE_PANEL_UP_TO = 6
 

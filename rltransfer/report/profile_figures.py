@@ -16,7 +16,7 @@ from rltransfer.stats import Estimate, Profile
 PROFILES = "_profiles"
 ACROSS = "across_tasks"
 _WIDTH = 11.5
-_CLEAR = 4
+_CLEAR = 5
 
 
 def has_profiles(task: TaskComparison) -> bool:

@@ -15,7 +15,7 @@ from rltransfer.stats import Profile
 _HEIGHT = 360
 _LABEL = 17
 _GUTTER = 22
-_CLEAR = 4
+_CLEAR = 5
 _WASHES = {"curves": 0.13, "profiles": 0.07}
 
 
