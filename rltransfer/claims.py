@@ -30,16 +30,19 @@ def claim(folder: Path) -> None:
 
     Raises:
         RunError: A living process has claimed the folder.
+        FileWriteError: The claim cannot be written.
     """
     path = folder / OWN_FOLDER / CLAIM
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(path.parent):
-        if path.exists() and not _is_alive(folder, path):
-            path.unlink(missing_ok=True)
-        if not _create(path, json.dumps(_own_facts() | {"time": time.time()}) + "\n"):
-            raise RunError(
-                f"{folder} is being written by another process: see {path}. If it is gone, delete that file."
-            )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(path.parent):
+            if path.exists() and not _is_alive(folder, path):
+                path.unlink(missing_ok=True)
+            is_ours = _create(path, json.dumps(_own_facts() | {"time": time.time()}) + "\n")
+    except OSError as error:
+        raise files.not_written(path, error) from error
+    if not is_ours:
+        raise RunError(f"{folder} is being written by another process: see {path}. If it is gone, delete that file.")
 
 
 def release(folder: Path) -> None:

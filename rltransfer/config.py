@@ -11,7 +11,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PlainSerializer,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -21,11 +20,12 @@ from pydantic import (
 )
 
 from rltransfer import yaml_file
-from rltransfer.errors import ConfigError, did_you_mean
+from rltransfer.errors import ConfigError, did_you_mean, unknown
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import TaskFacts
-from rltransfer.strategies import Augment, Scratch, Strategy, dump_strategy, parse_strategy
+from rltransfer.strategies import Augment, Scratch, Strategy, needs_source, parse_strategy
+from rltransfer.sweeps import LayerSweep, PlannedArm, SourceStepsSweep, StrategySetting, Sweeps, plan_arms
 
 Algorithm = Literal[
     "ppo",
@@ -45,13 +45,10 @@ Algorithm = Literal[
 InputsSetting = Annotated[Inputs | None, BeforeValidator(lambda value: parse_mapping(Inputs, value, "inputs"))]
 ActionsSetting = Annotated[Actions | None, BeforeValidator(lambda value: parse_mapping(Actions, value, "actions"))]
 Metric = Literal["auc", "success_auc", "final"]
-StrategySetting = Annotated[
-    Strategy,
-    BeforeValidator(parse_strategy),
-    PlainSerializer(lambda value: list(dump_strategy(value)), when_used="json"),
-]
 STUDY_FILE = "study.yaml"
 SCRATCH_LONG = "scratch_long"
+CONFIRM = "confirm"
+"""The folder in a study's where arms that a sweep picked are run again, a study of its own."""
 _SHARE = re.compile(r"\d+(\.\d+)?\s?%")
 _HOW = {
     "num_threads",
@@ -61,11 +58,13 @@ _HOW = {
     "progress",
     "command",
     "save_freq",
+    "save_at",
     "save_replay_buffer",
     "checkpoint_freq",
     "step_timeout_seconds",
     "gym_packages",
 }
+_OWN_FOLDERS = ("source", "aggregate", "hparams", "report", CONFIRM)
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
@@ -227,6 +226,7 @@ class RunConfig(_Model):
     arguments of the training environments that are drawn anew for each episode, and what from. ``checkpoint_freq`` is
     how many env_steps lie between two saves of the whole run, to resume it from; None goes by the clock. A step of an
     environment that takes longer than ``step_timeout_seconds`` ends the run. ``gym_packages`` are imported before it.
+    ``save_at`` are the env_steps after which the agent is kept as well, under that number.
     """
 
     role: Literal["source", "target"]
@@ -246,6 +246,7 @@ class RunConfig(_Model):
     arm: str
     threshold: ThresholdSetting = None
     save_freq: int = -1
+    save_at: tuple[PositiveInt, ...] = ()
     save_replay_buffer: bool = False
     checkpoint_freq: PositiveInt | None = None
     step_timeout_seconds: PositiveFloat | None = 300.0
@@ -294,7 +295,8 @@ class RunConfig(_Model):
 class StudySource(_Model):
     """Where the arms' weights come from: agents pretrained in a task, one for each seed, or agents on disk.
 
-    ``path`` is one agent, or a list for strategies that take several.
+    ``path`` is one agent, or a list for strategies that take several. ``tasks`` are tasks of the study that agents are
+    pretrained in, or ``all``: each arm that needs a source is then made once for each of them (a transfer matrix).
 
     With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
     ``augment`` and ``randomise`` change what they see, and the arguments of their environment, while they train.
@@ -308,6 +310,7 @@ class StudySource(_Model):
     augment: Annotated[Augment | None, BeforeValidator(_as_augment)] = None
     randomise: Randomise = None
     path: SourcePaths | None = None
+    tasks: Literal["all"] | tuple[str, ...] | None = None
     which: str = "best"
 
     @property
@@ -317,8 +320,13 @@ class StudySource(_Model):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "StudySource":
-        if (self.env is None) == (self.path is None):
-            raise ValueError("give either 'env' (agents are pretrained) or 'path' (an agent on disk)")
+        if sum(one is not None for one in (self.env, self.path, self.tasks)) != 1:
+            raise ValueError(
+                "give either 'env' (agents are pretrained), 'path' (an agent on disk) or 'tasks' (agents are "
+                "pretrained in tasks of the study)"
+            )
+        if self.tasks is not None and self.kwargs:
+            raise ValueError("'kwargs' are those of the tasks where agents are pretrained in 'tasks'")
         trained = ("kwargs", "algo", "hyperparams", "n_timesteps", "augment", "randomise")
         if self.path is not None and any(getattr(self, name) for name in trained):
             raise ValueError(f"an agent on disk ('path') is not trained: no {', '.join(trained[:-1])} or {trained[-1]}")
@@ -356,6 +364,7 @@ class StudyConfig(_Model):
 
     ``scratch_long`` adds scratch with the budget of source and target together, for total accounting: true, or the
     env_steps that an agent on disk was trained for. ``cache`` is the folder by which studies share equal source runs.
+    ``sweeps`` add arms. ``confirms`` are the arms of these that are run, with scratch, on seeds that did not pick them.
     """
 
     algo: Algorithm
@@ -364,6 +373,8 @@ class StudyConfig(_Model):
     source: StudySource
     tasks: dict[str, StudyTask] = Field(min_length=1)
     arms: dict[str, StrategySetting] = Field(min_length=1)
+    sweeps: Sweeps = Sweeps()
+    confirms: tuple[str, ...] = ()
     scratch_long: bool | PositiveInt = False
     evaluation: Evaluation = Evaluation()
     hyperparams: dict[str, Any] = {}
@@ -374,7 +385,7 @@ class StudyConfig(_Model):
     @classmethod
     def _names_are_folders(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not _FOLDER_NAME.fullmatch(name) or name in ("source", "aggregate", "hparams", "report"):
+            if not _FOLDER_NAME.fullmatch(name) or name in _OWN_FOLDERS:
                 raise ValueError(f"{name!r} cannot be used as a name: letters, digits and _ . = , + - only")
         return value
 
@@ -405,6 +416,43 @@ class StudyConfig(_Model):
             raise ValueError("a seed is listed twice")
         return value
 
+    @model_validator(mode="after")
+    def _sources_are_tasks(self) -> "StudyConfig":
+        for name in self.source_tasks:
+            if name not in self.tasks:
+                raise ConfigError(f"source.tasks: {unknown('task', name, self.tasks)}")
+        if self.source.tasks is None:
+            return self
+        if self.sweeps.arms():
+            raise ValueError("sweeps are of one source, and 'source.tasks' makes several: use 'source.env' or 'path'")
+        if not any(map(needs_source, self.arms.values())):
+            raise ValueError("no arm takes anything from the agents of 'source.tasks': add one, such as finetune")
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_fit(self) -> "StudyConfig":
+        steps = self.sweeps.source_steps
+        if steps is not None and self.source.env is None:
+            raise ValueError("'sweeps.source_steps' needs agents that the study pretrains: 'source.env'")
+        everything = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
+        self._names_are_folders(everything)
+        for name in self.confirms:
+            if name not in everything:
+                raise ConfigError(f"confirms: {unknown('arm', name, everything)}")
+        return self
+
+    @property
+    def source_tasks(self) -> tuple[str, ...]:
+        """The tasks of the study that agents are pretrained in, in a transfer matrix."""
+        given = self.source.tasks
+        return tuple(self.tasks) if given == "all" else given or ()
+
+    def planned_arms(self) -> dict[str, PlannedArm]:
+        """Returns the arms that are run, by name: those of ``arms``, once for each source of a matrix; the sweeps'."""
+        found = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
+        kept = ("scratch", *self.confirms) if self.confirms else found
+        return {name: arm for name, arm in found.items() if name in kept}
+
 
 def read_study(path: Path) -> StudyConfig:
     """Returns the study that a YAML file describes.
@@ -432,11 +480,20 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"key {where!r} is missing."
+    if not where:
+        return f"{message}."
     found = f", found {problem['input']!r}" if not isinstance(problem["input"], Mapping) else ""
     return f"key {where!r}: {message}{found}."
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    nested: Mapping[str, type[BaseModel]] = {"source": StudySource, "tasks": StudyTask, "evaluation": Evaluation}
-    inner = nested.get(str(location[0]), model) if location else model
-    return list(inner.model_fields)
+    nested: Mapping[str, type[BaseModel]] = {
+        "source": StudySource,
+        "tasks": StudyTask,
+        "evaluation": Evaluation,
+        "sweeps": Sweeps,
+        "sweeps.layers": LayerSweep,
+        "sweeps.source_steps": SourceStepsSweep,
+    }
+    named = [".".join(map(str, location[:depth])) for depth in (2, 1)]
+    return list(next((nested[name] for name in named if name in nested), model).model_fields)

@@ -23,8 +23,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         FileWriteError: It cannot be written; what was there before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -64,8 +64,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         FileWriteError: It cannot be written; no part of it is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY))
         try:
             yield temporary

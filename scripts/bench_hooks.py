@@ -18,7 +18,7 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rltransfer import load_encoder
-from rltransfer.strategies import Strategy, parse_strategy, strategy_label
+from rltransfer.strategies import EWC, Strategy, parse_strategy, strategy_label
 from rltransfer.transfer import Transfer, apply_plan, plan_transfer
 
 AGENTS: dict[str, tuple[type[BaseAlgorithm], str, float, dict[str, Any]]] = {
@@ -35,6 +35,9 @@ STRATEGIES: list[Any] = [
     "discriminative",
     {"kind": "gradual_unfreeze", "at": NEVER},
     "l2_sp",
+    {"kind": "ewc", "states": "target", "steps": 512},
+    "l2_init",
+    "redo",
     "shrink_perturb",
     "lora",
     ["discriminative", "l2_sp", "shrink_perturb"],
@@ -60,8 +63,10 @@ def _ratio(algo: str, strategy: Strategy, steps: int, seed: int) -> float:
     # The stock side: the same weights in an agent that nothing is held on.
     plain = _make(algo, seed)
     plain.set_parameters(stock.agent.get_parameters())
-    sides = [(plain, []), (ours.agent, ours.callbacks)]
-    seconds = [_cpu_seconds(*side, steps) for side in (sides if seed % 2 else sides[::-1])]
+    # What the source played before counts as steps of ours, and is not what is measured.
+    counted = sum(part.steps for part in strategy if isinstance(part, EWC))
+    sides = [(plain, [], steps), (ours.agent, ours.callbacks, steps + counted)]
+    seconds = [_cpu_seconds(*side) for side in (sides if seed % 2 else sides[::-1])]
     first, second = seconds
     return second / first if seed % 2 else first / second
 

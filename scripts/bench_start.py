@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rltransfer.config import RunConfig, Task
@@ -59,13 +60,15 @@ def start(folder: Path) -> float:
         hyperparams=resolve("ppo", "CartPole-v1"),
     )
     answer = folder.with_suffix(".txt")
-    process = warm_context().Process(target=tell_and_end, args=(work, Job(folder, config), answer))
+    context = warm_context()
+    _, sender = context.Pipe(duplex=False)
+    process = context.Process(target=tell_and_end, args=(work, Job(folder, config), sender, answer))
     process.start()
     process.join()
     return float(answer.read_text())
 
 
-def tell_and_end(function: Callable[[Job], None], job: Job, answer: Path) -> None:
+def tell_and_end(function: Callable[[Job, Connection], None], job: Job, sender: Connection, answer: Path) -> None:
     """Does a job whose training ends at once, having told what it cost to come there."""
     import rltransfer.training
 
@@ -73,7 +76,7 @@ def tell_and_end(function: Callable[[Job], None], job: Job, answer: Path) -> Non
         answer.write_text(str(time.process_time()))
 
     rltransfer.training.train_run = train_run  # type: ignore[assignment]
-    function(job)
+    function(job, sender)
 
 
 def cpu_seconds_of(pid: int) -> float:

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rltransfer.config import RunConfig
 from rltransfer.errors import Stopped
-from rltransfer.records import RunRecord
+from rltransfer.records import OWN_FOLDER, REPRESENTATION, RunRecord
 from rltransfer.training import train_run
 
 FACTS = ("status", "env_steps", "random", "initial", "final", "best", "checks", "strategy", "resume_level")
@@ -68,9 +68,9 @@ def training_episodes(folder: Path) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Returns every TensorBoard curve as TensorBoard shows it, but those of the clock."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+def scalars(folder: Path, *, purge: bool = True) -> dict[str, list[tuple[int, float]]]:
+    """Returns every TensorBoard curve but those of the clock, as TensorBoard shows it or, unpurged, as written."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}, purge_orphaned_data=purge)
     events.Reload()
     return {
         tag: [(event.step, event.value) for event in events.Scalars(tag)]
@@ -87,10 +87,13 @@ def assert_alike(config: RunConfig, folder: Path, other: Path) -> None:
         assert same(tensors_in(folder / name), tensors_in(other / name)), name
     assert (folder / "evaluations.npz").read_bytes() == (other / "evaluations.npz").read_bytes()
     assert training_episodes(folder) == training_episodes(other)
+    layers = Path(OWN_FOLDER) / REPRESENTATION
+    assert (folder / layers).exists() == (other / layers).exists()
+    assert not (folder / layers).exists() or (folder / layers).read_bytes() == (other / layers).read_bytes()
     place = f"tb/{config.arm}-seed{config.seed}"
-    # Files of one second are read in any order.
+    # Files of one second, which only tests make, are read in any order.
     first_curves, second_curves = (
-        {tag: sorted(values) for tag, values in scalars(one / place).items()} for one in (folder, other)
+        {tag: sorted(values) for tag, values in scalars(one / place, purge=False).items()} for one in (folder, other)
     )
     assert first_curves == second_curves
     assert files_of(folder) == files_of(other)

@@ -196,7 +196,7 @@ def run_config(
             "n_timesteps": n_timesteps,
             "strategy": parsed,
             "evaluation": Evaluation(eval_freq=eval_freq, episodes=episodes),
-            "hyperparams": Hyperparameters(policy=POLICIES[algo], agent=SMALL[algo], **(hyperparams or {})),
+            "hyperparams": Hyperparameters(**{"policy": POLICIES[algo], "agent": SMALL[algo], **(hyperparams or {})}),
             **facts,
         }
     )

@@ -116,10 +116,10 @@ def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     run = actions.add_parser("run", help="run what is missing, then report")
     _add_study_file(run)
-    run.add_argument("--engine", choices=get_args(EngineName), default="local", help="what runs go on (default: local)")
-    run.add_argument("--address", help="of a running Ray cluster (default: Ray starts one on this machine)")
+    _add_engine_flags(run)
     _add_limit_flags(run)
     run.set_defaults(run=study.run)
+    _add_confirm(actions)
     status = actions.add_parser("status", help="show how far a study is, while it runs or later")
     _add_study_folder(status)
     status.add_argument("--json", action="store_true", help="print it as JSON")
@@ -140,6 +140,31 @@ def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_power(actions)
 
 
+def _add_confirm(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser("confirm", help="run what a sweep picked again on fresh seeds: its verdict is theirs")
+    _add_study_folder(parser)
+    parser.add_argument(
+        "--arm",
+        dest="arms",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what to confirm (default: each task's candidate with the largest gain)",
+    )
+    parser.add_argument("--seeds", type=int, help="how many fresh seeds (default: as many as the study has)")
+    _add_cache_flag(parser)
+    _add_engine_flags(parser)
+    _add_limit_flags(parser)
+    parser.set_defaults(run=study.confirm)
+
+
+def _add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", choices=get_args(EngineName), default="local", help="what runs go on (default: local)"
+    )
+    parser.add_argument("--address", help="of a running Ray cluster (default: Ray starts one on this machine)")
+
+
 def _add_power(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = actions.add_parser("power", help="say how many seeds a study needs to find an effect that you name")
     parser.add_argument("--effect", type=float, required=True, help=_EFFECT_HELP)
@@ -158,6 +183,10 @@ def _add_study_folder(parser: argparse.ArgumentParser) -> None:
 def _add_study_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="YAML file of the study")
     parser.add_argument("-f", "--folder", type=Path, help="folder of the study (default: studies/<name of the file>)")
+    _add_cache_flag(parser)
+
+
+def _add_cache_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="train equal source runs once for all studies with this folder"
     )

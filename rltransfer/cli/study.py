@@ -10,9 +10,9 @@ from typing import Any
 
 from rltransfer import files
 from rltransfer.cli.verbs import report_on, say_where
-from rltransfer.config import read_study
+from rltransfer.config import CONFIRM, read_study
 from rltransfer.errors import ConfigError, RunError
-from rltransfer.study import run_study, set_up_study, slurm, work_on_study
+from rltransfer.study import confirm_study, run_study, set_up_study, slurm, work_on_study
 from rltransfer.study import status as states
 
 
@@ -32,6 +32,25 @@ def run(arguments: argparse.Namespace) -> None:
     print_comparison(comparison)
     say_where(folder)
     _refuse_failures(states.study_status(folder), folder)
+
+
+def confirm(arguments: argparse.Namespace) -> None:
+    """Runs what a sweep picked again on fresh seeds, and reports the study anew."""
+    from rltransfer.report.terminal import print_comparison
+
+    folder = arguments.folder
+    comparison = confirm_study(
+        folder,
+        arms=tuple(arguments.arms),
+        seeds=arguments.seeds,
+        engine=arguments.engine,
+        address=arguments.address,
+        cache=arguments.cache,
+        **_limits(arguments),
+    )
+    print_comparison(comparison)
+    say_where(folder)
+    _refuse_failures(states.study_status(folder / CONFIRM), folder / CONFIRM)
 
 
 def work(arguments: argparse.Namespace) -> None:

@@ -2,11 +2,15 @@
 
 from rltransfer.comparison.assembly import compare
 from rltransfer.comparison.pilot import PilotSpread, pilot_spreads
+from rltransfer.comparison.selection import best_candidates, is_candidate
 from rltransfer.comparison.tables import (
     Arm,
     ArmAcrossTasks,
+    Cell,
     Comparison,
     Detectable,
+    EffectGrid,
+    EffectLine,
     Effort,
     FailedCheck,
     NamedEffect,
@@ -15,6 +19,7 @@ from rltransfer.comparison.tables import (
     Robust,
     RunScores,
     Score,
+    Selection,
     SkippedRun,
     StepsAccount,
     TaskComparison,
@@ -25,8 +30,11 @@ from rltransfer.comparison.tables import (
 __all__ = [
     "Arm",
     "ArmAcrossTasks",
+    "Cell",
     "Comparison",
     "Detectable",
+    "EffectGrid",
+    "EffectLine",
     "Effort",
     "FailedCheck",
     "NamedEffect",
@@ -36,11 +44,14 @@ __all__ = [
     "Robust",
     "RunScores",
     "Score",
+    "Selection",
     "SkippedRun",
     "StepsAccount",
     "TaskComparison",
     "ThresholdTime",
     "TotalAccount",
+    "best_candidates",
     "compare",
+    "is_candidate",
     "pilot_spreads",
 ]

@@ -1,6 +1,8 @@
 """Assembles the comparison: finds the runs, groups them, scores them, tests the arms, collects what must be said."""
 
 import dataclasses
+import functools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +12,12 @@ from rltransfer import stats
 from rltransfer.comparison import accounts, coverage, notes, scales, scores, verdicts
 from rltransfer.comparison.accounts import LongScratch
 from rltransfer.comparison.across import across_tasks
-from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
+from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group, study_folder
 from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scores import PRIMARY_METRICS, Measuring
+from rltransfer.comparison.selection import with_selection
+from rltransfer.comparison.sweeps import pictures
 from rltransfer.comparison.tables import (
     Arm,
     Comparison,
@@ -24,8 +29,8 @@ from rltransfer.comparison.tables import (
     TaskComparison,
 )
 from rltransfer.comparison.verdicts import Contrast, Pair
-from rltransfer.config import StudyTask, Threshold, read_thresholds
-from rltransfer.errors import ConfigError, unknown
+from rltransfer.config import STUDY_FILE, StudyConfig, StudyTask, Threshold, read_thresholds
+from rltransfer.errors import ConfigError, RLTransferError, unknown
 from rltransfer.metrics import Undefined
 from rltransfer.stats import Estimate, Spread
 
@@ -78,14 +83,18 @@ def compare(
     if baseline != DEFAULT_BASELINE and baseline not in labels:
         raise unknown("arm", baseline, labels)
     names = safe_names([one.task_name for one in groups], [one.title for one in groups])
+    scored = [_task(one, asked, found.tasks.get(one.task_name)) for one in groups]
+    tested = _tested(scored, found.studies)
+    confirmation = functools.cache(functools.partial(_confirmation, asked))
     tasks = tuple(
-        _compare_task(
-            _task(one, asked, found.tasks.get(one.task_name)),
-            name,
-            _of_task((*found.skipped, *found.missing), one),
-            n_tasks=len(groups),
+        with_selection(
+            _compare_task(
+                task, tests, name, _of_task((*found.skipped, *found.missing), task.group), n_tasks=len(groups)
+            ),
+            found.studies,
+            confirmation,
         )
-        for one, name in zip(groups, names, strict=True)
+        for task, tests, name in zip(scored, tested, names, strict=True)
     )
     across, reason = across_tasks(tasks, seed=seed)
     return Comparison(
@@ -104,6 +113,7 @@ def compare(
         missing=found.missing,
         problems=found.problems,
         source_runs=found.source_runs,
+        sweeps=pictures(tasks, found.studies),
     )
 
 
@@ -117,6 +127,35 @@ class _Asked:
     sd: float | None
     effect: float | None
     seed: int
+
+
+def _confirmation(asked: "_Asked", folder: Path) -> Comparison | str:
+    """Returns what a confirmation found, or why it cannot be read; an empty text where there is none."""
+    if not (folder / STUDY_FILE).is_file():
+        return ""
+    try:
+        found = compare(
+            folder,
+            metric=asked.metric,
+            threshold=asked.thresholds,
+            baseline=asked.baseline,
+            sd=asked.sd,
+            seed=asked.seed,
+        )
+    except RLTransferError:
+        return "its confirmation has no finished run yet"
+    unfinished = len(found.skipped) + len(found.missing)
+    return f"{unfinished} runs of its confirmation are not finished" if unfinished else found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tested:
+    """The tests of one task: against the baseline, against controls. ``tests`` of ``tasks`` tasks share the level."""
+
+    against_baseline: Mapping[str, Contrast]
+    against_control: Mapping[str, Contrast]
+    tests: int
+    tasks: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,15 +219,25 @@ def _long(one: TaskGroup, measuring: Measuring) -> LongScratch | None:
     return LongScratch(arm, tuple(scores.score_run(run, over_it) for run in arm.runs), budget)
 
 
-def _compare_task(task: _Task, name: str, unfinished: Sequence[SkippedRun], *, n_tasks: int) -> TaskComparison:
-    against_baseline = _against_baseline(task)
-    against_control = _against_control(task, against_baseline)
+def _compare_task(
+    task: _Task, tested: _Tested, name: str, unfinished: Sequence[SkippedRun], *, n_tasks: int
+) -> TaskComparison:
     arms = [
-        _arm(task, arm, against_baseline, _origin(task, arm, against_baseline, against_control))
+        _arm(task, arm, tested, _origin(task, arm, tested.against_baseline, tested.against_control))
         for arm in task.group.arms
     ]
     coverages = coverage.of(arms, task.measuring.metric)
-    facts = notes.Facts(task.group, arms, task.baseline_problem, task.measuring.metric, coverages, unfinished, n_tasks)
+    facts = notes.Facts(
+        group=task.group,
+        arms=arms,
+        baseline_problem=task.baseline_problem,
+        metric=task.measuring.metric,
+        coverages=coverages,
+        unfinished=unfinished,
+        tasks=n_tasks,
+        tests=tested.tests,
+        tested_tasks=tested.tasks,
+    )
     return TaskComparison(
         name=name,
         title=task.group.title,
@@ -271,10 +320,52 @@ def _usable(task: _Task, name: str) -> list[float] | str:
     return numbers
 
 
-def _family(
-    task: _Task, opponents: Mapping[str, str], also: Mapping[str, Contrast] | None = None
-) -> dict[str, Contrast]:
-    """Returns the contrasts of one Holm family: each arm against its opponent.
+_Family = tuple[dict[str, Pair], dict[str, str]]
+
+
+def _tested(tasks: Sequence[_Task], studies: Mapping[Path, StudyConfig]) -> list[_Tested]:
+    """Returns the tests of each task; those of all tasks of a transfer matrix share the level, else of one task.
+
+    A matrix is read as a whole: who looks for its best cell looks at every task.
+    """
+    families: dict[Path | int, list[int]] = defaultdict(list)
+    for index, task in enumerate(tasks):
+        folder = study_folder(task.group.arms[0].runs[0].folder)
+        is_matrix = folder in studies and bool(studies[folder].source_tasks)
+        families[folder if is_matrix else index].append(index)
+    found: dict[int, _Tested] = {}
+    for members in families.values():
+        those = [tasks[index] for index in members]
+        to_baseline = _together([_to_baseline(task) for task in those], seed=those[0].seed)
+        to_control = _together(
+            [_pairs(task, task.controls, first) for task, first in zip(those, to_baseline, strict=True)],
+            seed=those[0].seed,
+        )
+        tests = sum(one.p_value is not None for contrasts in to_baseline for one in contrasts.values())
+        for index, first, second in zip(members, to_baseline, to_control, strict=True):
+            found[index] = _Tested(first, second, tests, len(members))
+    return [found[index] for index in range(len(tasks))]
+
+
+def _together(families: Sequence[_Family], *, seed: int) -> list[dict[str, Contrast]]:
+    """Returns the contrasts of several tasks as one Holm family."""
+    pairs = {f"{index}/{name}": pair for index, (some, _) in enumerate(families) for name, pair in some.items()}
+    refused = {f"{index}/{name}": why for index, (_, some) in enumerate(families) for name, why in some.items()}
+    found = verdicts.contrast_family(pairs, refused, seed=seed)
+    return [
+        {name: found[f"{index}/{name}"] for name in (*some, *others)} for index, (some, others) in enumerate(families)
+    ]
+
+
+def _to_baseline(task: _Task) -> _Family:
+    if task.baseline is None:
+        return {}, dict.fromkeys(task.runs, task.baseline_problem)
+    pairs, refused = _pairs(task, {name: task.baseline for name in task.runs if name != task.baseline})
+    return pairs, refused | {task.baseline: "it is the baseline"}
+
+
+def _pairs(task: _Task, opponents: Mapping[str, str], also: Mapping[str, Contrast] | None = None) -> _Family:
+    """Returns what is to be tested, each arm against its opponent, and why others cannot be.
 
     Args:
         task: The task.
@@ -294,18 +385,7 @@ def _family(
             difference = scores.difference(task.runs[name], mine, task.runs[opponent], theirs)
             needed = (other.p_value or 0.0, other.smallest_p or 0.0) if other is not None else (0.0, 0.0)
             pairs[name] = Pair(mine, theirs, difference, needed)
-    return verdicts.contrast_family(pairs, refused, seed=task.seed)
-
-
-def _against_baseline(task: _Task) -> dict[str, Contrast]:
-    if task.baseline is None:
-        return {name: verdicts.untested(task.baseline_problem) for name in task.runs}
-    tested = {name: task.baseline for name in task.runs if name != task.baseline}
-    return {task.baseline: verdicts.untested("it is the baseline"), **_family(task, tested)}
-
-
-def _against_control(task: _Task, against_baseline: Mapping[str, Contrast]) -> dict[str, Contrast]:
-    return _family(task, task.controls, against_baseline)
+    return pairs, refused
 
 
 def _origin(
@@ -335,9 +415,9 @@ def _share(task: _Task, arm: str, control: str | None) -> Estimate | None:
     return stats.share_of_gain(mine, controls, zero, paired=paired)
 
 
-def _arm(task: _Task, arm: ArmRuns, contrasts: Mapping[str, Contrast], origin: Origin | None) -> Arm:
+def _arm(task: _Task, arm: ArmRuns, tested: _Tested, origin: Origin | None) -> Arm:
     runs, baseline, measuring = task.runs[arm.name], task.baseline_runs, task.measuring
-    contrast = contrasts[arm.name]
+    contrast = tested.against_baseline[arm.name]
     times = scores.threshold_times(runs, baseline, measuring)
     baseline_times = scores.threshold_times(baseline, None, measuring) if baseline else ()
     of = control_of(arm, task.group.arms)
@@ -358,7 +438,7 @@ def _arm(task: _Task, arm: ArmRuns, contrasts: Mapping[str, Contrast], origin: O
         smallest_p_adjusted=contrast.smallest_p_adjusted,
         verdict=contrast.verdict,
         reason=contrast.reason,
-        detectable=_detectable(task, arm.name, contrasts),
+        detectable=_detectable(task, arm.name, tested),
         origin=origin,
         times=times,
         transfer_ratio=scores.transfer_ratio(runs, baseline, task.random_returns),
@@ -367,6 +447,7 @@ def _arm(task: _Task, arm: ArmRuns, contrasts: Mapping[str, Contrast], origin: O
         total=accounts.total_account(runs, measuring.budget_steps, task.long, measuring.metric),
         retention=scores.retention(runs),
         effort=scores.effort(runs),
+        layers=layers_of([run.folder for run in runs], measuring.grid_steps),
     )
 
 
@@ -376,9 +457,8 @@ def _profile_points(task: _Task) -> np.ndarray:
     return stats.profile_points([one for one in found if not isinstance(one, Undefined)])
 
 
-def _detectable(task: _Task, name: str, contrasts: Mapping[str, Contrast]) -> Detectable | None:
+def _detectable(task: _Task, name: str, tested: _Tested) -> Detectable | None:
     mine, zero = _usable(task, name), _usable(task, str(task.baseline)) if task.baseline else ""
-    if contrasts[name].p_value is None or isinstance(mine, str) or isinstance(zero, str):
+    if tested.against_baseline[name].p_value is None or isinstance(mine, str) or isinstance(zero, str):
         return None
-    tests = sum(one.p_value is not None for one in contrasts.values())
-    return verdicts.detectable(mine, zero, task.spread, tests, task.effect)
+    return verdicts.detectable(mine, zero, task.spread, tested.tests, task.effect)

@@ -1,5 +1,6 @@
 """Sorts runs into tasks and arms that can be compared, and says what was left out."""
 
+import contextlib
 import dataclasses
 import json
 from collections import defaultdict
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rltransfer.comparison.tables import UNREADABLE, SkippedRun
-from rltransfer.config import SCRATCH_LONG, STUDY_FILE, StudyConfig, StudyTask, read_study
+from rltransfer.config import CONFIRM, SCRATCH_LONG, STUDY_FILE, StudyConfig, StudyTask, read_study
 from rltransfer.errors import ConfigError, RunError
 from rltransfer.records import Run, RunRecord, find_runs, read_record
 from rltransfer.rl_zoo import UnreadRun, find_zoo_runs, zoo_folders
@@ -27,6 +28,7 @@ class Found:
         missing: The target runs that a study names and that have left nothing yet.
         source_runs: How many runs are no target runs.
         tasks: The tasks of the studies, by name.
+        studies: The study that each run belongs to which a study made, by the study's folder.
         problems: What could not be read of the studies, as sentences.
     """
 
@@ -35,6 +37,7 @@ class Found:
     missing: tuple[SkippedRun, ...]
     source_runs: int
     tasks: dict[str, StudyTask]
+    studies: dict[Path, StudyConfig]
     problems: tuple[str, ...]
 
 
@@ -95,7 +98,7 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
         if not root.is_dir():
             raise RunError(f"There is no folder {root}. Give the folder that holds the runs, for example `logs`.")
         found_here = find_runs(root, lambda folder, error: unread.append(_unreadable(folder, error)))
-        runs |= {run.folder.resolve(): run for run in found_here}
+        runs |= {run.folder.resolve(): run for run in found_here if not _is_confirmation(run.folder, root)}
         for run in find_zoo_runs(root, arms or {}):
             if isinstance(run, UnreadRun):
                 unread.append(SkippedRun(run.folder, run.arm, None, run.reason))
@@ -115,6 +118,7 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
         ),
         source_runs=len(runs) - len(targets),
         tasks={name: task for study in studies.values() for name, task in study.tasks.items()},
+        studies=_studies_of(finished, studies),
         problems=problems,
     )
     if not finished:
@@ -236,6 +240,28 @@ def _studies(roots: Sequence[Path]) -> tuple[dict[Path, StudyConfig], tuple[str,
     return studies, tuple(problems)
 
 
+def study_folder(run_folder: Path) -> Path:
+    """Returns the folder of the study that a run would be of: ``<study>/<task>/<arm>/seed_<k>``."""
+    return run_folder.resolve().parents[2]
+
+
+def _studies_of(runs: Sequence[Run], known: Mapping[Path, StudyConfig]) -> dict[Path, StudyConfig]:
+    """Returns the studies that runs belong to, also where a folder above them is reported on."""
+    found = {root.resolve(): study for root, study in known.items()}
+    for folder in {study_folder(run.folder) for run in runs} - set(found):
+        if (folder / STUDY_FILE).is_file():
+            with contextlib.suppress(ConfigError):
+                found[folder] = read_study(folder / STUDY_FILE)
+    return found
+
+
+def _is_confirmation(run_folder: Path, root: Path) -> bool:
+    """Says whether a run below a folder repeats one that a study's sweep picked: it must not count as one of that."""
+    inside = run_folder.relative_to(root).parts
+    places = [root.joinpath(*inside[: depth + 1]) for depth, part in enumerate(inside) if part == CONFIRM]
+    return any((place / STUDY_FILE).is_file() and (place.parent / STUDY_FILE).is_file() for place in places)
+
+
 def _missing(root: Path, study: StudyConfig, targets: Sequence[Run]) -> list[SkippedRun]:
     """Returns the runs of a study that have left nothing on disk yet."""
     there = {(run.record.task_name, run.record.arm, run.record.seed) for run in targets}
@@ -243,7 +269,7 @@ def _missing(root: Path, study: StudyConfig, targets: Sequence[Run]) -> list[Ski
         SkippedRun(root / task / arm / f"seed_{seed}", arm, seed, "not started", task)
         for seed in study.seeds
         for task in study.tasks
-        for arm in (*study.arms, *([SCRATCH_LONG] if study.scratch_long else []))
+        for arm in (*study.planned_arms(), *([SCRATCH_LONG] if study.scratch_long else []))
         if (task, arm, seed) not in there
     ]
 
@@ -263,6 +289,11 @@ def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
         f"{len(unfinished)}.{listed} Run the baseline with `rltransfer transfer --strategy scratch …` and an arm "
         "with `rltransfer transfer --from SOURCE --strategy frozen …`, or a study with `rltransfer study run FILE`."
     )
+
+
+def is_comparable(one: RunRecord, other: RunRecord) -> bool:
+    """Says whether two runs are of one task under one setting."""
+    return _json(_setting(one)) == _json(_setting(other))
 
 
 def _setting(record: RunRecord) -> dict[str, Any]:
@@ -336,7 +367,8 @@ def _source_key(record: RunRecord) -> str:
     if record.source is None:
         return ""
     task = record.source.task.label() if record.source.task else "an unknown task"
-    return f"{record.source.algo.upper()} on {task}"
+    which = record.source.which or ""
+    return f"{record.source.algo.upper()} on {task}" + (f" after {which} steps" if which.isdecimal() else "")
 
 
 def _with_differences(one: TaskGroup, groups: Sequence[TaskGroup]) -> TaskGroup:

@@ -17,7 +17,7 @@ _CLAIMS = ("positive", "negative")
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the notes of one task are about."""
+    """What the notes of one task are about; ``tests`` share the level, over ``tested_tasks`` tasks."""
 
     group: TaskGroup
     arms: Sequence[Arm]
@@ -26,6 +26,8 @@ class Facts:
     coverages: Sequence[Coverage]
     unfinished: Sequence[SkippedRun]
     tasks: int
+    tests: int
+    tested_tasks: int
 
 
 def task_notes(facts: Facts) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def task_notes(facts: Facts) -> tuple[str, ...]:
     found = [
         *([f"No verdict: {facts.baseline_problem}."] if facts.baseline_problem else []),
         *_unfinished(facts.unfinished),
-        *_out_of_reach(facts.arms),
+        *_out_of_reach(facts.arms, facts.tests),
         *_power(facts.arms),
         *_uneven_seeds(facts.arms),
         *_of_rl_zoo(facts.group.arms),
@@ -60,17 +62,16 @@ def _unfinished(runs: Sequence[SkippedRun]) -> list[str]:
     ]
 
 
-def _out_of_reach(arms: Sequence[Arm]) -> list[str]:
-    tested = [arm for arm in arms if arm.smallest_p_adjusted is not None]
-    hopeless = [arm for arm in tested if (arm.smallest_p_adjusted or 0.0) > ALPHA]
+def _out_of_reach(arms: Sequence[Arm], tests: int) -> list[str]:
+    hopeless = [arm for arm in arms if (arm.smallest_p_adjusted or 0.0) > ALPHA]
     if not hopeless:
         return []
     names = ", ".join(f"`{arm.name}`" for arm in hopeless)
     least = min(arm.smallest_p_adjusted or 0.0 for arm in hopeless)
     return [
-        f"No verdict but “inconclusive” is reachable for {names}: with so few seeds and {len(tested)} tested arms the "
+        f"No verdict but “inconclusive” is reachable for {names}: with so few seeds and {tests} tested arms the "
         f"smallest possible p-value after Holm is {least:.2g}. The fewest seeds per arm that can reach {ALPHA:g} are "
-        f"{runs_needed(len(tested))}."
+        f"{runs_needed(tests)}."
     ]
 
 
@@ -200,6 +201,8 @@ def _several_tasks(facts: Facts) -> list[str]:
     tested = any(arm.p_adjusted is not None for arm in facts.arms)
     if facts.tasks < 2 or not tested:
         return []
+    if facts.tested_tasks == facts.tasks:
+        return [f"Verdicts are corrected for the {facts.tests} tests of all tasks of the matrix together."]
     return [
         f"Verdicts are corrected for the arms of this task, not for the {facts.tasks} tasks of this report: without "
         f"any effect, up to {_percent(ALPHA)} of tasks show a false one."

@@ -1,6 +1,7 @@
 """Reduces each run to its scores, and the runs of an arm to estimates."""
 
 import dataclasses
+import datetime
 import math
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from rltransfer import metrics, stats
 from rltransfer.comparison.tables import Effort, Retention, Robust, RunScores, Score, ThresholdTime
 from rltransfer.errors import RunError
 from rltransfer.metrics import Undefined
-from rltransfer.records import Curve, Run, read_training_episodes
+from rltransfer.records import Curve, Run, RunRecord, read_training_episodes
 from rltransfer.references import Reference
 from rltransfer.stats import Estimate, MeanFacts
 
@@ -74,8 +75,16 @@ def score_run(run: Run, measuring: Measuring) -> RunScores:
         retention=metrics.retention(record.retention, record.no_retention),
         wall_seconds=record.wall_seconds,
         n_updates=record.n_updates,
+        ended=_ended(record),
         race=record.race,
     )
+
+
+def _ended(record: RunRecord) -> float:
+    # Runs of RL Zoo know the seconds of their monitor files and not when they ended.
+    if not record.started or record.written_by == "rl_zoo":
+        return 0.0
+    return datetime.datetime.fromisoformat(record.started).timestamp() + record.wall_seconds
 
 
 def sources_of(runs: Sequence[RunScores]) -> list[str] | None:

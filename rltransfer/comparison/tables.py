@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from rltransfer.comparison.representation import Layers
 from rltransfer.metrics import TimeToThreshold, Undefined
 from rltransfer.records import RaceFacts, RunRecord, SourceFacts
 from rltransfer.references import Reference
@@ -23,7 +24,8 @@ class RunScores:
     """One run, reduced to scalars, and its curve on the grid of its task for drawing; of ``auto``, what it tried.
 
     ``times`` are those to the task's thresholds, in their order. ``retention`` is the last agent's mean return in the
-    source task. ``n_updates`` is SB3's count, None in records of before it was kept.
+    source task. ``n_updates`` is SB3's count, None in records of before it was kept. ``ended`` is when the run ended,
+    in seconds since 1970 and as if it had gone on without a pause; 0 where that is not known.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class RunScores:
     retention: float | Undefined
     wall_seconds: float
     n_updates: int | None
+    ended: float = 0.0
     race: RaceFacts | None = None
 
     @property
@@ -175,11 +178,26 @@ class Effort:
 
 
 @dataclasses.dataclass(frozen=True)
+class Selection:
+    """That an arm was picked among the ``among`` arms of a sweep, so that its gain is flattered by the choice.
+
+    ``fresh`` is the same arm on seeds that did not pick it, whose verdict is the arm's own; without it the arm is a
+    candidate, and ``reason`` says what is lacking.
+    """
+
+    among: int
+    fresh: "Arm | None"
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Arm:
     """All runs of one arm on one task, and what they show. ``verdict`` is None where ``reason`` says why.
 
     ``scores`` are by metric: besides those of the runs ``normalised``, the primary metric on the task's scale from
     random policy to reference. ``detectable`` says what its test could have found, None without a test or a spread.
+    ``layers`` is what its layers represented, None where no run recorded it.
+    ``selection`` is set where a sweep picked the arm: verdict, p-value and origin are then of its fresh seeds.
     """
 
     name: str
@@ -206,6 +224,8 @@ class Arm:
     total: TotalAccount | Undefined
     retention: Retention | Undefined
     effort: Effort
+    layers: Layers | None = None
+    selection: Selection | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -277,6 +297,48 @@ class TaskComparison:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cell:
+    """One place in the picture of a sweep: an arm, or the baseline where nothing is moved; None: no finished run."""
+
+    task: str
+    arm: Arm | None
+
+
+@dataclasses.dataclass(frozen=True)
+class EffectGrid:
+    """Differences to the baseline by two settings: layers moved by how they may change, or sources by targets.
+
+    ``name`` is that of its figure. ``task`` is the one that it is about, None for a matrix of tasks. ``cells`` are row
+    by row.
+    """
+
+    name: str
+    title: str
+    task: str | None
+    row_title: str
+    column_title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class EffectLine:
+    """Differences to the baseline by how long the source was trained, a line for each strategy of the sweep.
+
+    ``points`` are by strategy: the steps that were asked for, and the arm, None where it has no finished run.
+    ``source_steps`` is what the longest source run took, ``seeds`` how many there are: what the whole sweep cost.
+    """
+
+    name: str
+    title: str
+    task: str
+    points: dict[str, tuple[tuple[int, Arm | None], ...]]
+    source_steps: int
+    seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
 class SkippedRun:
     """A target run that is not in the tables, and why; ``seed`` is None where it cannot be read."""
 
@@ -317,7 +379,8 @@ class Comparison:
     ``arms`` are the globs by which runs of RL Zoo were given to arms.
     ``thresholds``, ``sd`` and ``effect`` are those that were asked for, as given. ``across`` is empty unless arms share
     several tasks with normalised scores; ``across_reason`` says what is lacking. ``skipped`` lie on disk, ``missing``
-    are named by a study and have left nothing yet; ``problems`` are what could not be read of the studies.
+    are named by a study and have left nothing yet; ``problems`` are what could not be read of the studies. ``sweeps``
+    are the pictures of layer sweeps, transfer matrices and source budgets.
     """
 
     roots: tuple[Path, ...]
@@ -335,6 +398,7 @@ class Comparison:
     missing: tuple[SkippedRun, ...]
     problems: tuple[str, ...]
     source_runs: int
+    sweeps: tuple[EffectGrid | EffectLine, ...] = ()
 
 
 def _missing(name: str, arms: tuple[Arm, ...]) -> Arm:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from rltransfer.comparison import TaskComparison
+from rltransfer.comparison import EffectGrid, EffectLine, TaskComparison
 
 Tone = Literal["positive", "negative", "inconclusive", "plain"]
 
@@ -74,6 +74,20 @@ class Charts:
 
 
 @dataclasses.dataclass(frozen=True)
+class LayerCharts:
+    """The place of the charts of what the layers of a task's arms represented."""
+
+    task: TaskComparison
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepChart:
+    """The place of the picture of a sweep."""
+
+    sweep: EffectGrid | EffectLine
+
+
+@dataclasses.dataclass(frozen=True)
 class Code:
     """Literal text of a language, such as a file or a command."""
 
@@ -90,7 +104,7 @@ class Folded:
     blocks: tuple["Block", ...]
 
 
-Block = Heading | Paragraph | Bullets | Findings | Alert | Table | Charts | Code | Folded
+Block = Heading | Paragraph | Bullets | Findings | Alert | Table | Charts | LayerCharts | SweepChart | Code | Folded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,9 +21,11 @@ from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks
+from rltransfer.report.markdown import LAYERS
 from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
 from rltransfer.report.profile_figures import ACROSS, PROFILES, draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
+from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
 
 _CLEAR = 5
 _THIN_LINES_UP_TO = 5
@@ -33,12 +35,16 @@ _ONE_PANEL_UP_TO = 6
 def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
     """Writes the figures of each task and of all tasks together in each format, and returns the paths.
 
-    They are ``<task>.<format>``, ``<task>_profiles.<format>`` where an arm has several runs, and
-    ``across_tasks.<format>`` where arms share several tasks.
+    They are ``<task>.<format>``, ``<task>_profiles.<format>`` where an arm has several runs, ``<task>_layers.<format>``
+    where runs recorded their layers, and ``across_tasks.<format>`` where arms share several tasks.
     """
-    found = {task.name: draw(comparison, task, formats) for task in comparison.tasks}
-    found |= {f"{task.name}{PROFILES}": draw_profiles(comparison, task, formats) for task in comparison.tasks}
-    found |= {ACROSS: draw_across(comparison, formats)}
+    found: dict[str, dict[Format, bytes]] = {}
+    for task in comparison.tasks:
+        found[task.name] = draw(comparison, task, formats)
+        found[f"{task.name}{PROFILES}"] = draw_profiles(comparison, task, formats)
+        if layer_names(task):
+            found[f"{task.name}{LAYERS}"] = draw_layers(task, formats)
+    found[ACROSS] = draw_across(comparison, formats)
     written = []
     for name, drawn in found.items():
         for kind, content in drawn.items():
@@ -53,6 +59,46 @@ def draw(comparison: Comparison, task: TaskComparison, formats: Sequence[Format]
     The same comparison gives the same bytes with the same matplotlib.
     """
     return rendered(lambda: _figure(comparison, task), formats)
+
+
+def draw_layers(task: TaskComparison, formats: Sequence[Format] = ("png",)) -> dict[Format, bytes]:
+    """Returns the figure of what the layers represented: a row for each measure, a column for each layer."""
+    return rendered(lambda: _layers_figure(task), formats)
+
+
+def _layers_figure(task: TaskComparison) -> Figure:
+    names, styles = layer_names(task), looks(task)
+    figure = Figure(figsize=(max(6.0, 1.4 + 1.75 * len(names)), 1.45 * len(MEASURES) + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(MEASURES), len(names), sharex=True, sharey="row", squeeze=False)
+    for row, (measure, title) in enumerate(MEASURES.items()):
+        for column, name in enumerate(names):
+            axes = grid[row, column]
+            for arm in reversed(task.arms):
+                if arm.layers is not None and name in arm.layers.names:
+                    values = arm.layers.measures[measure][:, arm.layers.names.index(name)]
+                    look = styles[arm.name]
+                    axes.plot(
+                        task.grid_steps,
+                        values,
+                        color=look.on_light,
+                        linestyle=LINES[look.line],
+                        linewidth=1.4,
+                        label=plain(arm.name),
+                    )
+            tidy(axes)
+            axes.tick_params(labelsize=7.5)
+            axes.xaxis.set_major_locator(MaxNLocator(2))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+            if row == 0:
+                axes.set_title(wrapped(name), fontsize=8.5, loc="left", color=INK)
+        grid[row, 0].set_ylim(0, max(grid[row, 0].get_ylim()[1], 1.05 * LEAST_TOP.get(measure, 0.0)))
+        grid[row, 0].set_ylabel(wrapped(title), fontsize=8)
+    lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
+    arms = [plain(arm.name) for arm in task.arms if plain(arm.name) in lines]
+    figure.legend([lines[name] for name in arms], arms, loc="outside lower left", ncols=5, fontsize=8, frameon=False)
+    figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    return figure
 
 
 def _figure(comparison: Comparison, task: TaskComparison) -> Figure:

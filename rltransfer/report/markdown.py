@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from rltransfer.comparison import TaskComparison
 from rltransfer.report.blocks import (
     Alert,
     Block,
@@ -14,8 +13,10 @@ from rltransfer.report.blocks import (
     Findings,
     Folded,
     Heading,
+    LayerCharts,
     Paragraph,
     Span,
+    SweepChart,
     Table,
     one_line,
     printable,
@@ -24,6 +25,7 @@ from rltransfer.report.blocks import (
 from rltransfer.report.profile_figures import ACROSS, PROFILES, has_profiles
 
 FIGURES = "figures"
+LAYERS = "_layers"
 
 # What CommonMark reads as the start of a tag, of an entity, or of the target of a link or image.
 _ESCAPES = (
@@ -54,8 +56,8 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             return f"> {marked(lead)}\n>\n" + "\n".join(f"> - {marked(line)}" for line in lines)
         case Table():
             return _table(block)
-        case Charts(task=task):
-            return _charts(task)
+        case Charts() | LayerCharts() | SweepChart():
+            return _figure(block)
         case Code(text=text, language=language):
             return _fenced(printable(text), language)
         case Folded(title=title, level=level, blocks=inner):
@@ -64,13 +66,16 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             assert_never(block)
 
 
-def _charts(task: TaskComparison | None) -> str:
-    """Returns the figures of a task, or that of all tasks; profiles are drawn where an arm has several runs."""
-    if task is None:
+def _figure(block: Charts | LayerCharts | SweepChart) -> str:
+    if isinstance(block, SweepChart):
+        return f"![{_literal(block.sweep.title)}]({FIGURES}/{block.sweep.name}.png)"
+    if isinstance(block, LayerCharts):
+        return f"![What the layers represent over training]({FIGURES}/{block.task.name}{LAYERS}.png)"
+    if block.task is None:
         return f"![The arms over all tasks]({FIGURES}/{ACROSS}.png)"
-    found = [f"![Learning curves and scores per seed]({FIGURES}/{task.name}.png)"]
-    if has_profiles(task):
-        found.append(f"![Performance profiles]({FIGURES}/{task.name}{PROFILES}.png)")
+    found = [f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"]
+    if has_profiles(block.task):
+        found.append(f"![Performance profiles]({FIGURES}/{block.task.name}{PROFILES}.png)")
     return "\n\n".join(found)
 
 

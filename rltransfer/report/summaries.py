@@ -4,7 +4,6 @@ TensorBoard's own ``summary.pb`` functions for texts and layouts need tensorflow
 """
 
 import io
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
@@ -22,14 +21,13 @@ Points = Iterable[tuple[int, Summary]]
 """Summaries, each with its step."""
 
 
-def event_file(summaries: Points) -> bytes:
-    """Returns an event file with the summaries, each at its step."""
+def event_file(summaries: Points, *, wall_time: float) -> bytes:
+    """Returns an event file with the summaries, each at its step, all at a time in seconds since 1970."""
     content = io.BytesIO()
     writer = RecordWriter(content)
-    now = time.time()
-    writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+    writer.write(Event(wall_time=wall_time, file_version="brain.Event:2").SerializeToString())
     for step, summary in summaries:
-        writer.write(Event(wall_time=now, step=step, summary=summary).SerializeToString())
+        writer.write(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
     return content.getvalue()
 
 
@@ -55,15 +53,16 @@ def band_charts(category: str, charts: Mapping[str, tuple[str, str, str]]) -> Su
     return _strings(layout_metadata.CONFIG_SUMMARY_TAG, metadata, layout.SerializeToString())
 
 
-def experiment(settings: Sequence[str], metrics: Mapping[str, str]) -> Summary:
+def experiment(settings: Sequence[str], metrics: Mapping[str, str], *, wall_time: float) -> Summary:
     """Returns the columns of the *HParams* tab: settings by name, metrics by tag with the name that is shown."""
     shown = [hparams.Metric(tag, display_name=name) for tag, name in metrics.items()]
-    return _own(hparams.hparams_config_pb([hparams.HParam(name) for name in settings], shown))
+    columns = [hparams.HParam(name) for name in settings]
+    return _own(hparams.hparams_config_pb(columns, shown, time_created_secs=wall_time))
 
 
-def session(name: str, settings: Mapping[str, Setting]) -> Summary:
+def session(name: str, settings: Mapping[str, Setting], *, wall_time: float) -> Summary:
     """Returns one row of the *HParams* tab."""
-    return _own(hparams.hparams_pb(dict(settings), trial_id=name))
+    return _own(hparams.hparams_pb(dict(settings), trial_id=name, start_time_secs=wall_time))
 
 
 def _chart(title: str, tags: tuple[str, str, str]) -> layout_pb2.Chart:

@@ -8,7 +8,7 @@ nothing here is ever read back.
 """
 
 import math
-import time
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,45 +25,62 @@ from rltransfer.report.sections import plans, verdicts
 
 FOLDER = "aggregate"
 ROWS = "hparams"
+_EVENTS = "events.out.tfevents."
+_SECOND = re.compile(rf"{re.escape(_EVENTS)}(\d+)\.")
 _SUFFIX = ".rltransfer"
 _CATEGORY = "Interquartile mean over seeds, 95 % band"
 _SETTINGS = ("task", "arm", "strategy", "seed", "algo", "source")
 
 
 def write_aggregates(comparison: Comparison, provenance: Provenance, root: Path) -> tuple[Path, ...]:
-    """Writes the runs below ``root`` and returns the folders of the arms; files of an earlier call are replaced."""
+    """Writes the runs below ``root`` and returns the folders of the arms; files of an earlier call are replaced.
+
+    What was written before and would be the same stays as it is: times are those of the runs, not of this call.
+    """
     root = Path(root)
-    contents: dict[Path, summaries.Points] = {
-        root / FOLDER: _verdicts(comparison),
-        root / ROWS: _columns(),
+    ended = max((run.ended for task in comparison.tasks for arm in task.arms for run in arm.runs), default=0.0)
+    contents: dict[Path, tuple[summaries.Points, float]] = {
+        root / FOLDER: (_verdicts(comparison), ended),
+        root / ROWS: (_columns(ended), ended),
     }
     arms: list[Path] = []
     for task in comparison.tasks:
         for arm, name in zip(task.arms, safe_names([arm.name for arm in task.arms]), strict=True):
             arms.append(root / FOLDER / task.name / name)
-            contents[arms[-1]] = _arm(task, arm, provenance)
+            contents[arms[-1]] = _arm(task, arm, provenance), ended
             for run in arm.runs:
-                contents[_place(run, root, Path(task.name, name))] = _row(task, arm, run)
-    # TensorBoard follows a folder by the names of its files, so a new file has to have a later name.
-    name = f"events.out.tfevents.{int(time.time()):010d}{_SUFFIX}"
-    for place, found in contents.items():
-        files.write_bytes(place / name, summaries.event_file(found))
-    written = {place / name for place in contents}
+                contents[_place(run, root, Path(task.name, name))] = _row(task, arm, run), run.ended
+    written = {_write(place, points, ended) for place, (points, ended) in contents.items()}
     for place in {root / FOLDER, root / ROWS, *contents}:
         _remove_others(place, keep=written)
     return tuple(arms)
 
 
+def _write(place: Path, points: summaries.Points, ended: float) -> Path:
+    """Writes an event file into a folder, unless the latest of ours there has the same content; returns its path."""
+    content = summaries.event_file(points, wall_time=ended)
+    own = sorted(place.glob(f"{_EVENTS}*{_SUFFIX}"))
+    if own and own[-1].read_bytes() == content:
+        return own[-1]
+    # TensorBoard follows a folder by the names of its files, so a new file has to have a later name than all others.
+    matches = [_SECOND.match(path.name) for path in place.glob(f"{_EVENTS}*")]
+    second = max([int(ended), *(int(match.group(1)) for match in matches if match)]) + 1
+    path = place / f"{_EVENTS}{second:010d}{_SUFFIX}"
+    files.write_bytes(path, content)
+    return path
+
+
 def _place(run: RunScores, root: Path, name: Path) -> Path:
     """Returns where the row of a run goes: into its own TensorBoard folder, if it has one in the folder reported on."""
-    own = sorted(path.parent for path in (run.folder / "tb").glob("*/events.out.tfevents.*"))
+    own = sorted(path.parent for path in (run.folder / "tb").glob(f"*/{_EVENTS}*"))
     if own and run.folder.resolve().is_relative_to(root.resolve()):
         return own[0]
     return root / ROWS / name / f"seed_{run.seed}"
 
 
-def _columns() -> summaries.Points:
-    yield 0, summaries.experiment(_SETTINGS, {_tag(name): title for name, title in words.METRIC_NAMES.items()})
+def _columns(ended: float) -> summaries.Points:
+    titles = {_tag(name): title for name, title in words.METRIC_NAMES.items()}
+    yield 0, summaries.experiment(_SETTINGS, titles, wall_time=ended)
 
 
 def _verdicts(comparison: Comparison) -> summaries.Points:
@@ -92,7 +109,7 @@ def _row(task: TaskComparison, arm: Arm, run: RunScores) -> summaries.Points:
         "algo": task.settings.algo,
         "source": "none" if run.source is None else run.source.task.label() if run.source.task else "unknown",
     }
-    yield 0, summaries.session(f"{task.name}/{arm.name}/seed_{run.seed}", values)
+    yield 0, summaries.session(f"{task.name}/{arm.name}/seed_{run.seed}", values, wall_time=run.ended)
     scores = {_tag(name): run.scores[name] for name in words.METRIC_NAMES}
     known = {tag: score for tag, score in scores.items() if not isinstance(score, Undefined) and math.isfinite(score)}
     yield run.env_steps, summaries.scalars(known)
@@ -117,7 +134,7 @@ def _tags(task: TaskComparison) -> tuple[str, str, str]:
 
 def _remove_others(folder: Path, *, keep: set[Path]) -> None:
     """Removes our event files of earlier calls and the folders that this empties; nothing else."""
-    for path in folder.rglob(f"events.out.tfevents.*{_SUFFIX}"):
+    for path in folder.rglob(f"{_EVENTS}*{_SUFFIX}"):
         if path not in keep:
             path.unlink()
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):

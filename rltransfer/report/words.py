@@ -2,7 +2,7 @@
 
 import math
 
-from rltransfer.comparison import Arm, Comparison, Origin, TaskComparison
+from rltransfer.comparison import Arm, Comparison, Origin, Selection, TaskComparison, is_candidate
 from rltransfer.metrics import Undefined
 from rltransfer.stats import ALPHA, Estimate
 
@@ -99,8 +99,14 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+SIGNS = {"positive": "▲", "negative": "▼", "inconclusive": "●", "candidate": "△", "no verdict": "○", "baseline": ""}
+"""What stands for a verdict where there is room for one character."""
+
+
 def verdict_word(arm: Arm) -> str:
-    """Returns the verdict in one word."""
+    """Returns the verdict in one word; an arm that a sweep picked and nothing has confirmed is a candidate."""
+    if is_candidate(arm):
+        return "candidate"
     return "baseline" if arm.kind == "baseline" else arm.verdict or "no verdict"
 
 
@@ -129,6 +135,8 @@ def steps_left_out(task: TaskComparison) -> str:
 
 def sentence(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
     """Returns what was found about one arm, in plain words and Markdown; for an arm without a verdict, why."""
+    if arm.selection is not None:
+        return _selected(comparison, task, arm, arm.selection)
     if arm.verdict is None:
         return f"**`{arm.name}`: no verdict.** {_difference_only(comparison, task, arm)}{_capital(arm.reason)}."
     finding = {
@@ -137,6 +145,35 @@ def sentence(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
         "inconclusive": f"**`{arm.name}`: inconclusive.** {_size(comparison, task, arm)}{_why_open(arm)}",
     }[arm.verdict]
     return finding + _origin(arm)
+
+
+def _selected(comparison: Comparison, task: TaskComparison, arm: Arm, selection: Selection) -> str:
+    """Returns what was found about an arm that a sweep picked: on fresh seeds, or that these are lacking."""
+    fresh, picked = selection.fresh, arm.scores[comparison.metric].difference
+    if fresh is None:
+        return (
+            f"**`{arm.name}`: candidate, not confirmed.** {_size(comparison, task, arm)} It was picked among "
+            f"{selection.among} arms of a sweep, so that its gain is flattered"
+            + (f"; {selection.reason}." if selection.reason else ". `rltransfer study confirm` runs it on fresh seeds.")
+        )
+    lead = {
+        "positive": "helps, confirmed on fresh seeds.",
+        "negative": "hurts, on fresh seeds.",
+        "inconclusive": ": not confirmed.",
+        None: ": no verdict.",
+    }[arm.verdict]
+    found = fresh.scores[comparison.metric].difference
+    if found is None or found.low is None or found.high is None or fresh.verdict is None:
+        return f"**`{arm.name}`{lead}** {_capital(fresh.reason)}."
+    like = (found.value, found.low, found.high)
+    space = "" if lead.startswith(":") else " "
+    before = "" if picked is None else f" It was {number(picked.value, sign=True)} on the seeds that picked it."
+    return (
+        f"**`{arm.name}`{space}{lead}** Picked among {selection.among} arms of a sweep, it was run again on "
+        f"{len(fresh.runs)} fresh seeds: difference in {metric_name(comparison)} to `{task.baseline}` "
+        f"{number(found.value, like=like, sign=True)} (95 % interval {number(found.low, like=like)} to "
+        f"{number(found.high, like=like)}, p {_relation(fresh.p_adjusted)} after Holm).{before}{_origin(arm)}"
+    )
 
 
 def _size(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:

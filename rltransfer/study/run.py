@@ -1,6 +1,6 @@
 """Runs what is missing of a study on an engine, and reports it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -63,8 +63,8 @@ def run_study(
 
     _refuse_negative(retries)
     runner = make_engine(engine, jobs=jobs, address=address, time_limit_seconds=time_limit_seconds)
-    config, place, states = _set_up(study, folder, cache)
-    _run_on(runner, states, retries, say)
+    config, place, states, remarks = _set_up(study, folder, cache)
+    _run_on(runner, states, retries, say, remarks)
     # Supervisors that share a study end together.
     with claims.one_at_a_time(place):
         comparison = compare(place, metric=config.metric)
@@ -137,14 +137,22 @@ def _refuse_negative(retries: int) -> None:
         raise ConfigError(f"retries: expected at least 0, found {retries}.")
 
 
-def _run_on(engine: Engine, states: list[RunState], retries: int, say: Callable[[str], None] | None) -> None:
+def _run_on(
+    engine: Engine,
+    states: list[RunState],
+    retries: int,
+    say: Callable[[str], None] | None,
+    remarks: Sequence[str] = (),
+) -> None:
     with open_view(say) as view:
+        for line in remarks:
+            view.say(line)
         engine.run(Schedule(states, retries=retries, say=view.say), view)
 
 
 def _set_up(
     study: StudyConfig | Path | str, folder: Path | str | None, cache: Path | str | None
-) -> tuple[StudyConfig, Path, list[RunState]]:
+) -> tuple[StudyConfig, Path, list[RunState], tuple[str, ...]]:
     place = Path(folder) if folder is not None else _default_folder(study)
     config, where = (study, "") if isinstance(study, StudyConfig) else (read_study(Path(study)), f"{study}: ")
     chosen = cache if cache is not None else config.cache
@@ -153,11 +161,12 @@ def _set_up(
         jobs = expand_study(config, place)
     states = [run_state(job) for job in jobs]
     waiting = [state.job.config for state in states if state.state != "done"]
+    remarks: tuple[str, ...] = ()
     if waiting:
         with naming(where):
-            call_warm(check_study, config, waiting)
+            remarks = call_warm(check_study, config, waiting)
     write_study(config, place)
-    return config, place, states
+    return config, place, states, remarks
 
 
 def _default_folder(study: StudyConfig | Path | str) -> Path:

@@ -30,8 +30,9 @@ def shared_name(config: RunConfig) -> str:
     Raises:
         ConfigError: An environment or a wrapper is from a module without a version.
     """
-    # A replay buffer does not change the agent, but only some studies need it.
-    settings = {**config.outcome_settings(), "save_replay_buffer": config.save_replay_buffer}
+    # A replay buffer and agents of earlier steps do not change the agent, but only some studies need them.
+    kept = {"save_replay_buffer": config.save_replay_buffer} | ({"save_at": config.save_at} if config.save_at else {})
+    settings = {**config.outcome_settings(), **kept}
     content = {"settings": settings, "versions": dict(_versions(config))}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f"{config.algo}-{config.task.file_name}-seed_{config.seed}-{digest[:16]}"

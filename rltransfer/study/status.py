@@ -189,6 +189,8 @@ def _refuse_other_settings(job: Job, place: Path) -> None:
     if job.config.save_replay_buffer:
         # An arm that came later needs what a source run that is done did not keep.
         settings["save_replay_buffer"] = True
+    if not set(job.config.save_at) <= set(found.get("save_at", ())):
+        settings["save_at"] = list(job.config.save_at)
     for key, wanted in settings.items():
         if found.get(key) != wanted and not (key == "source" and _is_source_of(job, found.get(key))):
             raise ConfigError(

@@ -1,6 +1,7 @@
 """Shows how far a study is while it runs: a live table on a terminal, plain lines elsewhere."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,9 @@ from rltransfer.study.status import RunState, progress_of
 
 LINE_SECONDS = 300.0
 """Without a terminal, a line about the whole study comes this often."""
-_BAR_WIDTH = 30
+_BAR_WIDTHS = (8, 30)
+_LEAST_NAME_WIDTH = 16
+_GAP = 2
 _ROWS = 20
 
 
@@ -61,34 +64,59 @@ class LiveTable:
         self._live.console.print(Text(line))
 
     def show(self, states: Sequence[RunState]) -> None:
-        """Draws the table anew."""
-        self._live.update(table_of(states), refresh=True)
+        """Draws the table anew, as large as the terminal is now."""
+        width, height = self._live.console.size
+        self._live.update(table_of(states, width=width, height=height), refresh=True)
 
 
 @contextlib.contextmanager
 def open_view(say: Callable[[str], None] | None = None) -> Iterator[View]:
     """Yields the view of a study: of lines if they are received by ``say``, or if nobody watches."""
-    if say is not None or not sys.stdout.isatty():
+    # What cannot move its cursor is no better than a file.
+    if say is not None or not sys.stdout.isatty() or os.environ.get("TERM") in (None, "", "dumb", "unknown"):
         yield Lines(say or _print)
         return
     with Live(console=Console(), auto_refresh=False, transient=True) as live:
         yield LiveTable(live)
 
 
-def table_of(states: Sequence[RunState]) -> Group:
-    """Returns the runs that are going on with their bars, and the whole study in a line below."""
+def table_of(states: Sequence[RunState], *, width: int, height: int) -> Group:
+    """Returns the runs that are going on with their bars, and the whole study in a line below.
+
+    Args:
+        states: How far every run is.
+        width: Columns of the terminal: each run stays in one line, and its bar is what shrinks first.
+        height: Lines of the terminal.
+    """
     running = [state for state in states if state.state == "running"]
-    table = Table.grid(padding=(0, 2))
-    for state in running[:_ROWS]:
+    shown = running[: max(1, min(_ROWS, height - 4))]
+    steps = [f"{state.env_steps:,} of {state.job.config.n_timesteps:,} steps" for state in shown]
+    speeds = [f"{state.steps_per_second:,.0f} per second" if state.steps_per_second else "" for state in shown]
+    names = [state.job.name for state in shown]
+    room = width - sum(_GAP + max(map(len, texts), default=0) for texts in (steps, speeds))
+    name_width = min(max(map(len, names), default=0), max(_LEAST_NAME_WIDTH, room - _GAP - _BAR_WIDTHS[0]))
+    bar_width = min(_BAR_WIDTHS[1], room - _GAP - name_width)
+    table = Table.grid(padding=(0, _GAP))
+    for state, name, done, speed in zip(shown, names, steps, speeds, strict=True):
         total = state.job.config.n_timesteps
+        bar = [ProgressBar(total=total, completed=min(state.env_steps, total), width=bar_width)]
         table.add_row(
-            Text(state.job.name),
-            ProgressBar(total=total, completed=min(state.env_steps, total), width=_BAR_WIDTH),
-            Text(f"{state.env_steps:,} of {total:,} steps", justify="right"),
-            Text(f"{state.steps_per_second:,.0f} per second" if state.steps_per_second else "", justify="right"),
+            Text(_shortened(name, name_width), no_wrap=True),
+            *(bar if bar_width >= _BAR_WIDTHS[0] else []),
+            Text(done, justify="right", no_wrap=True),
+            Text(speed, justify="right", no_wrap=True),
         )
-    more = [Text(f"and {len(running) - _ROWS} more")] if len(running) > _ROWS else []
+    more = [Text(f"and {len(running) - len(shown)} more")] if len(running) > len(shown) else []
     return Group(table, *more, Text(str(progress_of(states)), style="bold"))
+
+
+def _shortened(name: str, width: int) -> str:
+    """Returns the end of a name, which tells the runs of a task apart.
+
+    >>> _shortened("cartpole/frozen/seed_0", 16)
+    '…e/frozen/seed_0'
+    """
+    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def _print(line: str) -> None:

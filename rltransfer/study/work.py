@@ -1,4 +1,4 @@
-"""Does one job in a process of its own, and tells by the exit code how it ended."""
+"""Does one job in a process of its own, and tells by the exit code how it ended, and why."""
 
 import contextlib
 import datetime
@@ -8,8 +8,10 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from rltransfer import files
 from rltransfer.claims import CLAIM, claim, release
 from rltransfer.errors import RLTransferError, RunError, SourceError, Stopped
 from rltransfer.records import OWN_FOLDER, read_record, write_record
@@ -21,21 +23,33 @@ from rltransfer.study.status import has_settings_of, state_in
 LOG = "run.log"
 CRASHED, USER_ERROR, TAKEN, STOPPED = 1, 2, 3, 4
 """Exit codes of a worker; whatever else is not 0 is a crash as well."""
+_LONGEST_REASON = 10_000
 
 
 class _TakenError(Exception):
     """Somebody else is writing the folder: neither its log nor its record is ours to write."""
 
 
-def work(job: Job) -> None:
-    """Does a job and ends this process; what the run prints goes to ``run.log`` in its folder."""
+def work(job: Job, supervisor: Connection) -> None:
+    """Does a job and ends this process; what the run prints goes to ``run.log`` in its folder.
+
+    Why it failed is sent to the supervisor too: on a full disk no file can tell.
+    """
     # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and whatever the run starts ends with it.
     os.setsid()
-    raise SystemExit(do_job(job, Leash()))
+
+    def tell(reason: str) -> None:
+        with contextlib.suppress(OSError):
+            supervisor.send(reason[:_LONGEST_REASON])
+
+    raise SystemExit(do_job(job, Leash(), tell))
 
 
-def do_job(job: Job, stop: Callable[[], bool]) -> int:
-    """Does a job in this process, until it ends or ``stop`` says so, and returns the exit code that says how."""
+def do_job(job: Job, stop: Callable[[], bool], tell: Callable[[str], None]) -> int:
+    """Does a job in this process, until it ends or ``stop`` says so, and returns the exit code that says how.
+
+    ``tell`` receives the reason of a failure.
+    """
     try:
         if job.shared is None:
             _train(job, job.folder, stop)
@@ -46,13 +60,20 @@ def do_job(job: Job, stop: Callable[[], bool]) -> int:
         return TAKEN
     except Stopped:
         return STOPPED
-    except RLTransferError as error:
-        print(error, file=sys.stderr)
-        return USER_ERROR
     except Exception as error:
-        print(repr(error), file=sys.stderr)
-        return CRASHED
+        known = _known(error, job)
+        tell(str(known) if known else "".join(traceback.format_exception_only(error)).strip())
+        return USER_ERROR if known else CRASHED
     return 0
+
+
+def _known(error: Exception, job: Job) -> RLTransferError | None:
+    """Returns an error that says what to do; None for one of which nobody knows the cause."""
+    if isinstance(error, RLTransferError):
+        return error
+    if isinstance(error, OSError) and files.is_full(error):
+        return files.not_written(error.filename or f"a file in {job.shared or job.folder}", error)
+    return None
 
 
 def record_failure(job: Job, reason: str) -> None:
@@ -79,7 +100,9 @@ def _train(job: Job, place: Path, stop: Callable[[], bool]) -> None:
         except Stopped:
             raise
         except Exception:
-            traceback.print_exc()
+            # The log may be on a full disk.
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
             raise
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rltransfer.records import Curve, Episodes, write_curve
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.evaluation import evaluate_agent
 from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
+from rltransfer.training.representation import RepresentationCurve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,8 @@ class CurveCallback(BaseCallback):
     SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
     uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no update
     has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
-    ``run_logger`` is where evaluations are logged, if not where the agent logs.
+    ``run_logger`` is where evaluations are logged, if not where the agent logs. What the agent's layers represent is
+    looked at with each evaluation where there is a curve of it.
     """
 
     run_logger: Logger | None = None
@@ -85,9 +87,11 @@ class CurveCallback(BaseCallback):
         deterministic: bool,
         report: Callable[[int, Episodes], None],
         quiet_steps: int = 0,
+        representation: RepresentationCurve | None = None,
     ) -> None:
         super().__init__()
         self._quiet_steps = quiet_steps
+        self._representation = representation
         self.best: Snapshot | None = None
         self._folder = folder
         self._env = env
@@ -162,6 +166,9 @@ class CurveCallback(BaseCallback):
 
     def _log(self, episodes: Episodes, subject: Subject) -> None:
         logger = self.run_logger or self.logger
+        if self._representation is not None:
+            for name, value in self._representation.add(subject.env_steps, subject.agent).items():
+                logger.record(name, value)
         logger.record("eval/mean_reward", episodes.mean_return)
         logger.record("eval/mean_ep_length", float(np.mean(episodes.episode_lengths)))
         if episodes.successes is not None:
@@ -191,12 +198,45 @@ class CheckpointCallback(BaseCallback):
     def _on_step(self) -> bool:
         if self.num_timesteps // self._save_freq > self._last // self._save_freq:
             self._last = self.num_timesteps
-            steps = f"{self.num_timesteps}_steps"
-            save_normaliser(self.model.get_vec_normalize_env(), self._folder / f"rl_model_vecnormalize_{steps}.pkl")
-            save_agent(self.model, self._folder / f"rl_model_{steps}.zip")
-            if self._replay_buffer:
-                save_replay_buffer(self.model, self._folder / f"rl_model_replay_buffer_{steps}.pkl")
+            _keep(self.model, self._folder, self.num_timesteps, replay_buffer=self._replay_buffer)
         return True
+
+
+class MilestoneCallback(BaseCallback):
+    """Saves the agent as ``rl_model_<n>_steps.zip`` at the first step from each ``n`` of ``save_at`` on.
+
+    Where several environments step at once, that can be a few steps later; the zip knows of how many steps it is.
+    """
+
+    def __init__(self, folder: Path, save_at: Sequence[int], *, replay_buffer: bool) -> None:
+        super().__init__()
+        self._folder = folder
+        self._save_at = tuple(save_at)
+        self._replay_buffer = replay_buffer
+        self._last = 0
+
+    def state(self) -> int:
+        """Returns up to which step everything is saved."""
+        return self._last
+
+    def put_back(self, state: int) -> None:
+        """Takes up to which step everything was saved."""
+        self._last = state
+
+    def _on_step(self) -> bool:
+        for steps in self._save_at:
+            if self._last < steps <= self.num_timesteps:
+                _keep(self.model, self._folder, steps, replay_buffer=self._replay_buffer)
+        self._last = self.num_timesteps
+        return True
+
+
+def _keep(agent: BaseAlgorithm, folder: Path, steps: int, *, replay_buffer: bool) -> None:
+    """Saves an agent under a number of steps, its statistics first: without them it would not be the same agent."""
+    save_normaliser(agent.get_vec_normalize_env(), folder / f"rl_model_vecnormalize_{steps}_steps.pkl")
+    if replay_buffer:
+        save_replay_buffer(agent, folder / f"rl_model_replay_buffer_{steps}_steps.pkl")
+    save_agent(agent, folder / f"rl_model_{steps}_steps.zip")
 
 
 class LogRollouts(BaseCallback):

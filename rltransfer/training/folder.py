@@ -22,21 +22,19 @@ PLAN = "plan.json"
 
 
 def claim_numbered(log_folder: Path, algo: str, env_name: str, *, unique: bool = False) -> Path:
-    """Creates and returns the next free ``<folder>/<algo>/<env>_<n>``; two processes never get the same one."""
+    """Creates and returns the next free ``<folder>/<algo>/<env>_<n>``; two processes never get the same one.
+
+    Raises:
+        FileWriteError: It cannot be created.
+    """
     parent = log_folder / algo
-    parent.mkdir(parents=True, exist_ok=True)
-    suffix = f"_{uuid.uuid4()}" if unique else ""
-    taken = [_number(path.name, env_name) for path in parent.iterdir()]
-    number = max(taken, default=0) + 1
-    while True:
-        folder = parent / f"{env_name}_{number}{suffix}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            claim(folder)
-            return folder
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = _new_numbered(parent, env_name, f"_{uuid.uuid4()}" if unique else "")
+    except OSError as error:
+        raise files.not_written(parent, error) from error
+    claim(folder)
+    return folder
 
 
 def write_settings(folder: Path, config: RunConfig) -> None:
@@ -96,6 +94,19 @@ def save_replay_buffer(agent: Any, path: Path) -> None:
     buffer = getattr(agent, "replay_buffer", None)
     if buffer is not None:
         files.write_bytes(path, pickle.dumps(buffer))
+
+
+def _new_numbered(parent: Path, env_name: str, suffix: str) -> Path:
+    taken = [_number(path.name, env_name) for path in parent.iterdir()]
+    number = max(taken, default=0) + 1
+    while True:
+        folder = parent / f"{env_name}_{number}{suffix}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
 
 
 def _number(name: str, env_name: str) -> int:

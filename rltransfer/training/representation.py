@@ -4,7 +4,9 @@ All of it is measured on one batch of states, drawn by a random policy before tr
 agent alone. Of a transfer the start is the source: its features on the target's states, its weights in their places.
 """
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from jaxtyping import Float
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent, layer_outputs
-from rltransfer.records import RepresentationPoint
+from rltransfer.records import Representation, RepresentationPoint, write_representation
 from rltransfer.training.evaluation import UniformPolicy
+from rltransfer.training.state import undisturbed
 from rltransfer.transfer.gradient.recycle import dormant_units
 
 if TYPE_CHECKING:
@@ -69,14 +72,16 @@ class Probe:
     """
 
     def __init__(self, agent: "BaseAlgorithm", env: VecEnv, *, seed: int) -> None:
-        self._states = _random_states(env, seed)
         self._is_raw = isinstance(env, VecNormalize) and env.norm_obs
-        self._start = self._features(agent)
+        with undisturbed():
+            self._states = _random_states(env, seed)
+            self._start = self._features(agent)
         self._weights = {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
 
     def measure(self, agent: "BaseAlgorithm") -> dict[str, RepresentationPoint]:
         """Returns where each hidden layer of an agent is now, by the layer's name."""
-        features = self._features(agent)
+        with undisturbed():
+            features = self._features(agent)
         anatomy, tensors = anatomy_of_agent(agent), agent_tensors(agent)
         found = {}
         for layer in anatomy.encoders():
@@ -100,6 +105,52 @@ class Probe:
             name: _Features(_per_state(output.values), float(dormant_units(output, DORMANT).float().mean()))
             for name, output in outputs.items()
         }
+
+
+class RepresentationCurve:
+    """What the layers of a run's agent represent at each evaluation, written into its folder.
+
+    Args:
+        folder: The run folder.
+        probe: Made before training.
+    """
+
+    def __init__(self, folder: Path, probe: Probe) -> None:
+        self._folder = folder
+        self._probe = probe
+        self._points: dict[int, dict[str, RepresentationPoint]] = {}
+
+    def add(self, env_steps: int, agent: "BaseAlgorithm") -> dict[str, float]:
+        """Measures the agent, in place of an earlier point of as many steps; returns TensorBoard's scalars."""
+        found = self._probe.measure(agent)
+        self._points[env_steps] = found
+        self._write()
+        return {
+            f"representation/{measure}/{layer}": value
+            for layer, point in found.items()
+            for measure, value in dataclasses.asdict(point).items()
+            if np.isfinite(value)
+        }
+
+    def state(self) -> dict[int, dict[str, RepresentationPoint]]:
+        """Returns the points so far."""
+        return dict(self._points)
+
+    def put_back(self, state: dict[int, dict[str, RepresentationPoint]]) -> None:
+        """Takes up earlier points, and writes them."""
+        self._points = dict(state)
+        self._write()
+
+    def _write(self) -> None:
+        layers = tuple(next(iter(self._points.values()), {}))
+        if not layers:
+            return
+        rows = [[dataclasses.asdict(point[layer]) for layer in layers] for point in self._points.values()]
+        measures = {
+            field.name: np.array([[one[field.name] for one in row] for row in rows])
+            for field in dataclasses.fields(RepresentationPoint)
+        }
+        write_representation(self._folder, Representation(np.array(list(self._points)), layers, measures))
 
 
 class _Features:

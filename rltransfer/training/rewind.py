@@ -11,7 +11,7 @@ from pathlib import Path
 from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
 from rltransfer.errors import RunError
-from rltransfer.records import CURVE, MONITORS, OWN_FOLDER, RECORD
+from rltransfer.records import CURVE, MONITORS, OWN_FOLDER, RECORD, REPRESENTATION
 from rltransfer.training.checkpoint import FOLDER, Checkpoint, put_back_files
 from rltransfer.training.folder import PLAN, read_settings
 
@@ -72,7 +72,7 @@ def clear(config: RunConfig, folder: Path) -> None:
     with contextlib.suppress(RunError):
         configs.append(read_settings(folder))
     paths = [folder / place for place in (CURVE, BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER)]
-    paths += [folder / OWN_FOLDER / own for own in (PLAN, RECORD, FOLDER)]
+    paths += [folder / OWN_FOLDER / own for own in (PLAN, RECORD, REPRESENTATION, FOLDER)]
     paths += [*folder.glob(MONITORS), *folder.glob("rl_model_*_steps.*")]
     for one in configs:
         name = one.task.file_name

@@ -17,13 +17,15 @@ from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, read_record, write
 from rltransfer.strategies import Auto, strategy_label
 from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
-from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts
+from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts, MilestoneCallback
 from rltransfer.training.checkpoint import FOLDER, Checkpoint, Checkpoints
+from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.facts import deciding_settings, finished_record, first_record, update_record
 from rltransfer.training.folder import PLAN, write_settings
 from rltransfer.training.heartbeat import Heart
 from rltransfer.training.prepare import Prepared, prepare, read_sources, source_facts
 from rltransfer.training.race import LeaderCurve, Race
+from rltransfer.training.representation import Probe, RepresentationCurve
 from rltransfer.training.retention import score_in_source
 from rltransfer.training.saving import Part, RunState
 from rltransfer.training.scoring import score_best, score_last, score_random, score_start
@@ -108,11 +110,15 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     agent.set_logger(session.logger())
     # Before a source acts in them.
     uniform = score_random(config, prepared.eval_env) if session.begin is None else {}
+    probe = Probe(agent, prepared.eval_env, seed=derived_seed(config.seed, "probe"))
+    representation = RepresentationCurve(folder, probe)
     eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
     scores = session.scores(prepared.source, keeping, lambda: uniform | score_start(config, agent, eval_env))
     quiet_steps = (prepared.plan.quiet_steps or 0) if prepared.plan else 0
-    curve = CurveCallback(folder, eval_env, quiet_steps=quiet_steps, **session.curve_settings())
-    _learn(config, agent, _callbacks(session, agent, transfer, curve))
+    curve = CurveCallback(
+        folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
+    )
+    _learn(config, agent, _callbacks(session, agent, transfer, curve, representation))
     session.save_last(agent)
     checks = transfer.checks() if transfer else ()
     scores |= score_last(config, agent, eval_env)
@@ -169,11 +175,16 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
 
 
 def _callbacks(
-    session: Session, agent: BaseAlgorithm, transfer: Transfer | None, curve: CurveCallback
+    session: Session,
+    agent: BaseAlgorithm,
+    transfer: Transfer | None,
+    curve: CurveCallback,
+    representation: RepresentationCurve,
 ) -> list[BaseCallback]:
     """Returns the callbacks of a run in their order; those with a state are saved with it."""
     config, begin = session.config, session.begin
-    parts: dict[str, Part] = {"monitor": rewind.MonitorFiles(session.folder), "curve": curve}
+    monitor = rewind.MonitorFiles(session.folder)
+    parts: dict[str, Part] = {"monitor": monitor, "curve": curve, "representation": representation}
     # The transfer's come first: a guide's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = list(transfer.callbacks) if transfer else []
     if transfer is not None:
@@ -190,6 +201,10 @@ def _callbacks(
         saved = CheckpointCallback(session.folder, config.save_freq, replay_buffer=config.save_replay_buffer)
         parts["saved"] = saved
         callbacks.append(saved)
+    if config.save_at:
+        kept = MilestoneCallback(session.folder, config.save_at, replay_buffer=config.save_replay_buffer)
+        parts["kept"] = kept
+        callbacks.append(kept)
     return [session.saver(RunState(agent, parts, seed=config.seed), begin), *callbacks]
 
 

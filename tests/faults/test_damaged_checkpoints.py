@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,22 @@ def test_a_run_whose_source_has_become_another_agent_starts_again(tmp_path: Path
     assert resumed_at(record) == []
     assert record.source is not None
     assert record.source.sha256 != read_record(tmp_path / "run").source.sha256  # type: ignore[union-attr]
+
+
+def test_each_of_several_sources_counts(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        pretrained(tmp_path / f"source_{seed}", seed=seed)
+    sources = [str(tmp_path / f"source_{seed}") for seed in (1, 2)]
+    config = config_of(strategy="progressive", source=sources)
+    stopped(config, tmp_path / "run")
+    assert resumed_at(train_run(config, tmp_path / "run")) == [80]
+    stopped(config, tmp_path / "other")
+    shutil.rmtree(tmp_path / "source_2")
+    pretrained(tmp_path / "source_2", seed=3)
+    assert resumed_at(train_run(config, tmp_path / "other")) == []
+    stopped(config, tmp_path / "swapped")
+    swapped = config.model_copy(update={"source": tuple(reversed(sources))})
+    assert resumed_at(train_run(swapped, tmp_path / "swapped")) == []
 
 
 def test_a_source_that_was_moved_is_the_same(tmp_path: Path) -> None:

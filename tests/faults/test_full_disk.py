@@ -8,15 +8,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from resuming import assert_alike, tensors_in
 from runs import run_config
+from studies import outcome, wait_until, write
 
 from rltransfer.config import RunConfig
 from rltransfer.errors import FileWriteError
 from rltransfer.records import read_record
+from rltransfer.study import run_study
+from rltransfer.study.engines.processes import Processes
+from rltransfer.study.expand import Job
+from rltransfer.study.schedule import Ending
+from rltransfer.study.work import LOG, USER_ERROR, do_job
 from rltransfer.training import rewind, train_run
 
 IN_SMALL_DISK = r"""
@@ -87,6 +92,61 @@ def test_a_small_disk(tmp_path: Path) -> None:
     assert_alike(config_of(), tmp_path / "whole", tmp_path / "copied")
 
 
+STUDY_ON_SMALL_DISK = """
+mount -t tmpfs -o size=64k none "$0" || exit 1
+"$@" 2>&1
+echo "exit code $?"
+mount -o remount,size=100m "$0" || exit 1
+"$@" 2>&1
+echo "exit code $?"
+cp -r "$0/out" "$0.copied"
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not can_mount(), reason="a small disk cannot be mounted here")
+def test_a_study_on_a_small_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    path = write(tmp_path, seeds=1, arms={"scratch": "scratch"})
+    study = [sys.executable, "-m", "rltransfer.cli", "study", "run", str(path), "-f", str(disk / "out"), "--jobs", "1"]
+    command = ["unshare", "-rm", "sh", "-c", STUDY_ON_SMALL_DISK, str(disk), *study]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    full, _, room = found.stdout.partition("exit code 2\n")
+    # Not even a record can be written, nor a log: the reason is said all the same.
+    for name in ("source/pretrain/seed_0", "target/scratch/seed_0"):
+        (line,) = [line for line in full.splitlines() if f"{name}: " in line]
+        assert f"FAILED: {disk}/out/" in line or f"FAILED: a file in {disk}/out/" in line
+        assert " cannot be written: No space left on device. Make room and run it again" in line
+    assert "Traceback" not in found.stdout + found.stderr
+    assert "[2/2] target/scratch/seed_0: done" in room
+    assert room.endswith("exit code 0\n")
+    run_study(path, tmp_path / "alone", jobs=1, say=lambda _: None)
+    assert outcome(tmp_path / "disk.copied") == outcome(tmp_path / "alone")
+
+
+def test_a_worker_says_what_it_cannot_write_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: no_room())
+    assert do_job(Job(tmp_path, config_of()), lambda: False, said.append) == USER_ERROR
+    assert said[0].startswith(f"{tmp_path}/rltransfer/.claim.json.")
+    assert "cannot be written: No space left on device" in said[0]
+
+
+def test_its_supervisor_hears_it(tmp_path: Path) -> None:
+    (tmp_path / LOG).symlink_to("/dev/full")
+    processes, job = Processes(1), Job(tmp_path, config_of())
+    processes.start(job)
+    ended = wait_until(lambda: processes.wait(1.0))
+    reason = f"a file in {tmp_path} cannot be written: No space left on device. Make room and run it again: what was "
+    assert ended == [(job, Ending("failed", f"{reason}written before is whole."))]
+
+
+def no_room() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_wherever_it_is_full(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets one of the calls that bring a file to the disk fail, and all after it, as on a disk that is full."""
@@ -99,7 +159,7 @@ def test_wherever_it_is_full(seed: int, tmp_path: Path, monkeypatch: pytest.Monk
         nonlocal calls
         calls += 1
         if calls > limit:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            no_room()
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -117,10 +177,7 @@ def test_wherever_it_is_full(seed: int, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_full_disk_is_noticed_by_others_writers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SB3's monitor writes by itself, into a file that only grows."""
 
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("stable_baselines3.common.monitor.ResultsWriter.write_row", full)
+    monkeypatch.setattr("stable_baselines3.common.monitor.ResultsWriter.write_row", lambda *_: no_room())
     with pytest.raises(FileWriteError, match=r"0\.monitor\.csv cannot be written: No space left on device"):
         train_run(config_of(), tmp_path)
     assert "0.monitor.csv cannot be written" in (read_record(tmp_path).error or "")

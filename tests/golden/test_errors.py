@@ -204,6 +204,52 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "study: unknown environment argument": ("study run study.yaml", ("length: 1.5", "lenght: 1.5")),
     "study: unknown hyperparameter": ("study run study.yaml", ("arms:", "hyperparams: {gama: 0.9}\narms:")),
     "study: no baseline": ("study run study.yaml", ("scratch: scratch", "base: scratch")),
+    "study: sweep of more layers than there are": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {layers: {layers: 3}}\narms:"),
+    ),
+    "study: sweep of layers that nobody moves by number": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {layers: {of: [frozen, full], layers: 2}}\narms:"),
+    ),
+    "study: sweep of layers that the strategy names too": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {layers: {of: {part: {kind: frozen, layers: 1}}, layers: 2}}\narms:"),
+    ),
+    "study: wrong key of a sweep": ("study run study.yaml", ("arms:", "sweeps: {layers: {layrs: 2}}\narms:")),
+    "study: unknown sweep": ("study run study.yaml", ("arms:", "sweeps: {layer: {layers: 2}}\narms:")),
+    "study: unknown strategy of a sweep": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {source_steps: {of: finetun, at: [50]}}\narms:"),
+    ),
+    "study: sweep of an arm that is there": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {layers: {layers: 1}}\narms:\n  frozen_1: frozen"),
+    ),
+    "study: source budget beyond the source": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {source_steps: {at: [50, 200]}}\narms:"),
+    ),
+    "study: source budgets of an arm without a source": (
+        "study run study.yaml",
+        ("arms:", "sweeps: {source_steps: {of: scratch, at: [50]}}\narms:"),
+    ),
+    "study: source budgets of an agent on disk": (
+        "study run study.yaml",
+        (
+            "source: {env: CartPole-v1, n_timesteps: 100}",
+            "source: {path: agent.zip}\nsweeps: {source_steps: {at: [50]}}",
+        ),
+    ),
+    "study: matrix of an unknown task": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{tasks: [lnog], n_timesteps: 100}"),
+    ),
+    "study: matrix beside a source": ("study run study.yaml", ("env: CartPole-v1,", "env: CartPole-v1, tasks: all,")),
+    "study: sweep in a matrix": (
+        "study run study.yaml",
+        ("source: {env: CartPole-v1,", "sweeps: {layers: {layers: 1}}\nsource: {tasks: all,"),
+    ),
     "study: not YAML": ("study run study.yaml", ("seeds: 2", "seeds: [2")),
     "study: no jobs": ("study run study.yaml --jobs 0", None),
     "study: negative retries": ("study run study.yaml --retries -1", None),
@@ -215,6 +261,7 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     ),
     "study: array without tasks": ("study slurm study.yaml -f empty --workers 0", None),
     "work on a folder without a study": ("study work empty", None),
+    "confirmation in a folder without a study": ("study confirm empty", None),
     "status of a folder without a study": ("study status empty", None),
     "report of a folder without a study": ("study report empty", None),
     "no runs to compare": ("evaluate empty", None),

@@ -19,6 +19,7 @@ VERBS = (
     "evaluate",
     "study",
     "study run",
+    "study confirm",
     "study status",
     "study report",
     "study work",

@@ -226,10 +226,10 @@ class TestFlags:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
         seen: list[bool] = []
 
-        def stop(config: Any, folder: Path) -> None:
+        def train_run(config: Any, folder: Path, *, stop: Any) -> None:
             seen.append(config.progress)
 
-        monkeypatch.setattr("rltransfer.training.train_run", stop)
+        monkeypatch.setattr("rltransfer.training.train_run", train_run)
         assert rltransfer(f"pretrain {SMALL} -P") == 0
         assert rltransfer(f"pretrain {SMALL}") == 0
         assert seen == [shown, False]

@@ -109,6 +109,30 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Hopper": ("sac", {"env": "Hopper-v5", "n_timesteps": 80}),
     "LunarLander": ("ppo", {"env": "LunarLander-v3", "n_timesteps": 160, "hyperparams": {"n_envs": 2}}),
     "rarely evaluated": ("ppo", {"eval_freq": -1}),
+    "drawn arguments": (
+        "ppo",
+        {
+            "env": "rltransfer_envs:rltransfer/CartPole-v0",
+            "randomise": {"length": [0.2, 2.0]},
+            "hyperparams": NORMALISED,
+        },
+    ),
+    "drawn arguments off-policy": (
+        "sac",
+        {"env": "rltransfer_envs:rltransfer/Pendulum-v0", "randomise": {"g": [5, 15]}, "n_timesteps": 260},
+    ),
+    "drawn arguments, Hopper": (
+        "ppo",
+        {"env": "rltransfer_envs:rltransfer/Hopper-v0", "randomise": {"gravity": [5, 15]}},
+    ),
+    "drawn arguments, LunarLander": (
+        "ppo",
+        {"env": "rltransfer_envs:rltransfer/LunarLander-v0", "randomise": {"gravity": [-11, -5]}},
+    ),
+    "drawn arguments, MiniGrid": (
+        "dqn",
+        {"env": "rltransfer_envs:rltransfer/MiniGrid-Empty-v0", "randomise": {"size": [5, 6, 7]}},
+    ),
 }
 
 

@@ -1,4 +1,6 @@
+import datetime
 import io
+import time
 
 import numpy as np
 import pytest
@@ -154,6 +156,44 @@ def test_a_second_report_replaces_the_aggregates_and_leaves_foreign_files_alone(
     assert not stale.parent.exists()
     assert foreign.exists()
     assert len(list((aggregate / "scratch").iterdir())) == 1
+
+
+def event_files(folder):
+    """Returns our event files by their place, each with its content and when it was written."""
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("events.out.tfevents.*.rltransfer")
+    }
+
+
+def test_event_files_depend_on_the_runs_and_not_on_the_clock(tmp_path, monkeypatch):
+    make_study(tmp_path / "study", seeds=2)
+    write_report(compare(tmp_path / "study"), tmp_path / "study")
+    before = event_files(tmp_path / "study")
+    assert len(before) == 2 + 6 + 12
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    write_report(compare(tmp_path / "study"), tmp_path / "study")
+    assert event_files(tmp_path / "study") == before
+    make_study(tmp_path / "again", seeds=2)
+    write_report(compare(tmp_path / "again"), tmp_path / "again")
+    again = event_files(tmp_path / "again")
+    assert {path.relative_to(tmp_path / "again"): content for path, (content, _) in again.items()} == {
+        path.relative_to(tmp_path / "study"): content for path, (content, _) in before.items()
+    }
+
+
+def test_an_event_file_that_changes_gets_a_later_name_than_all_that_tensorboard_may_have_read(tmp_path):
+    run = make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0", wall_seconds=5.0)
+    own = run.folder / "tb" / "scratch-seed0"
+    own.mkdir(parents=True)
+    foreign = own / "events.out.tfevents.4000000000.somehost.1.0"
+    foreign.touch()
+    for name, wall_seconds in (("4000000001", 5.0), ("4000000001", 5.0), ("4000000002", 6.0)):
+        make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0", wall_seconds=wall_seconds)
+        write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
+        assert sorted(own.iterdir()) == [foreign, own / f"events.out.tfevents.{name}.rltransfer"]
+    (aggregate,) = (tmp_path / "aggregate").glob("*.rltransfer")
+    start = datetime.datetime.fromisoformat(run.record.started).timestamp()
+    assert aggregate.name == f"events.out.tfevents.{int(start) + 7}.rltransfer"
 
 
 def test_tasks_and_arms_whose_names_are_alike_get_files_of_their_own(tmp_path):

@@ -1,6 +1,7 @@
 """How a study tells how far it is."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from rich.console import Console
 from studies import settings
 
-from rltransfer.config import StudyConfig
+from rltransfer.config import RunConfig, StudyConfig
 from rltransfer.study import expand_study, view
 from rltransfer.study.status import RunState, State, progress_of
 from rltransfer.study.view import Lines, open_view, table_of
@@ -16,6 +17,13 @@ from rltransfer.study.view import Lines, open_view, table_of
 JOBS = {
     job.name: job for job in expand_study(StudyConfig.model_validate(settings()), Path("study"))
 }  # 64 steps a source, 48 a target
+
+
+class Terminal(io.StringIO):
+    """What says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def states(**known: tuple[State, int, float]) -> list[RunState]:
@@ -68,13 +76,53 @@ def test_lines_tell_how_far_the_study_is_only_now_and_then(monkeypatch: pytest.M
 
 def test_a_terminal_gets_a_bar_for_each_run_that_goes_on() -> None:
     console = Console(file=io.StringIO(), width=120)
-    console.print(table_of(states(pretrain_0=("done", 64, 0.0), pretrain_1=("running", 24, 1200.0))))
+    shown = states(pretrain_0=("done", 64, 0.0), pretrain_1=("running", 24, 1200.0))
+    console.print(table_of(shown, width=120, height=24))
     rows = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(rows) == 2
     assert "source/pretrain/seed_1" in rows[0]
     assert "24 of 64 steps" in rows[0]
     assert "1,200 per second" in rows[0]
     assert rows[1].startswith("1 done, 1 running")
+
+
+@pytest.mark.parametrize(("width", "has_bars"), [(120, True), (80, True), (56, False)])
+def test_each_run_stays_in_one_line_and_its_seed_is_seen(width: int, has_bars: bool) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    names = [f"{arm}_{seed}" for arm in ("pretrain", "scratch", "frozen") for seed in (0, 1)]
+    found = states(**dict.fromkeys(names, ("running", 24, 1200.0)))
+    long_names = [replace(one, job=replace(one.job, config=renamed(one))) for one in found]
+    console.print(table_of(long_names, width=width, height=24))
+    rows = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    for row, state in zip(rows, long_names, strict=False):
+        assert f"/seed_{state.job.config.seed} " in row
+        assert "24 of" in row
+        assert row.rstrip().endswith("1,200 per second")
+        assert ("━" in row) == has_bars
+    assert rows[6].startswith("0 done, 6 running")
+
+
+def renamed(state: RunState) -> RunConfig:
+    return state.job.config.model_copy(update={"task_name": "a_task_with_a_name_that_no_terminal_has_room_for"})
+
+
+def test_in_a_low_terminal_the_line_of_the_whole_study_stays() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    shown = states(pretrain_0=("running", 24, 0.0), pretrain_1=("running", 24, 0.0), scratch_0=("running", 4, 0.0))
+    console.print(table_of(shown, width=120, height=6))
+    rows = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert (len(rows), rows[2]) == (4, "and 1 more")
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal: Any = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("TERM", term)
+    with open_view() as shown:
+        shown.show(states(pretrain_0=("running", 24, 1200.0)))
+        shown.say("[1/6] done")
+    assert terminal.getvalue() == "[1/6] done\n"
 
 
 def test_where_nobody_watches_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,10 +133,6 @@ def test_where_nobody_watches_lines_are_printed(capsys: pytest.CaptureFixture[st
 
 
 def test_on_a_terminal_lines_stay_and_the_table_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal: Any = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")

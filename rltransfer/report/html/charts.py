@@ -20,7 +20,7 @@ def charts(comparison: Comparison, task: TaskComparison) -> Element:
     styles = looks(task)
     return _section(
         comparison.tasks.index(task),
-        _key(styles),
+        key(styles),
         curves(comparison, task),
         element("div", {"class": "pair"}, differences(comparison, task), seeds(comparison, task)),
         profiles(
@@ -38,7 +38,7 @@ def across_charts(comparison: Comparison) -> Element:
     arms = across_arms(comparison)
     return _section(
         len(comparison.tasks),
-        _key(styles),
+        key(styles),
         element(
             "div",
             {"class": "pair"},
@@ -111,7 +111,8 @@ def _line(middle: np.ndarray, low: np.ndarray | None, high: np.ndarray | None) -
     }
 
 
-def _key(styles: Mapping[str, Look]) -> Element:
+def key(styles: Mapping[str, Look]) -> Element:
+    """Returns the buttons that hide and show the arms of the section that they stand in."""
     buttons = [
         element(
             "button",

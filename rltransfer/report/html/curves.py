@@ -34,7 +34,7 @@ def curves(comparison: Comparison, task: TaskComparison) -> Element:
         caption="; ".join(filter(None, [many if band else "one seed per arm: no band", words.steps_left_out(task)])),
         y_title="success rate" if is_success else "mean return of an evaluation",
         x_title="training steps in the target task",
-        plot=[*_grid(x, y), _lines(marks), *extra, *_ends(task, y)],
+        plot=[*grid(x, y), lines(marks), *extra, *_ends(task, y)],
         arms=len(task.arms),
     )
 
@@ -65,7 +65,7 @@ def profiles(styles: Mapping[str, Look], found: Sequence[Profile | None], *, x_t
         "and to the right is better (Agarwal et al., 2021)",
         y_title="share of runs",
         x_title=x_title,
-        plot=[*_grid(x, y), _lines(marks)],
+        plot=[*grid(x, y), lines(marks)],
         arms=len(styles),
     )
 
@@ -85,7 +85,7 @@ def _curve(task: TaskComparison, index: int, arm: Arm, x: Scale, y: Scale) -> It
     xs = [x.share(step) for step in task.grid_steps]
     if arm.band.low is not None and arm.band.high is not None:
         yield _area(index, look, zip(xs, arm.band.low, arm.band.high, strict=True), y)
-    yield _line(index, look, path(zip(xs, (y.share(value) for value in arm.band.middle), strict=True)))
+    yield line(index, look, path(zip(xs, (y.share(value) for value in arm.band.middle), strict=True)))
 
 
 def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], y: Scale) -> Element:
@@ -99,7 +99,8 @@ def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], 
     )
 
 
-def _line(index: int, look: Look, shape: str) -> Element:
+def line(index: int, look: Look, shape: str) -> Element:
+    """Returns the line of an arm along a path."""
     return element("path", {"class": f"line {look.line}", "data-arm": str(index), "d": shape, **_colour(look)})
 
 
@@ -109,7 +110,7 @@ def _profile(index: int, look: Look, one: Profile, x: Scale, y: Scale) -> Iterab
         (corners, low), (_, high) = (_stairs(xs, ends) for ends in (one.low, one.high))
         yield _area(index, look, zip(corners, low, high, strict=True), y)
     points = zip(*_stairs(xs, one.share), strict=True)
-    yield _line(index, look, path((at, y.share(share)) for at, share in points))
+    yield line(index, look, path((at, y.share(share)) for at, share in points))
 
 
 def _stairs(xs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,11 +119,13 @@ def _stairs(xs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.repeat(xs, 2)[1:-1], np.repeat(levels, 2)
 
 
-def _lines(marks: Sequence[Element]) -> Element:
+def lines(marks: Sequence[Element]) -> Element:
+    """Returns a drawing that fills its plot, of paths in a 1000 x 1000 box."""
     return element("svg", {"viewBox": "0 0 1000 1000", "preserveAspectRatio": "none", "aria-hidden": "true"}, *marks)
 
 
-def _grid(x: Scale, y: Scale) -> list[Element]:
+def grid(x: Scale, y: Scale) -> list[Element]:
+    """Returns the rules and the numbers of both axes."""
     across = [element("i", {"class": "grid-y", **style(bottom=f"{100 * y.share(tick):.2f}%")}) for tick in y.ticks]
     left = [
         element("span", {"class": "tick-y", **style(bottom=f"{100 * y.share(tick):.2f}%")}, short(tick))

@@ -107,6 +107,7 @@
       follow(place, arms, plots[place.dataset.plot], isOn);
     }
   }
+  for (const section of document.querySelectorAll(".layers")) keys(section);
   document.addEventListener("pointerover", (event) => {
     const mark = event.target.closest && event.target.closest("[data-tip]");
     if (mark) show(make("div", mark.dataset.tip), event.clientX, event.clientY);

@@ -18,12 +18,16 @@ from rltransfer.report.blocks import (
     Findings,
     Folded,
     Heading,
+    LayerCharts,
     Paragraph,
+    SweepChart,
     Table,
     Tone,
 )
 from rltransfer.report.html.charts import across_charts, chart_data, charts
 from rltransfer.report.html.elements import element, marked, serialise
+from rltransfer.report.html.layers import layer_charts
+from rltransfer.report.html.sweeps import sweep_chart
 from rltransfer.report.looks import ON_DARK, ON_LIGHT
 
 _SIGNS = {"positive": "▲", "negative": "▼", "inconclusive": "●", "plain": "○"}
@@ -72,8 +76,8 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
             return element("aside", {"class": "alert", "role": "alert"}, marked("p", lead), listed)
         case Table():
             return _table(block)
-        case Charts(task=task):
-            return across_charts(comparison) if task is None else charts(comparison, task)
+        case Charts() | LayerCharts() | SweepChart():
+            return _charts(comparison, block)
         case Code(text=text):
             return element("pre", None, element("code", None, text))
         case Folded(title=title, level=level, blocks=inner):
@@ -81,6 +85,14 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
             return element("details", None, heading, *(_block(comparison, one) for one in inner))
         case _:
             assert_never(block)
+
+
+def _charts(comparison: Comparison, block: Charts | LayerCharts | SweepChart) -> Element:
+    if isinstance(block, SweepChart):
+        return sweep_chart(comparison, block.sweep)
+    if isinstance(block, LayerCharts):
+        return layer_charts(block.task)
+    return across_charts(comparison) if block.task is None else charts(comparison, block.task)
 
 
 def _finding(tone: Tone, text: str) -> Element:

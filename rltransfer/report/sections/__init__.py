@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from rltransfer.comparison import Comparison, TaskComparison
 from rltransfer.report.blocks import Block, Charts, Folded, Heading
 from rltransfer.report.provenance import Provenance
-from rltransfer.report.sections import aggregates, costs, facts, measures, plans, reliability, verdicts
+from rltransfer.report.sections import (
+    aggregates,
+    costs,
+    facts,
+    layers,
+    measures,
+    plans,
+    reliability,
+    sweeps,
+    verdicts,
+)
 
 
 def document(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...]:
@@ -16,6 +26,7 @@ def document(comparison: Comparison, provenance: Provenance) -> tuple[Block, ...
         *facts.not_finished(comparison, provenance),
         *verdicts.introduction(comparison),
         *verdicts.at_a_glance(comparison),
+        *sweeps.matrix_blocks(comparison),
         *(block for task in comparison.tasks for block in _task(comparison, task, provenance)),
         *aggregates.across_blocks(comparison),
         *facts.left_out(comparison),
@@ -28,6 +39,7 @@ def _task(comparison: Comparison, task: TaskComparison, provenance: Provenance) 
     return (
         Heading(task.title, 2),
         *verdicts.findings(comparison, task),
+        *sweeps.task_blocks(comparison, task),
         Charts(task),
         *verdicts.table(comparison, task),
         *aggregates.task_blocks(comparison, task),
@@ -39,6 +51,7 @@ def _task(comparison: Comparison, task: TaskComparison, provenance: Provenance) 
         *_folded("Power", reliability.power_blocks(task)),
         *_folded("How often the intervals hold", reliability.coverage_blocks(task)),
         *measures.race_blocks(task),
+        *layers.layer_blocks(task),
         *plans.blocks(task, provenance),
         *_folded("Wall time, steps and updates", costs.effort_blocks(task)),
         *_folded("Settings", facts.settings(task)),

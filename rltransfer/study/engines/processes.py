@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import time
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import cast
 
@@ -22,6 +22,7 @@ from rltransfer.study.work import LOG, STOPPED, TAKEN, USER_ERROR, work
 class _Running:
     job: Job
     process: BaseProcess
+    worker: Connection
     stop_at: float
     is_overtime: bool = False
     kill_at: float | None = None
@@ -53,11 +54,14 @@ class Processes:
 
     def start(self, job: Job) -> None:
         """Starts a job."""
-        process = warm_context().Process(target=work, args=(job,), name=job.name)
+        context = warm_context()
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(job, sender), name=job.name)
         process.start()
+        sender.close()
         limit = self._time_limit
         stop_at = float("inf") if limit is None else time.monotonic() + limit
-        self._running[process.sentinel] = _Running(job, process, stop_at)
+        self._running[process.sentinel] = _Running(job, process, receiver, stop_at)
 
     def wait(self, seconds: float) -> list[tuple[Job, Ending]]:
         """Returns the jobs that have ended, waiting so long for the first; ends those whose time is over."""
@@ -79,6 +83,7 @@ class Processes:
             _kill(one.process)
         for one in self._running.values():
             one.process.join()
+            one.worker.close()
         self._running.clear()
 
     def _press(self) -> None:
@@ -98,7 +103,7 @@ class Processes:
         if code is not None and code < 0:
             # A process that was killed may leave others behind.
             _kill(one.process)
-        ending = _ending(one.job, code)
+        ending = _ending(one.job, code, _said(one.worker))
         if ending.kind in ("crashed", "stopped") and one.is_overtime:
             limit = duration(self._time_limit or 0)
             return Ending("failed", f"it took longer than its time limit of {limit}, and was stopped")
@@ -106,7 +111,15 @@ class Processes:
         return Ending("stopped") if ending.kind == "crashed" and self._is_stopping else ending
 
 
-def _ending(job: Job, code: int | None) -> Ending:
+def _said(worker: Connection) -> str:
+    """Returns the reason that a worker gave before it ended; one that was killed gave none."""
+    with worker, contextlib.suppress(EOFError, OSError):
+        if worker.poll():
+            return str(worker.recv())
+    return ""
+
+
+def _ending(job: Job, code: int | None, reason: str) -> Ending:
     try:
         state = run_state(job)
     except RLTransferError as error:
@@ -117,7 +130,7 @@ def _ending(job: Job, code: int | None) -> Ending:
         return Ending("taken")
     if code == STOPPED:
         return Ending("stopped")
-    return Ending("failed" if code == USER_ERROR else "crashed", _reason(state, code))
+    return Ending("failed" if code == USER_ERROR else "crashed", reason or _reason(state, code))
 
 
 def _reason(state: RunState, code: int | None) -> str:
