@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reports import markdown_of, write_plan
 from rich.console import Console
-from synthetic import FROZEN, FULL, SCRATCH, TASK, make_run, make_study, ramp
+from synthetic import FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
@@ -294,3 +294,17 @@ def test_the_report_tells_what_auto_tried(tmp_path):
     assert "|0|`frozen`|9,000|600|200,480|**wenton**|" in rows
     assert "|1|`full`|0|0|–|doesnotfit|" in rows
     assert "`scratch`" in text
+
+
+def test_a_race_is_placed_between_a_random_policy_and_the_best_arm(tmp_path):
+    auto = ({"kind": "auto", "of": None, "share": 0.3, "episodes": 3},)
+    trials = (Trial(label="scratch", strategy=SCRATCH, env_steps=1, scores=(1.0,), end="went on"),)
+    for seed in range(2):
+        make_run(tmp_path, arm="scratch", seed=seed, returns=[30.0] * 6, random=episodes(20.0))
+        make_run(tmp_path, arm="full", seed=seed, strategy=FULL, returns=[120.0] * 6, random=episodes(20.0))
+        best = shuffled(FULL)
+        make_run(tmp_path, arm="shuffled", seed=seed, strategy=best, returns=[500.0] * 6, random=episodes(20.0))
+        run = make_run(tmp_path, arm="auto", seed=seed, strategy=auto, returns=[95.0] * 6, random=episodes(20.0))
+        write_record(run.folder, run.record.model_copy(update={"race": RaceFacts(trials=trials)}))
+    text = markdown_of(compare(tmp_path))
+    assert "to the best arm without a race, `full` (1), of AUC, `auto` is at 0.75 and `scratch` is at 0.10." in text

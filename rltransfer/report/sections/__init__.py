@@ -50,7 +50,7 @@ def _task(comparison: Comparison, task: TaskComparison, provenance: Provenance) 
         *_folded("What is left of the source task", costs.retention_blocks(task)),
         *_folded("Power", reliability.power_blocks(task)),
         *_folded("How often the intervals hold", reliability.coverage_blocks(task)),
-        *measures.race_blocks(task),
+        *measures.race_blocks(comparison, task),
         *layers.layer_blocks(task),
         *plans.blocks(task, provenance),
         *_folded("Wall time, steps and updates", costs.effort_blocks(task)),

@@ -31,7 +31,7 @@ def metric_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, 
     )
 
 
-def race_blocks(task: TaskComparison) -> tuple[Block, ...]:
+def race_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     """Returns what each run of ``auto`` tried: a row for each strategy, the scores of each seed's trials in order."""
     head = ("seed", "tried", "env_steps", "steps of judging", "mean return when judged", "end")
     text = (
@@ -45,7 +45,32 @@ def race_blocks(task: TaskComparison) -> tuple[Block, ...]:
         for arm in task.arms
     }
     return tuple(
-        Folded(f"What {name} tried", 3, (Table(head, rows), Paragraph(text))) for name, rows in tried.items() if rows
+        Folded(f"What {name} tried", 3, (Table(head, rows), Paragraph(f"{text}{_race_share(comparison, task, name)}")))
+        for name, rows in tried.items()
+        if rows
+    )
+
+
+def _race_share(comparison: Comparison, task: TaskComparison, name: str) -> str:
+    """Says how near an arm of ``auto`` comes to the best arm that knew from the beginning; nothing without others."""
+    is_race = {arm.name: any(run.race is not None for run in arm.runs) for arm in task.arms}
+    levels = {
+        arm.name: mean.value
+        for arm in task.arms
+        if arm.kind != "control" and (mean := arm.scores[comparison.metric].mean) is not None
+    }
+    others = {arm: level for arm, level in levels.items() if not is_race[arm]}
+    if name not in levels or not others or task.random_return is None or comparison.metric == "success_auc":
+        return ""
+    best = max(others, key=lambda arm: others[arm])
+    way = others[best] - task.random_return
+    if way <= 0:
+        return ""
+    shares = {arm: (levels[arm] - task.random_return) / way for arm in (name, task.baseline or best)}
+    told = [f"`{arm}` is at {share:.2f}" for arm, share in shares.items() if arm != best]
+    return (
+        f" On the scale from a random policy (0) to the best arm without a race, `{best}` (1), of "
+        f"{words.metric_name(comparison)}, {' and '.join(told)}."
     )
 
 
