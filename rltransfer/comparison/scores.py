@@ -81,8 +81,7 @@ def score_run(run: Run, measuring: Measuring) -> RunScores:
 
 
 def _ended(record: RunRecord) -> float:
-    # Runs of RL Zoo know the seconds of their monitor files and not when they ended.
-    if not record.started or record.written_by == "rl_zoo":
+    if not record.started:
         return 0.0
     if record.written_by == "rl_zoo":
         # Its monitor files tell seconds since 1970, our records a date.
