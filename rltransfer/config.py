@@ -348,8 +348,9 @@ class StudyTask(_Model):
     ``threshold`` is for time to threshold: a return, a share of the way from random policy to reference ("90%"), or a
     list of these. ``reference`` is the return that normalised scores call 1, where rltransfer has not measured one.
     ``sd`` is the standard deviation of the primary metric over seeds that power is computed from, where it is known
-    before the runs. ``inputs`` and ``actions`` say how the source's meet the target's, where they are not alike.
-    ``arm_hyperparams`` are hyperparameters of single arms, in place of the others.
+    before the runs, and ``effect`` the smallest difference to scratch worth finding. ``inputs`` and ``actions`` say how
+    the source's meet the target's, where they are not alike. ``arm_hyperparams`` are hyperparameters of single arms, in
+    place of the others.
     """
 
     env: str = Field(min_length=1)
@@ -358,6 +359,7 @@ class StudyTask(_Model):
     threshold: ThresholdSetting = None
     reference: float | None = None
     sd: PositiveFloat | None = None
+    effect: PositiveFloat | None = None
     hyperparams: dict[str, Any] = {}
     arm_hyperparams: dict[str, dict[str, Any]] = {}
     inputs: InputsSetting = None

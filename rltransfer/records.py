@@ -8,7 +8,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -473,7 +473,24 @@ def read_run(run_folder: Path) -> Run:
     return Run(folder=run_folder, record=record, curve=curve)
 
 
-def find_runs(root: Path) -> Iterator[Run]:
-    """Yields every run of ours below ``root``, in the order of their paths."""
+def find_runs(root: Path, say_unreadable: Callable[[Path, RunError], None] | None = None) -> Iterator[Run]:
+    """Yields every run of ours below ``root``, in the order of their paths.
+
+    Args:
+        root: The folder.
+        say_unreadable: Receives the folder of a run whose record or curve is damaged, and what is wrong; without it,
+            the first such run stops the search.
+
+    Raises:
+        RunError: A run cannot be read.
+    """
     for path in sorted(root.rglob(f"{OWN_FOLDER}/{RECORD}")):
-        yield read_run(path.parent.parent)
+        folder = path.parent.parent
+        try:
+            run = read_run(folder)
+        except RunError as error:
+            if say_unreadable is None:
+                raise
+            say_unreadable(folder, error)
+        else:
+            yield run

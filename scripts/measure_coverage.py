@@ -174,11 +174,14 @@ METHODS: dict[str, tuple[Callable[[Study], stats.Estimate | None], Callable[[Sha
 OF_ONE_ARM = {"mean", "mean over tasks", "optimality gap", "median", "IQM", "IQM over tasks"}
 
 
-def measure(task: tuple[str, str, int, int]) -> tuple[str, str, int, float]:
-    """Returns the share of studies whose interval holds the truth; studies without an interval do not count."""
+def measure(task: tuple[str, str, int, int], seed: int = 0) -> tuple[str, str, int, float]:
+    """Returns the share of studies whose interval holds the truth; studies without an interval do not count.
+
+    The table has seed 0; another one simulates other studies.
+    """
     name, shape, runs, studies = task
     ask, value = METHODS[name][0], METHODS[name][1](SHAPES[shape])
-    rng = np.random.default_rng([list(METHODS).index(name), list(SHAPES).index(shape), runs])
+    rng = np.random.default_rng([list(METHODS).index(name), list(SHAPES).index(shape), runs, seed])
     hits = asked = 0
     for number in range(studies):
         found = ask(Study(SHAPES[shape], rng, runs, number // STUDIES_PER_SEED))
@@ -188,10 +191,10 @@ def measure(task: tuple[str, str, int, int]) -> tuple[str, str, int, float]:
     return name, shape, runs, hits / max(asked, 1)
 
 
-def measure_alarms(task: tuple[tuple[int, int], float, int]) -> list[float]:
+def measure_alarms(task: tuple[tuple[int, int], float, int], seed: int = 0) -> list[float]:
     """Returns how often arms of equal means and unequal spreads get a p-value at each level or below."""
     runs, spread, studies = task
-    rng = np.random.default_rng([*runs, int(spread)])
+    rng = np.random.default_rng([*runs, int(spread), seed])
     found = np.array(
         [
             stats.permutation_p(spread * rng.normal(size=runs[0]), rng.normal(size=runs[1]), seed=0)

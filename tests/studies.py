@@ -22,7 +22,7 @@ from rltransfer.study.work import LOG
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
 ENV = "studies:GatedCartPole-v0"
 NAMES = {f"{arm}/seed_{seed}" for arm in ("source/pretrain", "target/scratch", "target/frozen") for seed in (0, 1)}
-PATIENCE_SECONDS = 200.0
+PATIENCE_SECONDS = 900.0
 
 
 class GatedCartPole(CartPoleEnv):

@@ -12,6 +12,7 @@ from rltransfer.study.run import RETRIES, EngineName
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
 _WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
+_EFFECT_HELP = "smallest difference to scratch worth finding"
 _SD_HELP = "standard deviation of the primary metric over seeds, for the power of the tests"
 _METRICS = "auc (area under the evaluation curve; default), success_auc, final (score of the last agent)"
 
@@ -170,7 +171,7 @@ def _add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_power(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = actions.add_parser("power", help="say how many seeds a study needs to find an effect that you name")
-    parser.add_argument("--effect", type=float, required=True, help="smallest difference to scratch worth finding")
+    parser.add_argument("--effect", type=float, required=True, help=_EFFECT_HELP)
     spread = parser.add_mutually_exclusive_group(required=True)
     spread.add_argument("--sd", type=float, help=_SD_HELP)
     spread.add_argument("--pilot", type=Path, metavar="DIR", help="folder of earlier runs that the spread is read from")
@@ -207,6 +208,7 @@ def _add_comparison_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="auc", help=f"primary metric: {_METRICS}")
     _add_threshold(parser)
     parser.add_argument("--sd", type=float, help=f"{_SD_HELP} (default: the study's, or that of the runs)")
+    parser.add_argument("--effect", type=float, help=f"{_EFFECT_HELP} (default: the study's)")
     parser.add_argument("-o", "--output", type=Path, help="where the report goes (default: into the folder)")
 
 

@@ -134,7 +134,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
             )
         arms[name] = glob
     output = arguments.output or arguments.folder
-    report_on(arguments.folder, output, arguments.metric, threshold=arguments.threshold, sd=arguments.sd, arms=arms)
+    report_on(
+        arguments.folder,
+        output,
+        arguments.metric,
+        threshold=arguments.threshold,
+        sd=arguments.sd,
+        effect=arguments.effect,
+        arms=arms,
+    )
 
 
 def report_on(
@@ -144,6 +152,7 @@ def report_on(
     *,
     threshold: Sequence[str] | None = None,
     sd: float | None = None,
+    effect: float | None = None,
     arms: Mapping[str, str] | None = None,
 ) -> None:
     """Compares the arms found below ``root``, writes the report into ``output``, and prints its tables."""
@@ -151,7 +160,7 @@ def report_on(
     from rltransfer.report import write_report
     from rltransfer.report.terminal import print_comparison
 
-    comparison = compare(root, metric=metric, threshold=threshold, sd=sd, arms=arms)
+    comparison = compare(root, metric=metric, threshold=threshold, sd=sd, effect=effect, arms=arms)
     write_report(comparison, output)
     print_comparison(comparison)
     say_where(output)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rltransfer import stats
-from rltransfer.comparison import accounts, notes, scales, scores, verdicts
+from rltransfer.comparison import accounts, coverage, notes, scales, scores, verdicts
 from rltransfer.comparison.accounts import LongScratch
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group, study_folder
@@ -44,6 +44,7 @@ def compare(
     threshold: Threshold | Sequence[Threshold] | None = None,
     baseline: str = DEFAULT_BASELINE,
     sd: float | None = None,
+    effect: float | None = None,
     seed: int = 0,
     arms: Mapping[str, str] | None = None,
 ) -> Comparison:
@@ -58,20 +59,23 @@ def compare(
         baseline: The arm that the others are compared with.
         sd: Standard deviation of the primary metric over seeds, known before the runs, that the power of the tests is
             computed from; by default the study's, or else the pooled one of the runs.
+        effect: The smallest difference to the baseline worth finding: the report says how likely this study was to find
+            it, and how many seeds would be; by default the study's. It is never taken from the results.
         seed: Seed of every random number of the analysis (bootstrap, Monte Carlo permutations).
         arms: For runs of RL Zoo, which do not say which arm they are: a glob for each arm, relative to the folder, such
             as ``{"scratch": "ppo/CartPole-v1_*"}``. An arm's runs are the matched folders, and those below them.
 
     Raises:
-        ConfigError: A threshold or the standard deviation is none.
+        ConfigError: A threshold, the standard deviation or the effect is none.
         RunError: There is no such folder, no finished target run in it, or none that an arm's glob matches.
         UnknownNameError: The metric or a baseline that is not the default does not exist.
     """
     if metric not in PRIMARY_METRICS:
         raise unknown("metric", metric, PRIMARY_METRICS)
-    if sd is not None and not 0 < sd < np.inf:
-        raise ConfigError(f"sd: expected a number above 0, found {sd}.")
-    asked = _Asked(metric, read_thresholds(threshold), baseline, sd, seed)
+    for name, given in (("sd", sd), ("effect", effect)):
+        if given is not None and not 0 < given < np.inf:
+            raise ConfigError(f"{name}: expected a number above 0, found {given}.")
+    asked = _Asked(metric, read_thresholds(threshold), baseline, sd, effect, seed)
     roots = tuple(Path(one) for one in ([root] if isinstance(root, Path | str) else root))
     found = find(roots, arms)
     groups = group(found.finished)
@@ -99,6 +103,7 @@ def compare(
         baseline=baseline,
         thresholds=asked.thresholds,
         sd=sd,
+        effect=effect,
         seed=seed,
         tasks=tasks,
         across=across,
@@ -120,6 +125,7 @@ class _Asked:
     thresholds: tuple[Threshold, ...]
     baseline: str
     sd: float | None
+    effect: float | None
     seed: int
 
 
@@ -166,6 +172,7 @@ class _Task:
     threshold_from: str
     random_returns: tuple[float, ...]
     spread: Spread | None
+    effect: float | None
     seed: int
 
     @property
@@ -186,7 +193,7 @@ def _task(one: TaskGroup, asked: _Asked, study: StudyTask | None) -> _Task:
     levels, origin = scales.thresholds(one, asked.thresholds, scale)
     measuring = Measuring(asked.metric, budget, levels, scale, scores.grid(runs, budget))
     found, problem = _find_baseline(one, asked.baseline)
-    sd = asked.sd if asked.sd is not None else study.sd if study is not None else None
+    sd = asked.sd if asked.sd is not None or study is None else study.sd
     return _Task(
         group=one,
         measuring=measuring,
@@ -198,6 +205,7 @@ def _task(one: TaskGroup, asked: _Asked, study: StudyTask | None) -> _Task:
         threshold_from=origin,
         random_returns=scales.random_returns(one),
         spread=None if sd is None else Spread(sd),
+        effect=asked.effect if asked.effect is not None or study is None else study.effect,
         seed=asked.seed,
     )
 
@@ -218,11 +226,13 @@ def _compare_task(
         _arm(task, arm, tested, _origin(task, arm, tested.against_baseline, tested.against_control))
         for arm in task.group.arms
     ]
+    coverages = coverage.of(arms, task.measuring.metric)
     facts = notes.Facts(
         group=task.group,
         arms=arms,
         baseline_problem=task.baseline_problem,
         metric=task.measuring.metric,
+        coverages=coverages,
         unfinished=unfinished,
         tasks=n_tasks,
         tests=tested.tests,
@@ -238,6 +248,7 @@ def _compare_task(
         threshold_from=task.threshold_from,
         random_return=float(np.mean(task.random_returns)) if task.random_returns else None,
         reference=task.measuring.reference,
+        coverages=coverages,
         scratch_long=task.long.scores if task.long else (),
         scratch_long_steps=task.long.budget_steps if task.long else None,
         grid_steps=task.measuring.grid_steps,
@@ -450,4 +461,4 @@ def _detectable(task: _Task, name: str, tested: _Tested) -> Detectable | None:
     mine, zero = _usable(task, name), _usable(task, str(task.baseline)) if task.baseline else ""
     if tested.against_baseline[name].p_value is None or isinstance(mine, str) or isinstance(zero, str):
         return None
-    return verdicts.detectable(mine, zero, task.spread, tested.tests)
+    return verdicts.detectable(mine, zero, task.spread, tested.tests, task.effect)

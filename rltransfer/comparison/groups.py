@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rltransfer.comparison.tables import SkippedRun
+from rltransfer.comparison.tables import UNREADABLE, SkippedRun
 from rltransfer.config import CONFIRM, SCRATCH_LONG, STUDY_FILE, TUNE, StudyConfig, StudyTask, read_study
 from rltransfer.errors import ConfigError, RunError
-from rltransfer.records import Run, RunRecord, find_runs
+from rltransfer.records import Run, RunRecord, find_runs, read_record
 from rltransfer.rl_zoo import UnreadRun, find_zoo_runs, zoo_folders
 
 TOTAL_TOLERANCE = 0.05
@@ -24,7 +24,7 @@ class Found:
 
     Attributes:
         finished: The finished target runs.
-        skipped: The target runs that are not finished, or cannot be read.
+        skipped: The target runs that are not finished, and the runs that cannot be read.
         missing: The target runs that a study names and that have left nothing yet.
         source_runs: How many runs are no target runs.
         tasks: The tasks of the studies, by name.
@@ -97,7 +97,8 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
     for root in roots:
         if not root.is_dir():
             raise RunError(f"There is no folder {root}. Give the folder that holds the runs, for example `logs`.")
-        runs |= {run.folder.resolve(): run for run in find_runs(root) if not _is_within_study(run.folder, root)}
+        found_here = find_runs(root, lambda folder, error: unread.append(_unreadable(folder, error)))
+        runs |= {run.folder.resolve(): run for run in found_here if not _is_within_study(run.folder, root)}
         for run in find_zoo_runs(root, arms or {}):
             if isinstance(run, UnreadRun):
                 unread.append(SkippedRun(run.folder, run.arm, None, run.reason))
@@ -109,7 +110,12 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
     found = Found(
         finished=tuple(finished),
         skipped=(*(_skipped(run) for run in targets if not _is_finished(run)), *unread),
-        missing=tuple(one for root, study in studies.items() for one in _missing(root, study, targets)),
+        missing=tuple(
+            one
+            for root, study in studies.items()
+            for one in _missing(root, study, targets)
+            if one.folder not in {run.folder for run in unread}
+        ),
         source_runs=len(runs) - len(targets),
         tasks={name: task for study in studies.values() for name, task in study.tasks.items()},
         studies=_studies_of(finished, studies),
@@ -210,6 +216,15 @@ def _skipped(run: Run) -> SkippedRun:
     }
     failed = f"failed: {record.error}" if record.error else "failed"
     return SkippedRun(run.folder, record.arm, record.seed, reason.get(record.status, failed), record.task_name)
+
+
+def _unreadable(folder: Path, error: RunError) -> SkippedRun:
+    """Returns a run that is damaged; where its record is, its place says which arm and task it may belong to."""
+    try:
+        record = read_record(folder)
+    except RunError:
+        return SkippedRun(folder, folder.parent.name, None, f"{UNREADABLE}: {error}", folder.parent.parent.name)
+    return SkippedRun(folder, record.arm, record.seed, f"{UNREADABLE}: {error}", record.task_name)
 
 
 def _studies(roots: Sequence[Path]) -> tuple[dict[Path, StudyConfig], tuple[str, ...]]:

@@ -3,14 +3,14 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from rltransfer import metrics, stats
+from rltransfer import metrics
 from rltransfer.comparison.groups import ArmRuns, TaskGroup
 from rltransfer.comparison.scores import curve_of
-from rltransfer.comparison.tables import Arm, Detectable, SkippedRun
+from rltransfer.comparison.tables import Arm, SkippedRun
 from rltransfer.comparison.verdicts import runs_needed
-from rltransfer.stats import ACCEPTED, ALPHA, Estimate
+from rltransfer.stats import ACCEPTED, ALPHA, POWER, Coverage, Estimate
 
 _CLAIMS = ("positive", "negative")
 
@@ -23,6 +23,7 @@ class Facts:
     arms: Sequence[Arm]
     baseline_problem: str
     metric: str
+    coverages: Sequence[Coverage]
     unfinished: Sequence[SkippedRun]
     tasks: int
     tests: int
@@ -41,7 +42,7 @@ def task_notes(facts: Facts) -> tuple[str, ...]:
         *_sources(facts.group.arms),
         *_sources_uncovered(facts.arms, facts.metric),
         *_outliers(facts.arms, facts.metric),
-        *_coverage(facts.arms, facts.metric),
+        *_coverage(facts.coverages),
         *_several_tasks(facts),
         *_short_curves(facts.group),
         *facts.group.notes,
@@ -52,17 +53,13 @@ def task_notes(facts: Facts) -> tuple[str, ...]:
 def _unfinished(runs: Sequence[SkippedRun]) -> list[str]:
     if not runs:
         return []
-    counts = Counter(_state(run) for run in runs)
+    counts = Counter(run.state for run in runs)
     listed = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
     return [
         f"Not all runs are in ({listed}): the verdicts are preliminary. To look again and again and to stop at "
         f"a verdict that pleases raises false alarms above {_percent(ALPHA)}; failed runs may be those that would have "
         "scored worst."
     ]
-
-
-def _state(run: SkippedRun) -> str:
-    return "failed" if run.reason.startswith("failed") else run.reason
 
 
 def _out_of_reach(arms: Sequence[Arm], tests: int) -> list[str]:
@@ -79,20 +76,21 @@ def _out_of_reach(arms: Sequence[Arm], tests: int) -> list[str]:
 
 
 def _power(arms: Sequence[Arm]) -> list[str]:
-    """Says what each inconclusive arm's test would have found: not to be found is not to be equal."""
-    by_sentence: dict[str, list[str]] = {}
-    for arm in arms:
-        if arm.verdict == "inconclusive" and arm.detectable is not None and math.isfinite(arm.detectable.effect):
-            by_sentence.setdefault(_power_sentence(arm.detectable, len(arm.runs)), []).append(f"`{arm.name}`")
-    return [f"{', '.join(names)}: {sentence}" for sentence, names in by_sentence.items()]
-
-
-def _power_sentence(found: Detectable, runs: int) -> str:
-    return (
-        f"inconclusive with {runs} seeds. A true difference of {found.effect:.3g} would have been found in "
-        f"{_percent(found.power)} of such studies, a smaller one less often (standard deviation over seeds "
-        f"{found.sd:.3g}, {found.sd_from}; level {found.level:.2g})."
-    )
+    """Says what the tests of the inconclusive arms would have found: not to be found is not to be equal."""
+    effects = {
+        arm.name: arm.detectable.effect
+        for arm in arms
+        if arm.verdict == "inconclusive" and arm.detectable is not None and math.isfinite(arm.detectable.effect)
+    }
+    if not effects:
+        return []
+    names = ", ".join(f"`{name}`" for name in effects)
+    least, most = (f"{end:.3g}" for end in (min(effects.values()), max(effects.values())))
+    size = least if least == most else f"{least} to {most}, depending on the arm,"
+    return [
+        f"{names}: inconclusive. A true difference below {size} would have been missed in more than "
+        f"{_percent(1 - POWER)} of such studies (see “Power”)."
+    ]
 
 
 def _uneven_seeds(arms: Sequence[Arm]) -> list[str]:
@@ -183,27 +181,20 @@ def _outliers(arms: Sequence[Arm], metric: str) -> list[str]:
     return [f"A few runs decide over {', '.join(names)}: without the outer quarters of the runs the sign is another."]
 
 
-def _coverage(arms: Sequence[Arm], metric: str) -> list[str]:
-    """Says where intervals of so few runs were measured to hold the truth less often than they claim."""
-    shown = [arm for arm in arms if len(arm.runs) > 1 and arm.scores[metric].mean is not None]
-    if not shown:
+def _coverage(coverages: Sequence[Coverage]) -> list[str]:
+    """Says which intervals of so few runs were measured to hold the truth less often than they claim."""
+    weak = [one for one in coverages if one.least < ACCEPTED]
+    if not weak:
         return []
-    runs = min(len(arm.runs) for arm in shown)
-    methods = {"mean": "means"} | ({"mean difference": "differences of means"} if len(shown) > 1 else {})
-    methods |= {"IQM": "interquartile means"}
-    weak = [(name, stats.measured_coverage(method, runs)) for method, name in methods.items()]
-    listed = [f"{name} {_shapes(one.shares)}" for name, one in weak if one.least < ACCEPTED]
-    if not listed:
-        return []
+    by_share: dict[str, list[str]] = {}
+    for one in sorted(weak, key=lambda one: one.least):
+        by_share.setdefault(f"{100 * one.least:.1f} %", []).append(one.method)
+    listed = "; ".join(f"{share}: {', '.join(methods)}" for share, methods in by_share.items())
     return [
-        f"With {runs} seeds intervals of 95 % hold the truth less often than they say. In simulations of normal, "
-        f"skewed and bimodal scores (mixed: a bimodal arm, a normal baseline) below {_percent(ACCEPTED)}: "
-        f"{'; '.join(listed)}. The verdict does not rest on intervals."
+        f"With so few seeds some intervals of 95 % hold the truth less often than they say, in simulations in less "
+        f"than {_percent(ACCEPTED)} of studies with the distribution of scores that suits them least ({listed}; see "
+        "“How often the intervals hold”). The verdict does not rest on intervals."
     ]
-
-
-def _shapes(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{_percent(share)} {shape}" for shape, share in shares.items() if share < ACCEPTED)
 
 
 def _several_tasks(facts: Facts) -> list[str]:

@@ -12,8 +12,9 @@ from rltransfer.comparison.representation import Layers
 from rltransfer.metrics import TimeToThreshold, Undefined
 from rltransfer.records import RaceFacts, RunRecord, SourceFacts
 from rltransfer.references import Reference
-from rltransfer.stats import Band, CensoredMean, Estimate, Profile, Verdict
+from rltransfer.stats import Band, CensoredMean, Coverage, Estimate, Profile, Verdict
 
+UNREADABLE = "cannot be read"
 Cause = Literal["features", "policy", "initialisation scale", "undecided"]
 Kind = Literal["baseline", "transfer", "control"]
 
@@ -95,11 +96,25 @@ class ThresholdTime:
 
 
 @dataclasses.dataclass(frozen=True)
+class NamedEffect:
+    """How a difference that somebody named, and never the observed one, would be found by a test.
+
+    ``power`` is that of this study's seeds; ``seeds`` an arm are needed for the power of ``Detectable``, None where
+    1,000 are too few. ``cautious_seeds`` are needed where the spread is at the upper end of its 80 % interval.
+    """
+
+    effect: float
+    power: float
+    seeds: int | None
+    cautious_seeds: int | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Detectable:
     """Which true difference to the baseline an arm's test had ``power`` to find, at ``level`` (0.05 over the tests).
 
     ``sd`` is the spread over seeds that this was computed from, ``sd_from`` where it comes from. ``effect`` is infinite
-    where so few seeds can find none.
+    where so few seeds can find none. ``named`` is the difference that was asked for.
     """
 
     effect: float
@@ -107,6 +122,7 @@ class Detectable:
     level: float
     sd: float
     sd_from: str
+    named: NamedEffect | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,8 +260,9 @@ class FailedCheck:
 class TaskComparison:
     """The arms of one task under one setting (algorithm, budget, evaluation, hyperparameters).
 
-    ``reference`` is the scale of normalised scores. ``scratch_long`` are the runs of scratch with a larger budget that
-    total accounting compares with; their scores are over that budget.
+    ``reference`` is the scale of normalised scores. ``coverages`` say how often intervals of so few runs were measured
+    to hold the truth, for each kind of interval that the task has. ``scratch_long`` are the runs of scratch with a
+    larger budget that total accounting compares with; their scores are over that budget.
     """
 
     name: str
@@ -257,6 +274,7 @@ class TaskComparison:
     threshold_from: str
     random_return: float | None
     reference: Reference | Undefined
+    coverages: tuple[Coverage, ...]
     scratch_long: tuple[RunScores, ...]
     scratch_long_steps: int | None
     grid_steps: Int[np.ndarray, " points"]
@@ -330,6 +348,11 @@ class SkippedRun:
     reason: str
     task_name: str = ""
 
+    @property
+    def state(self) -> str:
+        """The reason without its details, for counting."""
+        return next((state for state in ("failed", UNREADABLE) if self.reason.startswith(state)), self.reason)
+
 
 @dataclasses.dataclass(frozen=True)
 class ArmAcrossTasks:
@@ -354,10 +377,10 @@ class Comparison:
     """The report's tables: what ``rltransfer.compare`` returns and ``rltransfer.report.write_report`` writes down.
 
     ``arms`` are the globs by which runs of RL Zoo were given to arms.
-    ``thresholds`` are those that were asked for, as given. ``across`` is empty unless arms share several tasks with
-    normalised scores; ``across_reason`` says what is lacking. ``skipped`` lie on disk, ``missing`` are named by a study
-    and have left nothing yet; ``problems`` are what could not be read of the studies. ``sweeps`` are the pictures of
-    layer sweeps, transfer matrices and source budgets.
+    ``thresholds``, ``sd`` and ``effect`` are those that were asked for, as given. ``across`` is empty unless arms share
+    several tasks with normalised scores; ``across_reason`` says what is lacking. ``skipped`` lie on disk, ``missing``
+    are named by a study and have left nothing yet; ``problems`` are what could not be read of the studies. ``sweeps``
+    are the pictures of layer sweeps, transfer matrices and source budgets.
     """
 
     roots: tuple[Path, ...]
@@ -365,6 +388,7 @@ class Comparison:
     baseline: str
     thresholds: tuple[float | str, ...]
     sd: float | None
+    effect: float | None
     seed: int
     tasks: tuple[TaskComparison, ...]
     arms: Mapping[str, str]

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rltransfer import stats
-from rltransfer.comparison.tables import Cause, Detectable, Origin
+from rltransfer.comparison.tables import Cause, Detectable, NamedEffect, Origin
 from rltransfer.stats import ALPHA, Estimate, Spread, Verdict
 
 _MOST_RUNS = 50
@@ -74,7 +74,9 @@ def untested(reason: str) -> Contrast:
     return Contrast(None, None, None, None, None, None, reason)
 
 
-def detectable(arm: Sequence[float], baseline: Sequence[float], spread: Spread | None, tests: int) -> Detectable | None:
+def detectable(
+    arm: Sequence[float], baseline: Sequence[float], spread: Spread | None, tests: int, named: float | None = None
+) -> Detectable | None:
     """Returns which true difference a test had 80 % power to find; None where nothing tells the spread over seeds.
 
     Args:
@@ -82,13 +84,24 @@ def detectable(arm: Sequence[float], baseline: Sequence[float], spread: Spread |
         baseline: The scores of what it is compared with.
         spread: The spread that somebody named; None for that of these runs around the means of their arms.
         tests: How many arms are tested in the family.
+        named: A difference that somebody wants to be found.
     """
     origin = "as named" if spread is not None else "pooled over the runs of the arm and the baseline"
     spread = spread or stats.pooled_spread([arm, baseline])
     if spread is None or spread.sd == 0:
         return None
     effect = stats.detectable_effect(spread.sd, len(arm), len(baseline), tests=tests)
-    return Detectable(effect, stats.POWER, ALPHA / tests, spread.sd, origin)
+    asked = None if named is None else _named(named, spread, (len(arm), len(baseline)), tests)
+    return Detectable(effect, stats.POWER, ALPHA / tests, spread.sd, origin, asked)
+
+
+def _named(effect: float, spread: Spread, runs: tuple[int, int], tests: int) -> NamedEffect:
+    return NamedEffect(
+        effect,
+        stats.power_at(effect, spread.sd, *runs, tests=tests),
+        stats.runs_for(effect, spread.sd, tests=tests),
+        stats.runs_for(effect, spread.cautious_sd, tests=tests),
+    )
 
 
 def runs_needed(tests: int) -> int:

@@ -68,9 +68,9 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Charts:
-    """The place of the charts of a task."""
+    """The place of the charts of a task; None for those of all tasks together."""
 
-    task: TaskComparison
+    task: TaskComparison | None
 
 
 @dataclasses.dataclass(frozen=True)

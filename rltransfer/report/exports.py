@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rltransfer.report import words
 from rltransfer.report.paths import below
 
 FOLDER = "data"
+NORMALISED = "normalised"
 _COMMON_FRAMES = 101
 
 
@@ -36,14 +37,17 @@ def write_exports(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
 def runs_csv(comparison: Comparison) -> str:
     """Returns one row for each run: what it is, its scores, time to threshold; an undefined score is an empty cell."""
     head = ["task", "algo", "arm", "kind", "strategy", "control_of", "seed", "source_sha256", "source_env_steps"]
-    head += ["env_steps", *words.METRIC_NAMES, "threshold", "steps_to_threshold", "reached_threshold", "folder"]
+    head += ["env_steps", "wall_seconds", "n_updates", *words.METRIC_NAMES, NORMALISED, "source_task_return"]
+    head += ["threshold", "steps_to_threshold", "reached_threshold", "folder"]
     rows = [
         [
             *(task.title, task.settings.algo, arm.name, arm.kind),
             json.dumps(arm.strategy, sort_keys=True, default=str),
             *(arm.control_of, run.seed),
             *((None, None) if run.source is None else (run.source.sha256, run.source.env_steps)),
-            *(run.env_steps, *(_known(run.scores[name]) for name in words.METRIC_NAMES)),
+            *(run.env_steps, run.wall_seconds or None, run.n_updates),
+            *(_known(run.scores[name]) for name in (*words.METRIC_NAMES, NORMALISED)),
+            _known(run.retention),
             *(task.threshold, *((None, None) if run.time is None else (run.time.env_steps, run.time.reached))),
             below(comparison, run.folder),
         ]
@@ -65,6 +69,7 @@ def curves_csv(comparison: Comparison) -> str:
 def rliable_arrays(comparison: Comparison) -> dict[str, Any]:
     """Returns ``scores`` {arm: runs x tasks} and ``curves`` {arm: runs x tasks x frames}, as rliable takes them.
 
+    ``normalised`` are the scores from random policy (0) to reference (1), None where a task has no reference.
     rliable's arrays have no holes, so an arm has the tasks of all arms, and the seeds that it has in each of them;
     ``left_out`` lists the arms that lack a task, and the seeds that lack one. ``frames`` holds the steps of each task's
     curves: all evaluations where the tasks have equally many, otherwise evenly spaced points of each budget.
@@ -84,10 +89,8 @@ def rliable_arrays(comparison: Comparison) -> dict[str, Any]:
         "metric": comparison.metric,
         "tasks": [task.title for task in tasks],
         "seeds": seeds,
-        "scores": {
-            name: [[_known(_run(arm, seed).scores[comparison.metric]) for arm in arms] for seed in seeds[name]]
-            for name, arms in whole.items()
-        },
+        "scores": _scores(whole, seeds, comparison.metric),
+        NORMALISED: _scores(whole, seeds, NORMALISED),
         "frames": [steps.tolist() for steps in frames],
         "curves": {
             name: [
@@ -100,6 +103,15 @@ def rliable_arrays(comparison: Comparison) -> dict[str, Any]:
             for name, arms in whole.items()
         },
         "left_out": left_out,
+    }
+
+
+def _scores(
+    whole: Mapping[str, Sequence[Arm]], seeds: Mapping[str, Sequence[int]], metric: str
+) -> dict[str, list[list[float | None]]]:
+    return {
+        name: [[_known(_run(arm, seed).scores[metric]) for arm in arms] for seed in seeds[name]]
+        for name, arms in whole.items()
     }
 
 

@@ -4,14 +4,11 @@ Up to six arms share one panel. More of them, and each (with its control) has a 
 curve: ten bands in one panel hide one another.
 """
 
-import io
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,42 +22,34 @@ from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks
 from rltransfer.report.markdown import LAYERS
+from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
+from rltransfer.report.profile_figures import ACROSS, PROFILES, draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
 from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
 
-Format = Literal["png", "svg", "pdf"]
-FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
-
-_INK = "#222222"
-_GREY = "#6b6b6b"
-_RULE = "#e6e6e6"
+_CLEAR = 5
 _THIN_LINES_UP_TO = 5
 _ONE_PANEL_UP_TO = 6
-_LABEL_WIDTH = 26
-_LINES: dict[str, Any] = {"solid": "-", "dashed": (0, (3.5, 1.8)), "dashdotted": "-."}
-# Fonts go into the file: as TrueType (a journal's check asks for it) or as shapes; SVG ids are the same each time.
-_STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
-_NO_DATES: dict[str, dict[str, None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
 
 
 def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
-    """Writes ``<folder>/<task>.<format>`` for each task and format, and returns the paths.
+    """Writes the figures of each task and of all tasks together in each format, and returns the paths.
 
-    Where runs recorded their layers there is ``<task>_layers.<format>`` beside it.
+    They are ``<task>.<format>``, ``<task>_profiles.<format>`` where an arm has several runs, ``<task>_layers.<format>``
+    where runs recorded their layers, and ``across_tasks.<format>`` where arms share several tasks.
     """
-    written = []
+    found: dict[str, dict[Format, bytes]] = {}
     for task in comparison.tasks:
-        drawings = {task.name: draw(comparison, task, formats)}
+        found[task.name] = draw(comparison, task, formats)
+        found[f"{task.name}{PROFILES}"] = draw_profiles(comparison, task, formats)
         if layer_names(task):
-            drawings[f"{task.name}{LAYERS}"] = draw_layers(task, formats)
-        for name, drawn in drawings.items():
-            for kind, content in drawn.items():
-                written.append(Path(folder) / f"{name}.{kind}")
-                files.write_bytes(written[-1], content)
+            found[f"{task.name}{LAYERS}"] = draw_layers(task, formats)
+    found[ACROSS] = draw_across(comparison, formats)
+    written = []
+    for name, drawn in found.items():
+        for kind, content in drawn.items():
+            written.append(Path(folder) / f"{name}.{kind}")
+            files.write_bytes(written[-1], content)
     return tuple(written)
 
 
@@ -69,25 +58,12 @@ def draw(comparison: Comparison, task: TaskComparison, formats: Sequence[Format]
 
     The same comparison gives the same bytes with the same matplotlib.
     """
-    with mpl.rc_context(_STYLE):
-        return _in_formats(_figure(comparison, task), formats)
+    return rendered(lambda: _figure(comparison, task), formats)
 
 
 def draw_layers(task: TaskComparison, formats: Sequence[Format] = ("png",)) -> dict[Format, bytes]:
     """Returns the figure of what the layers represented: a row for each measure, a column for each layer."""
-    with mpl.rc_context(_STYLE):
-        return _in_formats(_layers_figure(task), formats)
-
-
-def _in_formats(figure: Figure, formats: Sequence[Format]) -> dict[Format, bytes]:
-    drawn: dict[Format, bytes] = {}
-    for kind in formats:
-        content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=160, metadata=_NO_DATES[kind])
-        drawn[kind] = content.getvalue()
-        # The layout stays as it was found: finding it takes as long as drawing.
-        figure.set_layout_engine("none")
-    return drawn
+    return rendered(lambda: _layers_figure(task), formats)
 
 
 def _layers_figure(task: TaskComparison) -> Figure:
@@ -106,22 +82,22 @@ def _layers_figure(task: TaskComparison) -> Figure:
                         task.grid_steps,
                         values,
                         color=look.on_light,
-                        linestyle=_LINES[look.line],
+                        linestyle=LINES[look.line],
                         linewidth=1.4,
-                        label=_plain(arm.name),
+                        label=plain(arm.name),
                     )
-            _tidy(axes)
+            tidy(axes)
             axes.tick_params(labelsize=7.5)
             axes.xaxis.set_major_locator(MaxNLocator(2))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
             if row == 0:
-                axes.set_title(_wrapped(name), fontsize=8.5, loc="left", color=_INK)
+                axes.set_title(wrapped(name), fontsize=8.5, loc="left", color=INK)
         grid[row, 0].set_ylim(0, max(grid[row, 0].get_ylim()[1], 1.05 * LEAST_TOP.get(measure, 0.0)))
-        grid[row, 0].set_ylabel(_wrapped(title), fontsize=8)
+        grid[row, 0].set_ylabel(wrapped(title), fontsize=8)
     lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
-    arms = [_plain(arm.name) for arm in task.arms if _plain(arm.name) in lines]
+    arms = [plain(arm.name) for arm in task.arms if plain(arm.name) in lines]
     figure.legend([lines[name] for name in arms], arms, loc="outside lower left", ncols=5, fontsize=8, frameon=False)
-    figure.suptitle(_plain(task.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     return figure
 
 
@@ -136,14 +112,14 @@ def _figure(comparison: Comparison, task: TaskComparison) -> Figure:
     if len(panels) == 1:
         axes = figure.add_subplot(outer[0])
         _draw_curves(axes, comparison, task, task.arms, styles)
-        axes.set_title(_curve_title(task), loc="left", fontsize=9.5, color=_GREY)
+        axes.set_title(_curve_title(task), loc="left", fontsize=9.5, color=GREY)
         axes.set_xlabel("training steps in the target task")
         _label_ends(axes, task, styles, gap=0.3 / height)
     else:
         _draw_panels(figure, outer[0], comparison, task, panels)
     _draw_strips(figure.add_subplot(outer[1]), comparison, task, styles)
-    figure.suptitle(_plain(task.title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=_INK)
-    figure.supxlabel(_footnote(task), x=0.01, ha="left", fontsize=8, color=_GREY)
+    figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    figure.supxlabel(_footnote(task), x=0.01, ha="left", fontsize=8, color=GREY)
     return figure
 
 
@@ -172,7 +148,7 @@ def _draw_panels(
         _draw_curves(axes, comparison, task, arms, styles)
         names = " / ".join(arm.name for arm in arms if arm.kind != "baseline")
         leader = next(arm for arm in arms if arm.kind != "baseline")
-        axes.set_title(_wrapped(names), loc="left", fontsize=9, color=styles[leader.name].on_light, fontweight="bold")
+        axes.set_title(wrapped(names), loc="left", fontsize=9, color=styles[leader.name].on_light, fontweight="bold")
         axes.tick_params(labelsize=8, labelleft=index % columns == 0, labelbottom=index + columns >= len(panels))
         axes.set_ylabel(axes.get_ylabel() if index == 0 else "", fontsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -182,23 +158,24 @@ def _draw_curves(
     axes: Axes, comparison: Comparison, task: TaskComparison, arms: Sequence[Arm], styles: dict[str, Look]
 ) -> None:
     for arm in reversed(arms):
-        _draw_curve(axes, task, arm, styles[arm.name])
+        _draw_curve(axes, task, arm, styles[arm.name], arms=len(arms))
     is_success = comparison.metric == "success_auc"
-    if task.threshold is not None and not is_success:
-        axes.axhline(task.threshold, color=_GREY, linewidth=0.8, linestyle=":")
-        text = f"threshold {task.threshold:g}"
-        axes.annotate(text, (0, task.threshold), (3, 3), textcoords="offset points", fontsize=8, color=_GREY)
+    for level in () if is_success else task.thresholds:
+        axes.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
+        text = f"threshold {level:.4g}"
+        axes.annotate(text, (0, level), (3, 3), textcoords="offset points", fontsize=8, color=GREY)
     axes.set_xlim(0, task.settings.n_timesteps)
     axes.set_ylabel("success rate" if is_success else "mean return of an evaluation")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    _tidy(axes)
+    tidy(axes)
 
 
-def _draw_curve(axes: Axes, task: TaskComparison, arm: Arm, look: Look) -> None:
-    style: dict[str, Any] = {"color": look.on_light, "linestyle": _LINES[look.line]}
+def _draw_curve(axes: Axes, task: TaskComparison, arm: Arm, look: Look, *, arms: int) -> None:
+    """Draws one of several curves; the more there are, the fainter are their bands."""
+    style: dict[str, Any] = {"color": look.on_light, "linestyle": LINES[look.line]}
     if arm.band.low is not None and arm.band.high is not None:
-        shade = 0.07 if look.is_control else 0.14
+        shade = (0.07 if look.is_control else 0.14) / max(1.0, arms / _CLEAR)
         axes.fill_between(task.grid_steps, arm.band.low, arm.band.high, color=look.on_light, alpha=shade, linewidth=0)
         if len(arm.runs) <= _THIN_LINES_UP_TO:
             for run in arm.runs:
@@ -221,7 +198,7 @@ def _label_ends(axes: Axes, task: TaskComparison, styles: dict[str, Look], *, ga
     for arm, height in zip(arms, heights, strict=True):
         colour = styles[arm.name].on_light
         axes.annotate(
-            _wrapped(arm.name),
+            wrapped(arm.name),
             xy=(1.0, ends[arm.name]),
             xytext=(1.045, height),
             xycoords=axes.get_yaxis_transform(),
@@ -248,8 +225,8 @@ def _draw_strips(axes: Axes, comparison: Comparison, task: TaskComparison, style
         _draw_strip(axes, row, arm, comparison.metric, styles[arm.name].on_light)
         mean = arm.scores[comparison.metric].mean
         if arm.kind == "baseline" and mean is not None:
-            axes.axvline(mean.value, color=_INK, linewidth=0.8, linestyle=":", zorder=0)
-    axes.set_yticks(range(len(task.arms)), [_wrapped(arm.name) for arm in task.arms], fontsize=9)
+            axes.axvline(mean.value, color=INK, linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_yticks(range(len(task.arms)), [wrapped(arm.name) for arm in task.arms], fontsize=9)
     for label, arm in zip(axes.get_yticklabels(), task.arms, strict=True):
         label.set_color(styles[arm.name].on_light)
         label.set_fontstyle("italic" if arm.kind == "control" else "normal")
@@ -257,11 +234,11 @@ def _draw_strips(axes: Axes, comparison: Comparison, task: TaskComparison, style
     axes.set_xlabel(words.metric_name(comparison))
     several = any(len(arm.runs) > 1 for arm in task.arms)
     title = "each seed; mean and 95 % interval" if several else "the one seed"
-    axes.set_title(title, loc="left", fontsize=9.5, color=_GREY)
+    axes.set_title(title, loc="left", fontsize=9.5, color=GREY)
     axes.tick_params(axis="y", length=0)
-    _tidy(axes)
+    tidy(axes)
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=_RULE, linewidth=0.7)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
 
 
 def _draw_strip(axes: Axes, row: int, arm: Arm, metric: str, colour: str) -> None:
@@ -274,13 +251,6 @@ def _draw_strip(axes: Axes, row: int, arm: Arm, metric: str, colour: str) -> Non
         return
     axes.plot([mean.low, mean.high], [row + 0.28, row + 0.28], color=colour, linewidth=1.6)
     axes.plot([mean.value], [row + 0.28], marker="D", markersize=5.5, color=colour, markerfacecolor=face)
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9)
 
 
 def _curve_title(task: TaskComparison) -> str:
@@ -301,12 +271,3 @@ def _footnote(task: TaskComparison) -> str:
     if left_out:
         parts.append(f"{left_out[0].upper()}{left_out[1:]}.")
     return "\n".join(["  ".join(parts[:1]), "  ".join(parts[1:])]).strip() if panels else "  ".join(parts)
-
-
-def _wrapped(name: str) -> str:
-    return _plain("\n".join(textwrap.wrap(name, _LABEL_WIDTH, break_on_hyphens=False, max_lines=3)) or name)
-
-
-def _plain(text: str) -> str:
-    """Returns text without what matplotlib would read as mathematics."""
-    return text.replace("$", r"\$")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from rltransfer.comparison import TaskComparison
+from rltransfer.comparison import Comparison, TaskComparison
 
 # Okabe & Ito's palette without its yellow, which is not seen on white, and two of Paul Tol's muted colours: in each
 # row all pairs are told apart with any colour vision (tests/unit/test_looks.py measures it). The baseline comes first.
@@ -46,3 +46,9 @@ def looks(task: TaskComparison) -> dict[str, Look]:
             found[arm.name] = Look(1 + fresh % _FRESH, "dashed" if is_control else again, is_control)
             fresh += 1
     return found
+
+
+def looks_across(comparison: Comparison) -> dict[str, Look]:
+    """Returns the look of each arm that is on all tasks: that of the first task, on which such arms all are."""
+    first = next(task for task in comparison.tasks if task.name == comparison.across[0].tasks[0])
+    return {name: look for name, look in looks(first).items() if name in {arm.name for arm in comparison.across}}

@@ -22,6 +22,7 @@ from rltransfer.report.blocks import (
     printable,
     spans,
 )
+from rltransfer.report.profile_figures import ACROSS, PROFILES, has_profiles
 
 FIGURES = "figures"
 LAYERS = "_layers"
@@ -70,7 +71,12 @@ def _figure(block: Charts | LayerCharts | SweepChart) -> str:
         return f"![{_literal(block.sweep.title)}]({FIGURES}/{block.sweep.name}.png)"
     if isinstance(block, LayerCharts):
         return f"![What the layers represent over training]({FIGURES}/{block.task.name}{LAYERS}.png)"
-    return f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"
+    if block.task is None:
+        return f"![The arms over all tasks]({FIGURES}/{ACROSS}.png)"
+    found = [f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"]
+    if has_profiles(block.task):
+        found.append(f"![Performance profiles]({FIGURES}/{block.task.name}{PROFILES}.png)")
+    return "\n\n".join(found)
 
 
 def marked(text: str) -> str:

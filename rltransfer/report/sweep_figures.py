@@ -1,11 +1,8 @@
 """Draws the pictures of sweeps for papers and Markdown: PNG, SVG, PDF, in the style of the other figures."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,20 +13,14 @@ from matplotlib.ticker import FuncFormatter
 from rltransfer import files
 from rltransfer.comparison import Cell, Comparison, EffectGrid, EffectLine
 from rltransfer.report import words
-from rltransfer.report.figures import FORMATS, Format
 from rltransfer.report.html.sweeps import effect, largest_effect
 from rltransfer.report.looks import ON_LIGHT
+from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, rendered
 from rltransfer.report.scales import short
 
-_INK, _GREY, _RULE, _EMPTY = "#222222", "#6b6b6b", "#e6e6e6", "#f3f4f6"
+_EMPTY = "#f3f4f6"
 _GOOD, _BAD = (0, 114, 178), (179, 65, 14)
 _STRONGEST = 0.55
-_STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
-_NO_DATES: dict[str, dict[str, None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-}
 
 
 def save_sweep_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
@@ -46,14 +37,9 @@ def draw_sweep(
     comparison: Comparison, sweep: EffectGrid | EffectLine, formats: Sequence[Format] = ("png",)
 ) -> dict[Format, bytes]:
     """Returns the picture of a sweep in each format; the same comparison gives the same bytes."""
-    with mpl.rc_context(_STYLE):
-        figure = _grid(comparison, sweep) if isinstance(sweep, EffectGrid) else _line(comparison, sweep)
-        drawn: dict[Format, bytes] = {}
-        for kind in formats:
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=160, metadata=_NO_DATES[kind])
-            drawn[kind] = content.getvalue()
-        return drawn
+    if isinstance(sweep, EffectGrid):
+        return rendered(lambda: _grid(comparison, sweep), formats)
+    return rendered(lambda: _line(comparison, sweep), formats)
 
 
 def _grid(comparison: Comparison, sweep: EffectGrid) -> Figure:
@@ -73,8 +59,8 @@ def _grid(comparison: Comparison, sweep: EffectGrid) -> Figure:
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel(sweep.column_title, fontsize=9, color=_GREY)
-    axes.set_ylabel(sweep.row_title, fontsize=9, color=_GREY)
+    axes.set_xlabel(sweep.column_title, fontsize=9, color=GREY)
+    axes.set_ylabel(sweep.row_title, fontsize=9, color=GREY)
     _frame(figure, comparison, sweep)
     return figure
 
@@ -84,18 +70,18 @@ def _draw_cell(
 ) -> None:
     one = effect(comparison, cell.arm)
     colour = _EMPTY if one is None else _mixed(one.value, strongest)
-    patch = Rectangle((at[0] - 0.47, at[1] - 0.45), 0.94, 0.9, facecolor=colour, edgecolor=_INK if is_own else "none")
+    patch = Rectangle((at[0] - 0.47, at[1] - 0.45), 0.94, 0.9, facecolor=colour, edgecolor=INK if is_own else "none")
     axes.add_patch(patch)
     if cell.arm is None or one is None:
         mean = None if cell.arm is None else cell.arm.scores[comparison.metric].mean
         text = words.NOTHING if mean is None else words.number(mean.value)
-        axes.text(*at, text, ha="center", va="center", fontsize=10, color=_GREY)
+        axes.text(*at, text, ha="center", va="center", fontsize=10, color=GREY)
         return
     sign = words.SIGNS[words.verdict_word(cell.arm)]
     text = f"{sign} {words.number(one.value, sign=True)}"
-    axes.text(at[0], at[1] - 0.1, text, ha="center", va="center", fontsize=10, color=_INK, fontweight="bold")
+    axes.text(at[0], at[1] - 0.1, text, ha="center", va="center", fontsize=10, color=INK, fontweight="bold")
     ends = words.estimate(one).partition(" ")[2]
-    axes.text(at[0], at[1] + 0.25, ends, ha="center", va="center", fontsize=7.5, color=_INK)
+    axes.text(at[0], at[1] + 0.25, ends, ha="center", va="center", fontsize=7.5, color=INK)
 
 
 def _mixed(value: float, strongest: float) -> str:
@@ -109,7 +95,7 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Figure:
     figure = Figure(figsize=(8.0, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.axhline(0.0, color=_INK, linewidth=0.9, linestyle=":")
+    axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=":")
     for index, (name, points) in enumerate(sweep.points.items()):
         known = [(steps, arm, one) for steps, arm in points if arm is not None and (one := effect(comparison, arm))]
         colour = ON_LIGHT[1 + index % (len(ON_LIGHT) - 1)]
@@ -127,7 +113,7 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Figure:
     axes.set_ylabel(f"{words.metric_name(comparison)}, difference to {_plain(comparison.baseline)}")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
+    axes.grid(axis="y", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     if sweep.points:
         axes.legend(frameon=False, fontsize=9, loc="best")
@@ -138,12 +124,12 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Figure:
 def _frame(figure: Figure, comparison: Comparison, sweep: EffectGrid | EffectLine) -> None:
     task = next((task.title for task in comparison.tasks if task.name == sweep.task), "")
     title = f"{sweep.title}: {task}" if task else sweep.title
-    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     note = (
         f"Difference in {words.metric_name(comparison)} to {comparison.baseline}, 95 % interval. "
         "▲ positive, ▼ negative, ● inconclusive, △ candidate."
     )
-    figure.supxlabel(_plain(note), x=0.01, ha="left", fontsize=8, color=_GREY)
+    figure.supxlabel(_plain(note), x=0.01, ha="left", fontsize=8, color=GREY)
 
 
 def _plain(text: str) -> str:

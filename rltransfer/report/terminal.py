@@ -26,8 +26,27 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
                 console.print(Text(f"{arm.name}: no verdict, since {arm.reason}.".replace("`", "")))
         for note in task.notes:
             console.print(Text(f"- {note}".replace("`", "")), style="dim")
+    if comparison.across:
+        console.print(_across(comparison))
     for run in comparison.skipped:
         console.print(f"[yellow]Left out:[/] {escape(str(run.folder))} ({escape(run.reason)})")
+
+
+def _across(comparison: Comparison) -> Table:
+    """Returns the arms over all tasks that have one scale."""
+    title = f"{words.metric_name(comparison)}, normalised, over {len(comparison.across[0].tasks)} tasks"
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
+    table.add_column("arm", overflow="fold")
+    for column in ("IQM", "mean to baseline", "P(better run)"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for arm in comparison.across:
+        table.add_row(
+            Text(arm.name),
+            words.estimate(arm.iqm),
+            words.estimate(arm.mean_difference, sign=True),
+            words.estimate(arm.improvement),
+        )
+    return table
 
 
 def _table(comparison: Comparison, task: TaskComparison) -> Table:

@@ -62,6 +62,20 @@ def steps(one: float | Estimate | Undefined | None, *, sign: bool = False) -> st
     return f"{text} [{round(one.low):,}, {round(one.high):,}]"
 
 
+def duration(seconds: float) -> str:
+    """Returns a time as people say it.
+
+    >>> duration(4.25), duration(75.0), duration(7_260.0)
+    ('4.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def percent(one: Estimate | None) -> str:
     """Returns a share in percent with its interval.
 

@@ -64,7 +64,10 @@ class Session:
     def say(self, line: str) -> None:
         """Prints a line, unless the run is to be silent."""
         if self.config.verbose:
-            print(line)
+            try:
+                print(line, flush=True)
+            except OSError as error:
+                raise files.not_written("standard output", error) from error
 
     def introduce(self) -> None:
         """Says what the run is."""
@@ -96,13 +99,16 @@ class Session:
     def logger(self) -> Logger:
         """Returns the logger of the run."""
         formats = ["tensorboard", "stdout"] if self.config.verbose > 1 else ["tensorboard"]
-        logger = configure(str(rewind.tensorboard_folder(self.config, self.folder)), formats)
-        if self.checkpoint is not None:
-            # The files are cut already: this is for a TensorBoard that has read them before.
-            start = Event(step=self.checkpoint.env_steps + 1, session_log=SessionLog(status=SessionLog.START))
-            for output in logger.output_formats:
-                if isinstance(output, TensorBoardOutputFormat):
-                    output.writer._get_file_writer().add_event(start)  # type: ignore[no-untyped-call]
+        events = rewind.tensorboard_folder(self.config, self.folder)
+        logger = configure(str(events), formats)
+        for output in logger.output_formats:
+            if not isinstance(output, TensorBoardOutputFormat):
+                continue
+            if self.checkpoint is not None:
+                # The files are cut already: this is for a TensorBoard that has read them before.
+                start = Event(step=self.checkpoint.env_steps + 1, session_log=SessionLog(status=SessionLog.START))
+                output.writer._get_file_writer().add_event(start)  # type: ignore[no-untyped-call]
+            _name_its_file(output, events)
         return logger
 
     def curve_settings(self) -> dict[str, Any]:
@@ -174,7 +180,7 @@ class Session:
         except BaseException as error:
             named: BaseException = error
             if isinstance(error, OSError) and files.is_full(error):
-                named = files.not_written(f"a file in {self.folder}", error)
+                named = files.not_written(error.filename or f"a file in {self.folder}", error)
             is_ours = isinstance(named, RLTransferError)
             reason = str(named) if is_ours else "".join(traceback.format_exception_only(named)).strip()
             note_end(self.folder, status="failed", error=reason, wall_seconds=self.seconds())
@@ -193,3 +199,17 @@ class Session:
     def _is_asked_to_stop(self) -> bool:
         self.heart.refuse_lost_claim()
         return self.stop()
+
+
+def _name_its_file(output: Any, folder: Path) -> None:
+    """Lets it say which event file cannot be written: its writer's thread leaves an error without a name."""
+    write = output.write
+
+    def write_or_name(*content: Any) -> None:
+        try:
+            write(*content)
+        except OSError as error:
+            newest = max(folder.glob(rewind.EVENTS), default=folder)
+            raise files.not_written(newest, error) from error
+
+    output.write = write_or_name

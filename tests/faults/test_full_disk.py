@@ -181,3 +181,19 @@ def test_a_full_disk_is_noticed_by_others_writers_too(tmp_path: Path, monkeypatc
     with pytest.raises(FileWriteError, match=r"0\.monitor\.csv cannot be written: No space left on device"):
         train_run(config_of(), tmp_path)
     assert "0.monitor.csv cannot be written" in (read_record(tmp_path).error or "")
+
+
+def test_tensorboards_file_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.flush", lambda _: no_room())
+    place = rf"{tmp_path}/tb/scratch-seed0/events\.out\.tfevents\.\d+\.\S+ cannot be written: No space left on device"
+    with pytest.raises(FileWriteError, match=place):
+        train_run(config_of(), tmp_path)
+
+
+def test_what_is_printed_can_meet_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(FileWriteError, match="^standard output cannot be written: No space left on device"):
+            train_run(config_of().model_copy(update={"verbose": 1}), tmp_path)
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

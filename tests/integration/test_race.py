@@ -150,30 +150,22 @@ def test_the_curve_is_the_leaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert steps == sorted(steps)
 
 
-def test_of_equal_agents_scratch_is_the_last(tmp_path: Path) -> None:
-    record, _ = race(tmp_path, n_timesteps=320)
-    config, folder = run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x"
-    heart = Heart(folder, step_timeout_seconds=None)
-    race_of = Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart))
-    with race_of.prepared() as prepared:
-        for runner in prepared._runners:
-            runner.scores.append(1.0)
-        assert prepared.leader.label == "full"
-    assert record.race is not None
-
-
-def test_beside_a_source_that_cannot_do_its_own_task_scratch_is_the_first_of_equals(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("returns", "leader"), [((480.0, 500.0), "full"), ((9.0, 9.0), "scratch")])
+def test_of_equal_agents_scratch_is_the_last_unless_the_source_cannot_do_its_own_task(
+    returns: tuple[float, float], leader: str, tmp_path: Path
+) -> None:
     made = pretrained(tmp_path / "source")
-    assert made.random is not None
-    write_record(tmp_path / "source", made.model_copy(update={"final": made.random, "best": made.random}))
+    assert made.final is not None
+    found = made.final.model_copy(update={"episode_returns": returns, "episode_lengths": (9, 9)})
+    write_record(tmp_path / "source", made.model_copy(update={"final": found, "best": found}))
     config, folder = run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x"
     heart = Heart(folder, step_timeout_seconds=None)
     with Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart)).prepared() as prepared:
         for runner in prepared._runners:
             runner.scores.append(1.0)
-        assert prepared.leader.label == "scratch"
-        prepared._runners[1].scores.append(1.1)
-        assert prepared.leader.label == "full"
+        assert prepared.leader.label == leader
+        prepared._runners[1 if leader == "scratch" else 0].scores.append(1.1)
+        assert prepared.leader.label == ("full" if leader == "scratch" else "scratch")
 
 
 def test_what_does_not_fit_is_left_out_or_refused_where_it_was_named(tmp_path: Path) -> None:

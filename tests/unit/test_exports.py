@@ -8,6 +8,7 @@ from synthetic import FROZEN, SCRATCH, TASK, make_run, ramp, source
 
 from rltransfer.comparison import compare
 from rltransfer.records import TaskFacts
+from rltransfer.references import reference_of
 from rltransfer.report.exports import curves_csv, rliable_arrays, runs_csv, write_exports
 
 LONG = TaskFacts(env=TASK.env, kwargs={"length": 1.5})
@@ -45,7 +46,8 @@ def test_there_is_one_tidy_row_for_each_run(two_tasks):
     (row,) = [row for row in found if row["folder"] == "short/f1"]
     assert (row["arm"], row["kind"], row["seed"], row["source_env_steps"]) == ("frozen", "transfer", "1", "40000")
     assert float(row["auc"]) == pytest.approx(45.5)
-    assert row["success_auc"] == ""
+    assert row["success_auc"] == row["source_task_return"] == ""
+    assert 0 < float(row["normalised"]) < 1
     assert (row["steps_to_threshold"], row["reached_threshold"]) == ("5000.0", "True")
     assert json.loads(row["strategy"]) == list(FROZEN)
 
@@ -62,6 +64,10 @@ def test_arrays_have_rliables_shape_and_no_holes(two_tasks):
     scores = {arm: np.array(runs) for arm, runs in found["scores"].items()}
     assert {arm: array.shape for arm, array in scores.items()} == {"scratch": (3, 2), "frozen": (2, 2)}
     assert scores["frozen"] == pytest.approx(np.array([[45.0, 45.0], [45.5, 45.5]]))
+    swapped = reference_of(TASK)
+    expected = [(score - swapped.random) / (swapped.reference - swapped.random) for score in (45.0, 45.5)]
+    assert [runs[1] for runs in found["normalised"]["frozen"]] == pytest.approx(expected)
+    assert [runs[0] for runs in found["normalised"]["frozen"]] == [None, None]
     curves = {arm: np.array(runs) for arm, runs in found["curves"].items()}
     assert {arm: array.shape for arm, array in curves.items()} == {"scratch": (3, 2, 101), "frozen": (2, 2, 101)}
     assert curves["scratch"][1, 1, 50] == pytest.approx(25.5)

@@ -48,9 +48,10 @@ def test_many_arms_get_panels_of_their_own(ten, tmp_path):
 
 
 def test_figures_go_where_they_are_wanted(ten, tmp_path):
-    (path,) = save_figures(ten, tmp_path, ("pdf",))
-    assert path == tmp_path / f"{ten.tasks[0].name}.pdf"
-    assert path.read_bytes().startswith(b"%PDF")
+    paths = save_figures(ten, tmp_path, ("pdf",))
+    name = ten.tasks[0].name
+    assert paths == (tmp_path / f"{name}.pdf", tmp_path / f"{name}_profiles.pdf")
+    assert all(path.read_bytes().startswith(b"%PDF") for path in paths)
 
 
 def test_a_curve_without_numbers_is_drawn_as_a_gap(tmp_path):

@@ -107,8 +107,9 @@ def test_the_key_switches_every_mark_of_an_arm(page):
     assert keys == ["0", "1", "2", "3", "4", "5"]
     for key in keys:
         marks = [tag for tag, attributes in page.elements if attributes.get("data-arm") == key]
-        # A band, a line and its thread, a profile; a name in the curves and in both charts of rows; seeds and means.
-        assert marks.count("path") == 4
+        # A band, a line and its thread, a profile and its band; a name in the curves and in both charts of rows; seeds
+        # and means.
+        assert marks.count("path") == 5
         assert marks.count("span") == 3
         assert marks.count("i") == 5 + 2 + (0 if key == "0" else 2)
 
@@ -116,12 +117,27 @@ def test_the_key_switches_every_mark_of_an_arm(page):
 def test_the_script_gets_the_numbers_of_the_bands(tmp_path):
     make_run(tmp_path, arm="scratch", seed=0, returns=[1.0, float("nan"), 3.0])
     make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=0, returns=[1.0, 2.0, 3.0])
-    data = json.loads(Page(page_of(compare(tmp_path))).raw["script"][0])
-    assert data[0]["steps"] == [0, 5000, 10000]
-    arms = {arm["name"]: arm for arm in data[0]["arms"]}
-    assert arms["frozen"]["middle"] == [1.0, 2.0, 3.0]
-    assert arms["scratch"]["middle"] == [1.0, None, 3.0]
-    assert arms["scratch"]["low"] is None
+    (section,) = json.loads(Page(page_of(compare(tmp_path))).raw["script"][0])
+    plot = section["plots"]["curves"]
+    assert (plot["at"], plot["start"], plot["end"]) == ([0, 5000, 10000], 0, 10000)
+    lines = dict(zip((arm["name"] for arm in section["arms"]), plot["lines"], strict=True))
+    assert lines["frozen"]["middle"] == [1.0, 2.0, 3.0]
+    assert lines["scratch"]["middle"] == [1.0, None, 3.0]
+    assert lines["scratch"]["low"] is None
+    assert "profiles" not in section["plots"]
+
+
+def test_the_script_gets_the_numbers_of_the_profiles(tmp_path):
+    make_study(tmp_path, seeds=2)
+    comparison = compare(tmp_path)
+    (section,) = json.loads(Page(page_of(comparison)).raw["script"][0])
+    plot = section["plots"]["profiles"]
+    found = comparison.tasks[0].arm("frozen").profile
+    line = plot["lines"][[arm["name"] for arm in section["arms"]].index("frozen")]
+    assert plot["stairs"]
+    assert plot["start"] < plot["at"][0] < plot["at"][-1] < plot["end"]
+    for name, values in (("middle", found.share), ("low", found.low), ("high", found.high)):
+        assert line[name] == pytest.approx(list(values), abs=1e-4)
 
 
 def test_hostile_text_stays_text_on_the_page(hostile):

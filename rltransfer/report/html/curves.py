@@ -1,20 +1,22 @@
 """Draws charts with lines over a common axis: learning curves with bands, performance profiles."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from rltransfer.comparison import Arm, Comparison, TaskComparison
-from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.html.elements import element, path, style
 from rltransfer.report.looks import Look, looks
 from rltransfer.report.scales import Scale, scale, short, spread
+from rltransfer.stats import Profile
 
 _HEIGHT = 360
 _LABEL = 17
 _GUTTER = 22
+_CLEAR = 5
+_WASHES = {"curves": 0.13, "profiles": 0.07}
 
 
 def curves(comparison: Comparison, task: TaskComparison) -> Element:
@@ -23,7 +25,7 @@ def curves(comparison: Comparison, task: TaskComparison) -> Element:
     y = scale(_heights(task))
     is_success = comparison.metric == "success_auc"
     marks = [mark for index, arm in reversed(list(enumerate(task.arms))) for mark in _curve(task, index, arm, x, y)]
-    extra = [] if is_success or task.threshold is None else _threshold(task.threshold, y)
+    extra = [] if is_success else [mark for level in task.thresholds for mark in _threshold(level, y)]
     band = any(arm.band.low is not None for arm in task.arms)
     many = "interquartile mean over seeds, pointwise 95 % bootstrap band"
     return _figure(
@@ -33,33 +35,44 @@ def curves(comparison: Comparison, task: TaskComparison) -> Element:
         y_title="success rate" if is_success else "mean return of an evaluation",
         x_title="training steps in the target task",
         plot=[*grid(x, y), lines(marks), *extra, *_ends(task, y)],
+        arms=len(task.arms),
     )
 
 
-def profiles(comparison: Comparison, task: TaskComparison) -> Element | None:
-    """Returns the share of runs that score at least so much, for every score; nothing with single runs alone."""
-    found = {
-        index: sorted(score for run in arm.runs if not isinstance(score := run.scores[comparison.metric], Undefined))
-        for index, arm in enumerate(task.arms)
-    }
-    if max(len(values) for values in found.values()) < 2:
+def profiles(styles: Mapping[str, Look], found: Sequence[Profile | None], *, x_title: str, who: str) -> Element | None:
+    """Returns the share of runs above each score with its band; nothing with single runs alone.
+
+    Args:
+        styles: The look of each arm, by name.
+        found: The profile of each arm, in the same order.
+        x_title: What the scores are.
+        who: What an arm's share is of.
+    """
+    shown = [one for one in found if one is not None and one.low is not None]
+    if not shown:
         return None
-    x = scale([value for values in found.values() for value in values])
-    y = scale([0.0, 1.0], margin=0.03)
+    x, y = profile_scale(shown), scale([0.0, 1.0], margin=0.03)
     marks = [
-        line(index, looks(task)[task.arms[index].name], _steps(values, x, y))
-        for index, values in reversed(found.items())
-        if values
+        mark
+        for index, (look, one) in reversed(list(enumerate(zip(styles.values(), found, strict=True))))
+        if one is not None
+        for mark in _profile(index, look, one, x, y)
     ]
     return _figure(
         "profiles",
         title="Performance profiles",
-        caption="share of an arm's runs that score at least so much: a curve further to the right is better "
-        "(Agarwal et al., 2021)",
+        caption=f"share of {who} that score more than so much, with pointwise 95 % bands (Wilson): a curve further up "
+        "and to the right is better (Agarwal et al., 2021)",
         y_title="share of runs",
-        x_title=words.metric_name(comparison),
+        x_title=x_title,
         plot=[*grid(x, y), lines(marks)],
+        arms=len(styles),
     )
+
+
+def profile_scale(found: Sequence[Profile]) -> Scale:
+    """Returns the axis of scores that profiles are drawn over; all of them have the same scores."""
+    return scale(found[0].at, margin=0.01)
 
 
 def _heights(task: TaskComparison) -> list[float]:
@@ -91,13 +104,19 @@ def line(index: int, look: Look, shape: str) -> Element:
     return element("path", {"class": f"line {look.line}", "data-arm": str(index), "d": shape, **_colour(look)})
 
 
-def _steps(values: Sequence[float], x: Scale, y: Scale) -> str:
-    """Returns the stairs of the share of values that are at least as high."""
-    points = [(0.0, y.share(1.0))]
-    for rank, value in enumerate(values):
-        points += [(x.share(value), y.share(1 - rank / len(values)))]
-        points += [(x.share(value), y.share(1 - (rank + 1) / len(values)))]
-    return path([*points, (1.0, y.share(0.0))])
+def _profile(index: int, look: Look, one: Profile, x: Scale, y: Scale) -> Iterable[Element]:
+    xs = np.array([0.0, *(x.share(score) for score in one.at), 1.0])
+    if one.low is not None and one.high is not None:
+        (corners, low), (_, high) = (_stairs(xs, ends) for ends in (one.low, one.high))
+        yield _area(index, look, zip(corners, low, high, strict=True), y)
+    points = zip(*_stairs(xs, one.share), strict=True)
+    yield line(index, look, path((at, y.share(share)) for at, share in points))
+
+
+def _stairs(xs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the corners of a line that keeps each value until the next score, and the first one below them all."""
+    levels = np.concatenate([[values[0]], values])
+    return np.repeat(xs, 2)[1:-1], np.repeat(levels, 2)
 
 
 def lines(marks: Sequence[Element]) -> Element:
@@ -123,7 +142,7 @@ def _threshold(value: float, y: Scale) -> list[Element]:
     share = y.share(value)
     if not 0 <= share <= 1:
         return []
-    label = element("span", None, f"threshold {value:g}")
+    label = element("span", None, f"threshold {value:.4g}")
     return [element("div", {"class": "threshold", **style(bottom=f"{100 * share:.2f}%")}, label)]
 
 
@@ -145,13 +164,20 @@ def _ends(task: TaskComparison, y: Scale) -> list[Element]:
     return [gutter, *names]
 
 
-def _figure(kind: str, *, title: str, caption: str, y_title: str, x_title: str, plot: Sequence[Element]) -> Element:
+def _figure(
+    kind: str, *, title: str, caption: str, y_title: str, x_title: str, plot: Sequence[Element], arms: int
+) -> Element:
+    """Returns a chart; the more arms it has, the fainter are their bands."""
     return element(
         "figure",
-        {"class": kind},
+        {"class": kind, **style(__wash=f"{_WASHES[kind] / max(1.0, arms / _CLEAR):.3f}")},
         element("figcaption", None, element("strong", None, title), f" {caption}"),
         element("div", {"class": "y-title"}, y_title),
-        element("div", {"class": "plot", "tabindex": "0", "role": "img", "aria-label": f"{title}: {caption}"}, *plot),
+        element(
+            "div",
+            {"class": "plot", "data-plot": kind, "tabindex": "0", "role": "img", "aria-label": f"{title}: {caption}"},
+            *plot,
+        ),
         element("div", {"class": "x-title"}, x_title),
     )
 

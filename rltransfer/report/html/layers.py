@@ -22,7 +22,7 @@ def layer_charts(task: TaskComparison) -> Element:
         cells += [_chart(task, measure, name, x, y) for name in names]
     columns = {"grid_template_columns": f"7.5em repeat({len(names)}, minmax(112px, 1fr))"}
     table = element("div", {"class": "multiples", **style(**columns)}, *cells)
-    return element("section", {"class": "layers"}, key(task), element("div", {"class": "scroll"}, table))
+    return element("section", {"class": "layers"}, key(looks(task)), element("div", {"class": "scroll"}, table))
 
 
 def _heights(task: TaskComparison, measure: str) -> Scale:

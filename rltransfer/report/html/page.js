@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const tasks = JSON.parse(document.getElementById("data").textContent);
+  const sections = JSON.parse(document.getElementById("data").textContent);
   const tip = document.getElementById("tip");
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 
@@ -41,57 +41,58 @@
     return (index) => isOn(buttons[index]);
   };
 
-  const values = (task, point, isOn) => {
-    const rows = task.arms
-      .map((arm, index) => ({ arm, index, value: arm.middle[point] }))
+  const values = (arms, plot, point, isOn) => {
+    const rows = plot.lines
+      .map((line, index) => ({ line, index, value: line === null ? null : line.middle[point] }))
       .filter(({ index, value }) => isOn(index) && value !== null)
       .sort((a, b) => b.value - a.value);
     const table = make("table");
-    for (const { arm, value } of rows) {
+    for (const { line, index, value } of rows) {
       const row = make("tr");
       const name = make("td");
-      name.append(make("b", undefined, `background:var(--c${arm.colour})`), arm.name);
-      const low = arm.low === null ? null : arm.low[point];
-      const high = arm.high === null ? null : arm.high[point];
+      name.append(make("b", undefined, `background:var(--c${arms[index].colour})`), arms[index].name);
+      const low = line.low === null ? null : line.low[point];
+      const high = line.high === null ? null : line.high[point];
       const band = low === null || high === null ? "" : `${number.format(low)} to ${number.format(high)}`;
       row.append(name, make("td", number.format(value)), make("td", band));
       table.append(row);
     }
     const whole = make("div");
-    whole.append(make("strong", `step ${task.steps[point].toLocaleString("en")}`), table);
+    whole.append(make("strong", `${plot.label} ${plot.at[point].toLocaleString("en")}`), table);
     return whole;
   };
 
-  const curves = (section, task, isOn) => {
-    const plot = section.querySelector(".curves .plot");
+  const follow = (place, arms, plot, isOn) => {
     const cross = make("i");
     cross.className = "cross";
-    const last = task.steps.length - 1;
-    const end = task.steps[last] || 1;
+    const last = plot.at.length - 1;
+    const span = plot.end - plot.start || 1;
     let point = 0;
     const at = (index) => {
       point = Math.max(0, Math.min(last, index));
-      const box = plot.getBoundingClientRect();
-      const share = task.steps[point] / end;
+      const box = place.getBoundingClientRect();
+      const share = Math.max(0, Math.min(1, (plot.at[point] - plot.start) / span));
       cross.style.left = `${100 * share}%`;
-      plot.append(cross);
-      show(values(task, point, isOn), box.left + share * box.width, box.top + 20);
+      place.append(cross);
+      show(values(arms, plot, point, isOn), box.left + share * box.width, box.top + 20);
     };
-    const nearest = (event) => {
-      const box = plot.getBoundingClientRect();
-      const wanted = ((event.clientX - box.left) / box.width) * end;
+    // Stairs keep a value until the next point; elsewhere the nearest point is meant.
+    const under = (event) => {
+      const box = place.getBoundingClientRect();
+      const wanted = plot.start + ((event.clientX - box.left) / box.width) * span;
       let best = 0;
-      task.steps.forEach((step, index) => {
-        if (Math.abs(step - wanted) < Math.abs(task.steps[best] - wanted)) best = index;
+      plot.at.forEach((one, index) => {
+        const nearer = Math.abs(one - wanted) < Math.abs(plot.at[best] - wanted);
+        if (plot.stairs ? one <= wanted : nearer) best = index;
       });
       return best;
     };
     const leave = () => { cross.remove(); hide(); };
-    plot.addEventListener("pointermove", (event) => at(nearest(event)));
-    plot.addEventListener("pointerdown", (event) => at(nearest(event)));
-    plot.addEventListener("pointerleave", leave);
-    plot.addEventListener("blur", leave);
-    plot.addEventListener("keydown", (event) => {
+    place.addEventListener("pointermove", (event) => at(under(event)));
+    place.addEventListener("pointerdown", (event) => at(under(event)));
+    place.addEventListener("pointerleave", leave);
+    place.addEventListener("blur", leave);
+    place.addEventListener("keydown", (event) => {
       const move = { ArrowLeft: -1, ArrowRight: 1, Home: -last, End: last }[event.key];
       if (move === undefined) return;
       event.preventDefault();
@@ -100,8 +101,11 @@
   };
 
   for (const section of document.querySelectorAll(".charts")) {
-    const task = tasks[Number(section.dataset.task)];
-    curves(section, task, keys(section));
+    const { arms, plots } = sections[Number(section.dataset.section)];
+    const isOn = keys(section);
+    for (const place of section.querySelectorAll("[data-plot]")) {
+      follow(place, arms, plots[place.dataset.plot], isOn);
+    }
   }
   for (const section of document.querySelectorAll(".layers")) keys(section);
   document.addEventListener("pointerover", (event) => {

@@ -24,7 +24,7 @@ from rltransfer.report.blocks import (
     Table,
     Tone,
 )
-from rltransfer.report.html.charts import chart_data, charts
+from rltransfer.report.html.charts import across_charts, chart_data, charts
 from rltransfer.report.html.elements import element, marked, serialise
 from rltransfer.report.html.layers import layer_charts
 from rltransfer.report.html.sweeps import sweep_chart
@@ -37,7 +37,7 @@ _TAGS = {1: "h1", 2: "h2", 3: "h3"}
 def render(comparison: Comparison, blocks: Iterable[Block]) -> str:
     """Returns the page of a report."""
     script = _packaged("page.js")
-    data = json.dumps([chart_data(task) for task in comparison.tasks], separators=(",", ":"), allow_nan=False)
+    data = json.dumps(chart_data(comparison), separators=(",", ":"), allow_nan=False)
     head = element(
         "head",
         None,
@@ -90,7 +90,9 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
 def _charts(comparison: Comparison, block: Charts | LayerCharts | SweepChart) -> Element:
     if isinstance(block, SweepChart):
         return sweep_chart(comparison, block.sweep)
-    return charts(comparison, block.task) if isinstance(block, Charts) else layer_charts(block.task)
+    if isinstance(block, LayerCharts):
+        return layer_charts(block.task)
+    return across_charts(comparison) if block.task is None else charts(comparison, block.task)
 
 
 def _finding(tone: Tone, text: str) -> Element:

@@ -1,6 +1,6 @@
 """Draws charts with one row for each arm: differences to the baseline, and the score of each seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -26,7 +26,7 @@ def differences(comparison: Comparison, task: TaskComparison) -> Element | None:
     rows = [_difference(task, index, arm, found[arm.name], x) for index, arm in enumerate(task.arms)]
     several = any(one.low is not None for one in known)
     return _figure(
-        task,
+        looks(task),
         x,
         title=f"Difference to {task.baseline}",
         caption="mean and 95 % interval; the verdict is corrected for the number of arms, the interval is not"
@@ -47,13 +47,24 @@ def seeds(comparison: Comparison, task: TaskComparison) -> Element:
     base = next((arm.scores[metric].mean for arm in task.arms if arm.kind == "baseline"), None)
     several = any(len(arm.runs) > 1 for arm in task.arms)
     return _figure(
-        task,
+        looks(task),
         x,
         title="Each seed" if several else "The one seed",
         caption="with mean and 95 % interval of each arm" if several else "",
         x_title=words.metric_name(comparison),
         marks=[*([] if base is None else [_upright(x.share(base.value))]), *marks],
     )
+
+
+def estimates(styles: Mapping[str, Look], found: Sequence[Estimate], *, title: str, caption: str) -> Element:
+    """Returns one estimate of each arm with its interval, on normalised scores."""
+    x = scale(_ends(found), ticks=5, margin=0.05)
+    rows = [
+        _estimate(index, look, one, x, top=_ROW * (index + 0.5), tip=f"{name}: {words.estimate(one)}")
+        for index, ((name, look), one) in enumerate(zip(styles.items(), found, strict=True))
+    ]
+    marks = [mark for row in rows for mark in row]
+    return _figure(styles, x, title=title, caption=caption, x_title="normalised score", marks=marks)
 
 
 def _difference(task: TaskComparison, index: int, arm: Arm, one: Estimate | None, x: Scale) -> list[Element]:
@@ -99,28 +110,27 @@ def _estimate(index: int, look: Look, one: Estimate, x: Scale, *, top: float, ti
 
 
 def _figure(
-    task: TaskComparison, x: Scale, *, title: str, caption: str, x_title: str, marks: Sequence[Element]
+    styles: Mapping[str, Look], x: Scale, *, title: str, caption: str, x_title: str, marks: Sequence[Element]
 ) -> Element:
-    styles = looks(task)
     names = [
         element(
             "span",
             {
-                "class": "row control" if arm.kind == "control" else "row",
+                "class": "row control" if look.is_control else "row",
                 "data-arm": str(index),
-                "title": arm.name,
-                "style": f"top:{_ROW * (index + 0.5):.1f}px;--arm:var(--c{styles[arm.name].colour})",
+                "title": name,
+                "style": f"top:{_ROW * (index + 0.5):.1f}px;--arm:var(--c{look.colour})",
             },
-            arm.name,
+            name,
         )
-        for index, arm in enumerate(task.arms)
+        for index, (name, look) in enumerate(styles.items())
     ]
     grid = [element("i", {"class": "grid-x", **style(left=f"{100 * x.share(tick):.2f}%")}) for tick in x.ticks]
     ticks = [
         element("span", {"class": "tick-x", **style(left=f"{100 * x.share(tick):.2f}%")}, short(tick))
         for tick in x.ticks
     ]
-    height = style(height=f"{_ROW * len(task.arms)}px")
+    height = style(height=f"{_ROW * len(styles)}px")
     return element(
         "figure",
         {"class": "rows"},

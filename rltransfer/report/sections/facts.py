@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import Counter
 
 from rltransfer.comparison import Comparison, SkippedRun, TaskComparison
 from rltransfer.report import words
@@ -16,7 +17,9 @@ def not_finished(comparison: Comparison, provenance: Provenance) -> tuple[Block,
     lines = []
     if comparison.skipped:
         count = len(comparison.skipped)
-        lines.append(f"{count} {_runs(count)} not finished and not in any table; see “Left out” for each.")
+        states = Counter(run.state for run in comparison.skipped)
+        listed = "; ".join(f"{states[state]} {state}" for state in sorted(states))
+        lines.append(f"{count} {_runs(count)} not in any table ({listed}); see “Left out” for each.")
     if comparison.missing:
         count = len(comparison.missing)
         names = [below(comparison, run.folder) for run in comparison.missing[:8]]
@@ -103,6 +106,7 @@ def _arguments(comparison: Comparison) -> str:
         f"baseline={json.dumps(comparison.baseline, ensure_ascii=False)}",
         *([f"threshold={list(comparison.thresholds)!r}"] if comparison.thresholds else []),
         *([] if comparison.sd is None else [f"sd={comparison.sd!r}"]),
+        *([] if comparison.effect is None else [f"effect={comparison.effect!r}"]),
         f"seed={comparison.seed}",
         *([f"arms={json.dumps(dict(comparison.arms), ensure_ascii=False)}"] if comparison.arms else []),
     ]
