@@ -72,7 +72,7 @@ def survive(pair: str, kills: int, folder: Path) -> int:
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_killed_run_ends_as_if_it_had_not_been(pair: str, tmp_path: Path) -> None:
-    survive(pair, 2, tmp_path)
+    survive(pair, 1, tmp_path)
 
 
 @pytest.mark.long
