@@ -47,6 +47,8 @@ _NAMES: dict[tuple[str, str], type] = {
     },
     ("stable_baselines3.her.her_replay_buffer", "HerReplayBuffer"): _ReplayBuffer,
     ("stable_baselines3.her.goal_selection_strategy", "GoalSelectionStrategy"): Inert,
+    # By which early versions of Python 3.11 pickle a member of an enumeration: here a stand-in, which gets nothing.
+    ("builtins", "getattr"): Inert,
     ("torch", "device"): Inert,
 }
 
