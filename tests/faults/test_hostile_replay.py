@@ -19,7 +19,7 @@ CALLS = [
     ("os", "system", ["touch canary"]),
     ("posix", "system", ["touch canary"]),
     ("builtins", "eval", ["open('canary', 'w')"]),
-    ("builtins", "setattr", ["a", "join"]),
+    ("builtins", "getattr", ["a", "join"]),
     ("pathlib", "Path.touch", ["canary"]),
     ("subprocess", "Popen", [["touch", "canary"]]),
     ("torch", "load", ["canary"]),
