@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -40,13 +40,32 @@ class _ReplayBuffer(Inert):
     pass
 
 
+class _Goals(Inert):
+    """SB3's enumeration of the ways in which HER chooses goals."""
+
+
+class _Member(Inert):
+    """``getattr``, by which early versions of Python 3.11 pickle a member of an enumeration, and of nothing else."""
+
+    def __new__(cls, *arguments: Any, **_named: Any) -> Self:
+        """Returns a stand-in for a member of SB3's enumeration.
+
+        Raises:
+            RefusedNameError: It is asked for something else.
+        """
+        if arguments[:1] != (_Goals,):
+            raise RefusedNameError("builtins.getattr")
+        return super().__new__(cls, *arguments)
+
+
 _NAMES: dict[tuple[str, str], type] = {
     **{
         ("stable_baselines3.common.buffers", name): _ReplayBuffer
         for name in ("ReplayBuffer", "DictReplayBuffer", "NStepReplayBuffer")
     },
     ("stable_baselines3.her.her_replay_buffer", "HerReplayBuffer"): _ReplayBuffer,
-    ("stable_baselines3.her.goal_selection_strategy", "GoalSelectionStrategy"): Inert,
+    ("stable_baselines3.her.goal_selection_strategy", "GoalSelectionStrategy"): _Goals,
+    ("builtins", "getattr"): _Member,
     ("torch", "device"): Inert,
 }
 

@@ -177,41 +177,12 @@ class CurveCallback(BaseCallback):
         logger.dump(subject.env_steps)
 
 
-class CheckpointCallback(BaseCallback):
-    """Saves ``rl_model_<n>_steps.zip`` with its statistics whenever ``save_freq`` env_steps have passed, atomically."""
+class _KeepAgents(BaseCallback):
+    """Saves ``rl_model_<n>_steps.zip`` with its statistics, atomically; the kinds of it say when."""
 
-    def __init__(self, folder: Path, save_freq: int, *, replay_buffer: bool) -> None:
+    def __init__(self, folder: Path, *, replay_buffer: bool) -> None:
         super().__init__()
         self._folder = folder
-        self._save_freq = save_freq
-        self._replay_buffer = replay_buffer
-        self._last = 0
-
-    def state(self) -> int:
-        """Returns when an agent was saved at last."""
-        return self._last
-
-    def put_back(self, state: int) -> None:
-        """Takes up when an agent was saved at last."""
-        self._last = state
-
-    def _on_step(self) -> bool:
-        if self.num_timesteps // self._save_freq > self._last // self._save_freq:
-            self._last = self.num_timesteps
-            _keep(self.model, self._folder, self.num_timesteps, replay_buffer=self._replay_buffer)
-        return True
-
-
-class MilestoneCallback(BaseCallback):
-    """Saves the agent as ``rl_model_<n>_steps.zip`` at the first step from each ``n`` of ``save_at`` on.
-
-    Where several environments step at once, that can be a few steps later; the zip knows of how many steps it is.
-    """
-
-    def __init__(self, folder: Path, save_at: Sequence[int], *, replay_buffer: bool) -> None:
-        super().__init__()
-        self._folder = folder
-        self._save_at = tuple(save_at)
         self._replay_buffer = replay_buffer
         self._last = 0
 
@@ -223,20 +194,45 @@ class MilestoneCallback(BaseCallback):
         """Takes up to which step everything was saved."""
         self._last = state
 
+    def _keep(self, steps: int) -> None:
+        """Saves the agent under a number of steps, its statistics first: without them it would not be the same."""
+        agent, folder = self.model, self._folder
+        save_normaliser(agent.get_vec_normalize_env(), folder / f"rl_model_vecnormalize_{steps}_steps.pkl")
+        if self._replay_buffer:
+            save_replay_buffer(agent, folder / f"rl_model_replay_buffer_{steps}_steps.pkl")
+        save_agent(agent, folder / f"rl_model_{steps}_steps.zip")
+
+
+class CheckpointCallback(_KeepAgents):
+    """Saves the agent whenever ``save_freq`` env_steps have passed."""
+
+    def __init__(self, folder: Path, save_freq: int, *, replay_buffer: bool) -> None:
+        super().__init__(folder, replay_buffer=replay_buffer)
+        self._save_freq = save_freq
+
     def _on_step(self) -> bool:
-        for steps in self._save_at:
-            if self._last < steps <= self.num_timesteps:
-                _keep(self.model, self._folder, steps, replay_buffer=self._replay_buffer)
-        self._last = self.num_timesteps
+        if self.num_timesteps // self._save_freq > self._last // self._save_freq:
+            self._last = self.num_timesteps
+            self._keep(self.num_timesteps)
         return True
 
 
-def _keep(agent: BaseAlgorithm, folder: Path, steps: int, *, replay_buffer: bool) -> None:
-    """Saves an agent under a number of steps, its statistics first: without them it would not be the same agent."""
-    save_normaliser(agent.get_vec_normalize_env(), folder / f"rl_model_vecnormalize_{steps}_steps.pkl")
-    if replay_buffer:
-        save_replay_buffer(agent, folder / f"rl_model_replay_buffer_{steps}_steps.pkl")
-    save_agent(agent, folder / f"rl_model_{steps}_steps.zip")
+class MilestoneCallback(_KeepAgents):
+    """Saves the agent as ``rl_model_<n>_steps.zip`` at the first step from each ``n`` of ``save_at`` on.
+
+    Where several environments step at once, that can be a few steps later; the zip knows of how many steps it is.
+    """
+
+    def __init__(self, folder: Path, save_at: Sequence[int], *, replay_buffer: bool) -> None:
+        super().__init__(folder, replay_buffer=replay_buffer)
+        self._save_at = tuple(save_at)
+
+    def _on_step(self) -> bool:
+        for steps in self._save_at:
+            if self._last < steps <= self.num_timesteps:
+                self._keep(steps)
+        self._last = self.num_timesteps
+        return True
 
 
 class LogRollouts(BaseCallback):

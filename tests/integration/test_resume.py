@@ -1,6 +1,7 @@
 """A run that was interrupted ends as if it had not been: weights, curves, episodes and events bit by bit."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,42 @@ def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2)
 def test_every_algorithm_goes_on_bit_by_bit(algo: str, tmp_path: Path) -> None:
     n_timesteps = 1500 if algo == "ars" else 96
     compare(config_of(algo, n_timesteps=n_timesteps, save_freq=32), tmp_path, calls=41 if algo == "ars" else 19)
+
+
+# What holds other kinds of state; the rest goes with `pytest -m long`, since each is trained twice.
+QUICK_VARIANTS = {
+    "ppo normalised",
+    "sac normalised",
+    "ppo gSDE",
+    "schedules",
+    "noise",
+    "full buffer",
+    "images",
+    "hindsight",
+    "LunarLander",
+    "rarely evaluated",
+    "drawn arguments",
+}
+QUICK_STRATEGIES = {
+    "frozen",
+    "warm-up",
+    "gradual unfreezing",
+    "recycling",
+    "jump start",
+    "kickstart off-policy",
+    "qdagger",
+    "lora",
+    "residual and augment",
+    "replay",
+    "auto",
+}
+
+
+def long_but_for(quick: set[str], names: Iterable[str]) -> list[Any]:
+    """Returns the names as parameters, all but the quick ones marked as long."""
+    names = list(names)
+    assert quick <= set(names)
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.long]) for name in names]
 
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -137,7 +174,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.usefixtures("no_wait")
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", long_but_for(QUICK_VARIANTS, VARIANTS))
 def test_whatever_an_agent_has_goes_on_with_it(name: str, tmp_path: Path) -> None:
     algo, settings = VARIANTS[name]
     compare(config_of(algo, **{"n_timesteps": 160, "episodes": 2, **settings}), tmp_path)
@@ -212,7 +249,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("no_wait")
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", long_but_for(QUICK_STRATEGIES, STRATEGIES))
 def test_whatever_a_strategy_holds_goes_on_with_it(name: str, sources: dict[str, str], tmp_path: Path) -> None:
     algo, strategy = STRATEGIES[name]
     steps = 400 if "auto" in name else 160

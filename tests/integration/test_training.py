@@ -359,6 +359,7 @@ class TestFolder:
             "rltransfer",
             "rltransfer/config.json",
             "rltransfer/record.json",
+            "rltransfer/representation.npz",
             "tb",
         }
         (events,) = (source / "tb").glob("*/events*")
