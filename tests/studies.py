@@ -40,7 +40,7 @@ class GatedCartPole(CartPoleEnv):
         self._steps += 1
         if self._gate is not None and self._steps >= 20 and not Path(self._gate).exists():
             Path(f"{self._gate}.{os.getpid()}").touch()
-            time.sleep(0.5)
+            time.sleep(0.1)
         return super().step(action)
 
 
@@ -109,7 +109,7 @@ class Supervisor:
         variables = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
         variables |= {} if gate is None else {"GATE": str(gate)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rltransfer.cli", "study", *map(str, words)],
+            [sys.executable, Path(__file__).with_name("undrawn.py"), "study", *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -140,6 +140,7 @@ def _confirmation(asked: "_Asked", folder: Path) -> Comparison | str:
             threshold=asked.thresholds,
             baseline=asked.baseline,
             sd=asked.sd,
+            effect=asked.effect,
             seed=asked.seed,
         )
     except RLTransferError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from studies import NAMES, arrivals, attempts, is_alive, outcome, processes_in, supervisor, wait_until, write
+from undrawn import no_figures  # noqa: F401
 
 from rltransfer.cli import main
 from rltransfer.records import read_record

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from studies import NAMES, TINY, attempts, outcome, wait_until, write
+from undrawn import no_figures  # noqa: F401
 
 from rltransfer.artifact import load_encoder
 from rltransfer.cli import main

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from agents import make_agent
+from undrawn import no_figures  # noqa: F401
 
 from rltransfer import yaml_file
 from rltransfer.artifact.sources import load_encoder

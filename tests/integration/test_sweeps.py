@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import studies
+from undrawn import no_figures  # noqa: F401
 
 from rltransfer.artifact import load_encoder
 from rltransfer.comparison import Comparison, EffectGrid, EffectLine
