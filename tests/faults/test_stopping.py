@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from killing import PRELOADED
 from resuming import assert_alike
+from studies import descendants, is_alive, wait_until
 
 from rltransfer.claims import is_claimed
 from rltransfer.cli import main
@@ -115,6 +116,17 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(here: Pa
     assert main(["pretrain", "--resume", str(here)]) == 0
     record = read_record(here)
     assert (record.status, record.resumed) == ("done", ())
+
+
+def test_workers_of_environments_do_not_outlive_a_run_that_is_killed(here: Path) -> None:
+    settings = SMALL.replace("n_steps:64", "n_envs:2 n_steps:64")
+    process = rltransfer(f"pretrain -n 100000000 --seed 3 --vec-env subproc --eval-freq -1 {settings}")
+    wait_for_steps(here, 1)
+    workers = descendants(process.pid or 0)
+    assert len(workers) >= 2
+    process.kill()
+    process.join()
+    wait_until(lambda: not any(map(is_alive, workers)))
 
 
 def test_eight_runs_at_once_in_one_folder_are_eight_runs(here: Path) -> None:

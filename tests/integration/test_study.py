@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from agents import make_agent
+from studies import processes_in
 from undrawn import no_figures  # noqa: F401
 
 from rltransfer import yaml_file
@@ -22,6 +23,7 @@ from rltransfer.study.status import count_states
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
 KILLS = {"env_wrapper": {"runs.KillsItsProcess": {"step": 20}}}
 BREAKS = {"env_wrapper": {"runs.BreaksAtStep": {"step": 20}}}
+RETURNS_NAN = {"env_wrapper": {"runs.BreaksWithNaN": {"step": 20}}}
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -142,12 +144,13 @@ class TestFinished:
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
-    """A study of one seed in which one arm, one task and one process come to grief, each its own way."""
+    """A study of one seed in which an arm, two tasks and a process come to grief, each its own way."""
     root = tmp_path_factory.mktemp("troubled")
     tasks = {
         "target": {"env": "CartPole-v1", "n_timesteps": 32},
         "killed": {"env": "CartPole-v1", "n_timesteps": 32, "hyperparams": KILLS},
         "broken": {"env": "CartPole-v1", "n_timesteps": 32, "hyperparams": BREAKS},
+        "unbounded": {"env": "CartPole-v1", "n_timesteps": 32, "hyperparams": RETURNS_NAN},
     }
     arms = {"scratch": "scratch", "typo": {"kind": "frozen", "layers": ["mlp_extractor.polic_net"]}}
     path = write(root, seeds=1, tasks=tasks, arms=arms)
@@ -162,7 +165,7 @@ class TestTroubled:
 
     def test_each_failure_is_reported_with_its_reason_and_the_others_finish(self, troubled: Any) -> None:
         _, folder, said = troubled
-        assert len(said) == 7
+        assert len(said) == 9
         assert "done in" in self.line(said, "source/pretrain/seed_0")
         assert "done in" in self.line(said, "target/scratch/seed_0")
         typo = self.line(said, "target/typo/seed_0")
@@ -170,9 +173,15 @@ class TestTroubled:
         assert "no encoder layer 'mlp_extractor.polic_net'. Did you mean 'mlp_extractor.policy_net" in typo
         assert "FAILED: " in (broken := self.line(said, "broken/scratch/seed_0"))
         assert "RuntimeError: the simulator broke" in broken
+        not_finite = self.line(said, "unbounded/scratch/seed_0")
+        assert (
+            "FAILED: CartPole-v1 in an evaluation, environment 1 of 2: a reward is not finite: nan (after 0"
+            in not_finite
+        )
         killed = self.line(said, "killed/scratch/seed_0")
         assert f"FAILED: its process ended with exit code -9; see {folder}/killed/scratch/seed_0/run.log" in killed
         assert "Traceback" in (folder / "broken/scratch/seed_0/run.log").read_text()
+        assert processes_in(folder) == []
 
     def test_the_reason_is_on_disk_too(self, troubled: Any, capsys: pytest.CaptureFixture[str]) -> None:
         _, folder, _ = troubled
@@ -183,8 +192,8 @@ class TestTroubled:
         assert "exit code -9" in (read_record(folder / "killed/scratch/seed_0").error or "")
         assert main(["study", "status", str(folder)]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[-1] == "2 done, 0 running, 0 stopped, 5 failed, 0 missing"
-        assert sum(": failed: " in line for line in lines) == 5
+        assert lines[-1] == "2 done, 0 running, 0 stopped, 7 failed, 0 missing"
+        assert sum(": failed: " in line for line in lines) == 7
         assert "target/typo/seed_0: failed: " in "\n".join(lines)
 
     def test_failed_runs_are_tried_again_and_the_mistake_may_be_corrected(self, troubled: Any, tmp_path: Path) -> None:
