@@ -67,8 +67,9 @@ class Auto(StrategyPart):
     """Tries several strategies on the same seeds, stops the hopeless, and spends the rest of the budget on the best.
 
     Successive halving (Jamieson & Talwalkar 2016): in each round every strategy left trains for a slice, then the
-    better half goes on to a slice twice as long, within ``share`` of the budget. ``scratch`` is always in the race and
-    stays to the last round, so that a harmful source costs little. Every step of every trial counts.
+    better half goes on to a slice up to twice as long, within ``share`` of the budget, judging included. ``scratch``
+    is always in the race and stays to the last round, so that a harmful source costs little. Every step of every trial
+    counts.
     """
 
     kind: Literal["auto"] = "auto"

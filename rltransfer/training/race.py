@@ -16,6 +16,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
@@ -175,10 +176,11 @@ class Race:
                 # Those before it were judged in this round before an interruption.
                 if len(runner.scores) == self._round:
                     self._train_slice(runner, trainer)
-            is_last = self._round == rounds - 1 or self.env_steps >= self._part.share * budget
-            keep = 1 if is_last else math.ceil(len(self._alive) / 2)
-            self._alive = self._without_hopeless(self._alive, keep, is_last=is_last)
-            self._slice_steps *= 2
+            better = self._better_half()
+            next_slice_steps = min(2 * self._slice_steps, (self._part.share * budget - self.env_steps) / len(better))
+            is_last = self._round == rounds - 1 or next_slice_steps < self._slice_steps
+            self._alive = self._without_others(self._ranked()[:1] if is_last else better)
+            self._slice_steps = next_slice_steps
             self._round += 1
         (winner,) = self._alive
         self._say(f"{winner.label} goes on, after {self.env_steps:,} env_steps of all agents")
@@ -188,7 +190,9 @@ class Race:
 
     def _train_slice(self, runner: _Runner, trainer: "_Trainer") -> None:
         if runner.slice is None:
-            runner.slice = runner.steps, runner.steps + max(1, round(self._slice_steps))
+            # Of a slice, a part is for judging; a whole number of rollouts comes next to the rest, one at least.
+            steps = round(self._slice_steps / (1 + _JUDGING)) - _rollout_steps(runner.prepared.agent) // 2
+            runner.slice = runner.steps, runner.steps + max(1, steps)
         before, until = runner.slice
         trainer.train(runner, until)
         self._judge(runner, runner.steps - before)
@@ -265,15 +269,20 @@ class Race:
         plans = [runner.prepared.plan for runner in self._runners]
         return any(finding.kind == "weak_source" for plan in plans if plan is not None for finding in plan.findings)
 
-    def _without_hopeless(self, alive: Sequence[_Runner], keep: int, *, is_last: bool) -> list[_Runner]:
-        ranked = sorted(alive, key=self._rank, reverse=True)
-        kept = ranked[:keep]
-        if not is_last and self._runners[0] not in kept:
-            kept.append(self._runners[0])
-        for place, runner in enumerate(ranked):
+    def _ranked(self) -> list[_Runner]:
+        return sorted(self._alive, key=self._rank, reverse=True)
+
+    def _better_half(self) -> list[_Runner]:
+        """Returns the better half of those in the race, and ``scratch``."""
+        better = self._ranked()[: math.ceil(len(self._alive) / 2)]
+        return better if self._runners[0] in better else [*better, self._runners[0]]
+
+    def _without_others(self, kept: Sequence[_Runner]) -> list[_Runner]:
+        """Returns those that stay, in the order of the race; the others leave it."""
+        for place, runner in enumerate(ranked := self._ranked()):
             if runner not in kept:
                 runner.end = f"stopped as {place + 1} of {len(ranked)}"
-        return [runner for runner in alive if runner in kept]
+        return [runner for runner in self._alive if runner in kept]
 
 
 class _Trainer:
@@ -405,6 +414,11 @@ class _PauseAt(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+
+def _rollout_steps(agent: BaseAlgorithm) -> int:
+    """Returns the env_steps between two moments at which an agent can pause; 1 where they are few."""
+    return agent.n_steps * agent.n_envs if isinstance(agent, OnPolicyAlgorithm) else 1
 
 
 def _env_of(runner: _Runner) -> VecEnv:
