@@ -7,9 +7,11 @@ from synthetic import FINETUNE, FROZEN, FULL, SCRATCH, TASK, episodes, make_run,
 
 from rltransfer.comparison import compare
 from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.verdicts import Pair, contrast_family
 from rltransfer.errors import RunError, UnknownNameError
 from rltransfer.metrics import Undefined
 from rltransfer.records import Check, TaskFacts
+from rltransfer.stats import mean_difference
 
 
 def make_arm(root, arm, levels, **facts):
@@ -222,6 +224,16 @@ def test_the_control_of_full_tests_the_policy(tmp_path):
     assert "shuffles the heads as well" in origin.reason
 
 
+def test_what_a_claim_needs_too_counts_with_the_larger_p():
+    """To be called features, a gain has to beat the control and the baseline."""
+    arm, control = [10.0, 11.0, 12.0, 13.0, 14.0], [0.0, 1.0, 2.0, 3.0, 4.0]
+    pair = Pair(arm, control, mean_difference(arm, control))
+    alone = contrast_family({"frozen": pair}, {}, seed=0)["frozen"]
+    assert (alone.verdict, alone.p_adjusted) == ("positive", pytest.approx(2 / 252))
+    both = contrast_family({"frozen": dataclasses.replace(pair, also=(0.3, 0.2))}, {}, seed=0)["frozen"]
+    assert (both.verdict, both.p_adjusted, both.smallest_p_adjusted) == ("inconclusive", 0.3, 0.2)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -332,6 +344,14 @@ def test_the_threshold_is_the_argument_or_the_record_and_never_from_results(tmp_
     make_run(tmp_path, arm="scratch", seed=1, reward_threshold=5.0)
     assert only_task(tmp_path).threshold is None
     assert "disagree (0.0, 5.0)" in only_task(tmp_path).threshold_from
+
+
+def test_a_run_that_never_reaches_the_threshold_counts_with_the_whole_budget(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0)
+    make_run(tmp_path, arm="scratch", seed=1, returns=[0.0] * 6)
+    found = only_task(tmp_path, threshold=30.0).arm("scratch").time
+    assert (found.reached, found.runs) == (1, 2)
+    assert found.restricted_mean.value == (4_000 + 10_000) / 2
 
 
 def test_without_a_threshold_there_is_no_time_and_no_break_even(tmp_path):
