@@ -35,7 +35,7 @@ STRATEGIES: list[Any] = [
     "discriminative",
     {"kind": "gradual_unfreeze", "at": NEVER},
     "l2_sp",
-    {"kind": "ewc", "states": "target", "steps": 512},
+    {"kind": "ewc", "states": "target", "steps": 64},
     "l2_init",
     "redo",
     "shrink_perturb",
