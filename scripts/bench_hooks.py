@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from rltransfer import load_encoder
 from rltransfer.strategies import EWC, Strategy, parse_strategy, strategy_label
@@ -65,6 +66,9 @@ def _ratio(algo: str, strategy: Strategy, steps: int, seed: int) -> float:
     plain.set_parameters(stock.agent.get_parameters())
     # What the source played before counts as steps of ours, and is not what is measured.
     counted = sum(part.steps for part in strategy if isinstance(part, EWC))
+    if isinstance(plain, OffPolicyAlgorithm):
+        # Both sides begin to learn after as many steps of their own.
+        plain.learning_starts = max(0, plain.learning_starts - counted)
     sides = [(plain, [], steps), (ours.agent, ours.callbacks, steps + counted)]
     seconds = [_cpu_seconds(*side) for side in (sides if seed % 2 else sides[::-1])]
     first, second = seconds
