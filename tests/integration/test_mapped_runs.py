@@ -127,6 +127,7 @@ def test_a_study_says_how_the_spaces_of_a_task_meet(tmp_path: Path) -> None:
     plan = read_plan(folder / "rltransfer" / "plan.json")
     assert plan.inputs[""].entries == (0, 1, 2, 3, None)
     assert {entry.origin for entry in plan.entries if entry.branch == "critic"} == {"initialised"}
+    run_study(path, tmp_path / "out", say=lambda line: pytest.fail(line) if "done in" in line else None)
 
 
 def test_the_source_of_a_study_can_be_an_agent_of_another_algorithm(tmp_path: Path) -> None:

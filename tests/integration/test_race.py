@@ -120,6 +120,8 @@ def test_the_worse_half_stops_and_scratch_stays_to_the_last_round(
     trained = 3 * trials["scratch"].env_steps + trials["full"].env_steps
     assert 2 * trials["full"].env_steps < trials["scratch"].env_steps
     assert 0.7 * 1080 < trained + judged <= 1080 + 4 * STEPS
+    spent = sum(trial.env_steps + trial.evaluation_steps for trial in trials.values() if trial.end != "went on")
+    assert spent <= 0.9 * 1200
 
 
 def test_a_round_that_used_up_its_share_is_the_last(tmp_path: Path) -> None:
