@@ -38,7 +38,7 @@ def claim(folder: Path) -> None:
         with one_at_a_time(path.parent):
             if path.exists() and not _is_alive(folder, path):
                 path.unlink(missing_ok=True)
-            is_ours = _create(path, json.dumps(_own_facts() | {"time": time.time()}) + "\n")
+            is_ours = not path.exists() and _create(path, json.dumps(_own_facts() | {"time": time.time()}) + "\n")
     except OSError as error:
         raise files.not_written(path, error) from error
     if not is_ours:
@@ -82,12 +82,15 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 def _create(path: Path, content: str) -> bool:
     """Creates a file with its content in one step; says whether it was not there."""
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    files.write_text(temporary, content)
     try:
+        temporary.write_text(content)
         path.hardlink_to(temporary)
     except FileExistsError:
         return False
-    except OSError:
+    except OSError as error:
+        if files.is_full(error):
+            raise
+        # There are no links, or whoever has claimed the folder meanwhile has removed what is temporary in it.
         return _create_without_links(path, content)
     finally:
         temporary.unlink(missing_ok=True)
@@ -123,8 +126,8 @@ def _seconds_since_sign(folder: Path, path: Path) -> float:
     """Returns how old the newest sign of life is, by the clock of the file system: machines' clocks differ."""
     probe = folder / OWN_FOLDER / f".clock.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
-        probe.touch()
-        now = probe.stat().st_mtime
+        with probe.open("w") as file:
+            now = os.fstat(file.fileno()).st_mtime
     except OSError:
         now = time.time()
     finally:

@@ -213,3 +213,38 @@ def test_what_a_killed_claimer_leaves_goes(tmp_path: Path) -> None:
     claim(tmp_path)
     remove_leftovers(tmp_path)
     assert [path.name for path in (tmp_path / "rltransfer").iterdir()] == ["claim.json"]
+
+
+def test_one_who_comes_while_the_owner_tidies_up_is_refused_like_any_other(tmp_path: Path) -> None:
+    claim(tmp_path)
+    is_over = threading.Event()
+
+    def tidy_up() -> None:
+        while not is_over.is_set():
+            remove_leftovers(tmp_path)
+
+    owner = threading.Thread(target=tidy_up)
+    owner.start()
+    try:
+        for _ in range(200):
+            with pytest.raises(RunError, match="being written by another process"):
+                claim(tmp_path)
+    finally:
+        is_over.set()
+        owner.join()
+
+
+def test_without_locks_one_whose_claim_is_tidied_away_before_it_counts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Path.hardlink_to
+
+    def be_late(path: Path, target: Path) -> None:
+        path.write_text(json.dumps(facts(host="elsewhere")))
+        remove_leftovers(tmp_path)
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", be_late)
+    with pytest.raises(RunError, match="being written by another process"):
+        claim(tmp_path)
+    assert not holds(tmp_path)
