@@ -137,19 +137,21 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
 def _race(session: Session) -> dict[str, Any]:
     """Lets the agents of ``auto`` race; returns the facts that the record gains."""
     session.introduce()
-    with Race(session).prepared() as race, session.watching(race.agents, race.envs, lambda: race.env_steps):
-        scores = session.scores(race.source, race.keep_states(), race.scores_at_start)
-        curve = LeaderCurve(race, session.folder, **session.curve_settings())
+    race = Race(session)
+    field = race.field
+    with race.prepared(), session.watching(field.agents, field.envs, lambda: field.env_steps):
+        scores = session.scores(field.source, race.keep_states(), race.scores_at_start)
+        curve = LeaderCurve(field, session.folder, **session.curve_settings())
         curve.run_logger = session.logger()
         winner = race.run(curve)
         files.write_json(session.folder / OWN_FOLDER / PLAN, winner.transfer.plan.to_json())
-        session.save_last(winner.prepared.agent)
+        session.save_last(winner.agent)
         checks = race.checks()
         scores |= race.scores_at_end(winner, curve)
-        kept = score_in_source(session.config, winner.prepared.agent, race.source, winner.transfer)
+        kept = score_in_source(session.config, winner.agent, field.source, winner.transfer)
         facts = {
-            "env_steps": race.env_steps,
-            "n_updates": race.n_updates,
+            "env_steps": field.env_steps,
+            "n_updates": field.n_updates,
             "checks": checks,
             "race": race.facts(winner),
             **scores,

@@ -18,7 +18,8 @@ from rltransfer.strategies import parse_strategy
 from rltransfer.training import train_run
 from rltransfer.training.checkpoint import Checkpoints
 from rltransfer.training.heartbeat import Heart
-from rltransfer.training.race import Race, _Runner
+from rltransfer.training.race import LeaderCurve, Race
+from rltransfer.training.race.runners import Field, Runner
 from rltransfer.training.session import Session
 
 STEPS = 16
@@ -77,10 +78,10 @@ def test_the_folder_is_that_of_any_run(tmp_path: Path) -> None:
 def test_each_agent_trains_as_it_would_alone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wins is bit for bit the agent that the same steps alone would have made."""
 
-    def favour(race: Race, runner: _Runner) -> tuple[float, bool]:
+    def favour(field: Field, runner: Runner) -> tuple[float, bool]:
         return float(runner.label == kind), True
 
-    monkeypatch.setattr(Race, "_rank", favour)
+    monkeypatch.setattr(Field, "rank", favour)
     record, folder = race(tmp_path)
     winner = trials_of(record)[kind]
     assert winner.end == "went on"
@@ -104,7 +105,7 @@ def test_the_worse_half_stops_and_scratch_stays_to_the_last_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = {"scratch": 0.0, "full": 1.0, "finetune": 2.0, "frozen": 3.0}
-    monkeypatch.setattr(Race, "_rank", lambda _, runner: (scores[runner.label], True))
+    monkeypatch.setattr(Field, "rank", lambda _, runner: (scores[runner.label], True))
     record, _ = race(tmp_path, {"kind": "auto", "share": 0.9, "episodes": 1}, n_timesteps=1200)
     trials = trials_of(record)
     assert {label: trial.end for label, trial in trials.items()} == {
@@ -131,21 +132,19 @@ def test_a_round_that_used_up_its_share_is_the_last(tmp_path: Path) -> None:
 
 def test_the_curve_is_the_leaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scratch leads until others are judged; a stopped agent never leads."""
-    from rltransfer.training.race import LeaderCurve
-
     seen: list[tuple[int, int]] = []
     subject = LeaderCurve.subject
 
     def noting(curve: LeaderCurve) -> Any:
         found = subject(curve)
-        runners = curve._race._runners
-        seen.append((found.env_steps, next(i for i, one in enumerate(runners) if one.prepared.agent is found.agent)))
+        runners = curve._field.runners
+        seen.append((found.env_steps, next(i for i, one in enumerate(runners) if one.agent is found.agent)))
         assert not runners[seen[-1][1]].end
         return found
 
     monkeypatch.setattr(LeaderCurve, "subject", noting)
     scores = {"scratch": 1.0, "full": 0.0, "finetune": 0.5, "frozen": 2.0}
-    monkeypatch.setattr(Race, "_rank", lambda _, runner: (scores[runner.label], True))
+    monkeypatch.setattr(Field, "rank", lambda _, runner: (scores[runner.label], True))
     race(tmp_path)
     leaders = [index for _, index in seen]
     assert leaders == sorted(leaders)
@@ -164,12 +163,13 @@ def test_of_equal_agents_scratch_is_the_last_unless_the_source_cannot_do_its_own
     write_record(tmp_path / "source", made.model_copy(update={"final": found, "best": found}))
     config, folder = run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x"
     heart = Heart(folder, step_timeout_seconds=None)
-    with Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart)).prepared() as prepared:
-        for runner in prepared._runners:
+    with Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart)).prepared() as race:
+        field = race.field
+        for runner in field.runners:
             runner.scores.append(1.0)
-        assert prepared.leader.label == leader
-        prepared._runners[1 if leader == "scratch" else 0].scores.append(1.1)
-        assert prepared.leader.label == ("full" if leader == "scratch" else "scratch")
+        assert field.leader.label == leader
+        field.runners[1 if leader == "scratch" else 0].scores.append(1.1)
+        assert field.leader.label == ("full" if leader == "scratch" else "scratch")
 
 
 def test_what_does_not_fit_is_left_out_or_refused_where_it_was_named(tmp_path: Path) -> None:
