@@ -1,0 +1,137 @@
+"""Which tests of a comparison are made together, on what runs, and what they say of an arm.
+
+``verdicts`` has the two families and what may be claimed; here they get their arms: those of one task, or those of all
+tasks of a transfer matrix.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rltransfer import stats
+from rltransfer.comparison import scores, verdicts
+from rltransfer.comparison.groups import ArmRuns, study_folder
+from rltransfer.comparison.scored import ScoredTask, usable
+from rltransfer.comparison.tables import Detectable, Origin
+from rltransfer.comparison.verdicts import Contrast, Pair
+from rltransfer.config import StudyConfig
+from rltransfer.stats import Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Tested:
+    """The tests of one task.
+
+    Attributes:
+        against_baseline: For each arm, its test against the baseline.
+        against_control: For each arm that has a control, its test of beating the baseline and that control.
+        tests: How many tests against the baseline share the level.
+        tasks: Of how many tasks those are.
+    """
+
+    against_baseline: Mapping[str, Contrast]
+    against_control: Mapping[str, Contrast]
+    tests: int
+    tasks: int
+
+
+_Family = tuple[dict[str, Pair], dict[str, str]]
+
+
+def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -> list[Tested]:
+    """Returns the tests of each task; those of all tasks of a transfer matrix share the level, else of one task.
+
+    A matrix is read as a whole: who looks for its best cell looks at every task.
+    """
+    families: dict[Path | int, list[int]] = defaultdict(list)
+    for index, task in enumerate(tasks):
+        folder = study_folder(task.group.arms[0].runs[0].folder)
+        is_matrix = folder in studies and bool(studies[folder].source_tasks)
+        families[folder if is_matrix else index].append(index)
+    found: dict[int, Tested] = {}
+    for members in families.values():
+        those = [tasks[index] for index in members]
+        to_baseline = _together([_to_baseline(task) for task in those], seed=those[0].seed)
+        to_control = _together(
+            [_pairs(task, task.controls, first) for task, first in zip(those, to_baseline, strict=True)],
+            seed=those[0].seed,
+        )
+        tests = sum(one.p_value is not None for contrasts in to_baseline for one in contrasts.values())
+        for index, first, second in zip(members, to_baseline, to_control, strict=True):
+            found[index] = Tested(first, second, tests, len(members))
+    return [found[index] for index in range(len(tasks))]
+
+
+def _together(families: Sequence[_Family], *, seed: int) -> list[dict[str, Contrast]]:
+    """Returns the contrasts of several tasks as one Holm family."""
+    pairs = {f"{index}/{name}": pair for index, (some, _) in enumerate(families) for name, pair in some.items()}
+    refused = {f"{index}/{name}": why for index, (_, some) in enumerate(families) for name, why in some.items()}
+    found = verdicts.contrast_family(pairs, refused, seed=seed)
+    return [
+        {name: found[f"{index}/{name}"] for name in (*some, *others)} for index, (some, others) in enumerate(families)
+    ]
+
+
+def _to_baseline(task: ScoredTask) -> _Family:
+    if task.baseline is None:
+        return {}, dict.fromkeys(task.runs, task.baseline_problem)
+    pairs, refused = _pairs(task, {name: task.baseline for name in task.runs if name != task.baseline})
+    return pairs, refused | {task.baseline: "it is the baseline"}
+
+
+def _pairs(task: ScoredTask, opponents: Mapping[str, str], also: Mapping[str, Contrast] | None = None) -> _Family:
+    """Returns what is to be tested, each arm against its opponent, and why others cannot be.
+
+    Args:
+        task: The task.
+        opponents: For each arm, what it is compared with.
+        also: For each arm, another test that the claim needs too.
+    """
+    pairs: dict[str, Pair] = {}
+    refused: dict[str, str] = {}
+    for name, opponent in opponents.items():
+        mine, theirs = usable(task, name), usable(task, opponent)
+        other = None if also is None else also[name]
+        if isinstance(mine, str) or isinstance(theirs, str):
+            refused[name] = mine if isinstance(mine, str) else str(theirs)
+        elif other is not None and (other.p_value is None or other.smallest_p is None):
+            refused[name] = other.reason
+        else:
+            difference = scores.difference(task.runs[name], mine, task.runs[opponent], theirs)
+            needed = (other.p_value or 0.0, other.smallest_p or 0.0) if other is not None else (0.0, 0.0)
+            pairs[name] = Pair(mine, theirs, difference, needed)
+    return pairs, refused
+
+
+def origin_of(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Origin | None:
+    """Returns where the gain of an arm comes from; only for arms that gain, and are no controls themselves."""
+    if tested.against_baseline[arm.name].verdict != "positive" or arm.is_control:
+        return None
+    control = task.controls.get(arm.name)
+    return verdicts.origin(
+        control=control,
+        against_baseline=tested.against_baseline.get(control or ""),
+        against_control=tested.against_control.get(arm.name),
+        share=_share(task, arm.name, control),
+        transfers_policy=arm.transfers_policy,
+    )
+
+
+def _share(task: ScoredTask, arm: str, control: str | None) -> Estimate | None:
+    if control is None or task.baseline is None:
+        return None
+    numbers = [usable(task, name) for name in (arm, control, task.baseline)]
+    if any(isinstance(one, str) for one in numbers):
+        return None
+    mine, controls, zero = (one for one in numbers if not isinstance(one, str))
+    paired = scores.is_paired(task.runs[arm], task.runs[control])
+    return stats.share_of_gain(mine, controls, zero, paired=paired)
+
+
+def detectable_by(task: ScoredTask, name: str, tested: Tested) -> Detectable | None:
+    """Returns which true difference the test of an arm against the baseline had 80 % power to find."""
+    mine, zero = usable(task, name), usable(task, str(task.baseline)) if task.baseline else ""
+    if tested.against_baseline[name].p_value is None or isinstance(mine, str) or isinstance(zero, str):
+        return None
+    return verdicts.detectable(mine, zero, task.spread, tested.tests, task.effect)
