@@ -94,7 +94,7 @@ def _arm(task: TaskComparison, arm: Arm, provenance: Provenance) -> summaries.Po
     yield 0, summaries.band_charts(_CATEGORY, {task.title: _tags(task)})
     plan = provenance.plans.get(task.name, {}).get(arm.name)
     if plan is not None:
-        yield 0, summaries.text(f"{task.name}/plan", markdown.render(plans.arm_blocks(arm.name, plan)))
+        yield 0, summaries.text(f"{task.name}/what_moved", markdown.render(plans.arm_blocks(arm.name, plan)))
     for step, values in _points(task, arm):
         yield step, summaries.scalars(values)
 
