@@ -135,7 +135,7 @@ def test_tensorboard_shows_verdicts_and_plans_as_text(tmp_path):
     name = compare(tmp_path).tasks[0].name
     for folder, tag, words_of_it in (
         ("", "verdict", "**`frozen`: inconclusive.**"),
-        (f"{name}/frozen", "plan", "| copied"),
+        (f"{name}/frozen", "what_moved", "| copied"),
     ):
         (event,) = scalars(tmp_path / "aggregate" / folder).Tensors(f"{name}/{tag}")
         assert words_of_it in event.tensor_proto.string_val[0].decode()
