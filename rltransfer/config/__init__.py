@@ -1,0 +1,34 @@
+"""What a run and a study are: frozen, validated models, read from YAML where a person writes them."""
+
+from rltransfer.config.reading import read_study
+from rltransfer.config.run import Evaluation, RunConfig, Task
+from rltransfer.config.study import (
+    CONFIRM,
+    SCRATCH_LONG,
+    STUDY_FILE,
+    TUNE,
+    StudyConfig,
+    StudySource,
+    StudyTask,
+    controlled_arm,
+)
+from rltransfer.config.values import Algorithm, Threshold, parse_randomise, read_thresholds
+
+__all__ = [
+    "CONFIRM",
+    "SCRATCH_LONG",
+    "STUDY_FILE",
+    "TUNE",
+    "Algorithm",
+    "Evaluation",
+    "RunConfig",
+    "StudyConfig",
+    "StudySource",
+    "StudyTask",
+    "Task",
+    "Threshold",
+    "controlled_arm",
+    "parse_randomise",
+    "read_study",
+    "read_thresholds",
+]

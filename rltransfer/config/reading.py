@@ -1,0 +1,60 @@
+"""Reads a study from the YAML file in which a person wrote it, and says what is wrong there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from rltransfer import yaml_file
+from rltransfer.config.run import Evaluation
+from rltransfer.config.study import StudyConfig, StudySource, StudyTask
+from rltransfer.errors import ConfigError, did_you_mean
+from rltransfer.strategies import parse_strategy
+from rltransfer.sweeps import LayerSweep, SourceStepsSweep, Sweeps
+from rltransfer.tuning import Tuning
+
+
+def read_study(path: Path) -> StudyConfig:
+    """Returns the study that a YAML file describes.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong; the message names file and key.
+    """
+    content = yaml_file.read(path)
+    arms = content.get("arms")
+    if isinstance(arms, Mapping):
+        content["arms"] = {name: parse_strategy(arm, where=f"{path}: arms.{name}") for name, arm in arms.items()}
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_describe(error, StudyConfig)}") from None
+
+
+def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+    # A misspelt key is unknown and leaves another one missing: the first of these says more.
+    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    where = ".".join(str(item) for item in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(model, problem["loc"][:-1])
+        return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"key {where!r} is missing."
+    if not where:
+        return f"{message}."
+    found = f", found {problem['input']!r}" if not isinstance(problem["input"], Mapping) else ""
+    return f"key {where!r}: {message}{found}."
+
+
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    nested: Mapping[str, type[BaseModel]] = {
+        "source": StudySource,
+        "tasks": StudyTask,
+        "evaluation": Evaluation,
+        "sweeps": Sweeps,
+        "sweeps.layers": LayerSweep,
+        "sweeps.source_steps": SourceStepsSweep,
+        "tune": Tuning,
+    }
+    named = [".".join(map(str, location[:depth])) for depth in (2, 1)]
+    return list(next((nested[name] for name in named if name in nested), model).model_fields)

@@ -1,0 +1,10 @@
+"""The names of what a run leaves in its folder."""
+
+OWN_FOLDER = "rltransfer"
+RECORD = "record.json"
+CURVE = "evaluations.npz"
+PLAN = "plan.json"
+COMMAND = "command.txt"
+REPRESENTATION = "representation.npz"
+MONITORS = "*monitor.csv"
+HEARTBEAT = "heartbeat.json"
