@@ -236,6 +236,7 @@ def _draw_strips(axes: Axes, comparison: Comparison, task: TaskComparison, style
     title = "each seed; mean and 95 % interval" if several else "the one seed"
     axes.set_title(title, loc="left", fontsize=9.5, color=GREY)
     axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     tidy(axes)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, linewidth=0.7)
