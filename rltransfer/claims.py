@@ -25,6 +25,8 @@ _DEAD_STATES = ("Z", "X")
 def claim(folder: Path) -> None:
     """Claims a run folder for this process by creating a file that must not exist; a dead process's claim is replaced.
 
+    What processes that were killed left half-written there is removed.
+
     On this machine a process is dead when its id belongs to none, or to one that started at another time. Of a process
     of another machine only the heartbeat tells.
 
@@ -43,6 +45,7 @@ def claim(folder: Path) -> None:
         raise files.not_written(path, error) from error
     if not is_ours:
         raise RunError(f"{folder} is being written by another process: see {path}. If it is gone, delete that file.")
+    files.remove_leftovers(folder)
 
 
 def release(folder: Path) -> None:

@@ -59,7 +59,6 @@ def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lam
     if finished is not None:
         checkpoints.clear()
         return finished
-    files.remove_leftovers(folder)
     checkpoint = _checkpoint(config, folder, checkpoints)
     heart = Heart(folder, step_timeout_seconds=config.step_timeout_seconds)
     session = Session(config, folder, checkpoints, checkpoint, stop, heart)

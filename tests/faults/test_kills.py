@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from killing import kill_and_go_on, remove, run_in_process
 from resuming import FACTS, assert_alike
-from runs import run_config
+from runs import run_config, tree
 
 from rltransfer.config import RunConfig
 from rltransfer.hyperparams import Hyperparameters
@@ -73,6 +73,18 @@ def survive(pair: str, kills: int, folder: Path) -> int:
 @pytest.mark.parametrize("pair", ["ppo CartPole", "sac Pendulum normalised", "dqn CartPole"])
 def test_a_killed_run_ends_as_if_it_had_not_been(pair: str, tmp_path: Path) -> None:
     survive(pair, 1, tmp_path)
+
+
+def test_a_finished_run_is_as_it_was_wherever_one_is_killed_that_finds_it_finished(tmp_path: Path) -> None:
+    config, folder = config_of("ppo CartPole").model_copy(update={"n_timesteps": 64}), tmp_path / "run"
+    run_in_process(config, folder)
+    before = tree(folder)
+    writes = int(run_in_process(config, folder, kill_at=-1))
+    assert writes >= 3
+    for call in range(1, writes + 1):
+        run_in_process(config, folder, kill_at=call)
+        run_in_process(config, folder)
+        assert tree(folder) == before, f"killed at call {call} of {writes}"
 
 
 @pytest.mark.long
