@@ -86,7 +86,10 @@ def _create(path: Path, content: str) -> bool:
     """Creates a file with its content in one step; says whether it was not there."""
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(content)
+        with temporary.open("w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         path.hardlink_to(temporary)
     except FileExistsError:
         return False

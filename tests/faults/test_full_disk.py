@@ -130,8 +130,7 @@ def test_a_worker_says_what_it_cannot_write_down(tmp_path: Path, monkeypatch: py
     said: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda _: no_room())
     assert do_job(Job(tmp_path, config_of()), lambda: False, said.append) == USER_ERROR
-    assert said[0].startswith(f"{tmp_path}/rltransfer/.claim.json.")
-    assert "cannot be written: No space left on device" in said[0]
+    assert said[0].startswith(f"{tmp_path}/rltransfer/claim.json cannot be written: No space left")
 
 
 def test_its_supervisor_hears_it(tmp_path: Path) -> None:
