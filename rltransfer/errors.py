@@ -36,6 +36,10 @@ class RunError(RLTransferError, RuntimeError):
     """A run folder is taken, a run broke, or there is nothing to compare."""
 
 
+class TakenOverError(RunError):
+    """Another process writes the run folder now."""
+
+
 class BrokenEnvironmentError(RunError):
     """An environment raised, took too long, ended its process, or returned NaN or inf."""
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -107,7 +108,7 @@ class Breaking(CartPoleEnv):
         self._how = how
         self._left = step
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Any) -> Any:  # noqa: C901 - one way to break after the other
         self._left -= 1
         observation, reward, terminated, truncated, info = super().step(action)
         if self._left != 0 or self.is_mended or self._how == "never":
@@ -123,12 +124,39 @@ class Breaking(CartPoleEnv):
             os.kill(os.getpid(), signal.SIGKILL)
         if self._how == "exit":
             os._exit(7)
+        if self._how == "leave":
+            sys.exit(0)
+        if self._how == "wrong shape":
+            return np.zeros(3, np.float32), reward, terminated, truncated, info
+        if self._how == "no info":
+            return observation, reward, terminated, truncated, None
         if self._how == "nan last observation":
             return np.full(4, np.nan, np.float32), reward, True, truncated, info
         kind, _, what = self._how.partition(" ")
         if what == "reward":
             return observation, float(kind), terminated, truncated, info
         return np.full(4, float(kind), np.float32), reward, False, truncated, info
+
+
+class ClosesBadly(gym.Wrapper[Any, Any, Any, Any]):
+    """Cannot be closed once it was stepped."""
+
+    is_used = False
+
+    def __init__(self, env: gym.Env[Any, Any], hangs: bool = False) -> None:
+        super().__init__(env)
+        self._hangs = hangs
+
+    def step(self, action: Any) -> Any:
+        self.is_used = True
+        return super().step(action)
+
+    def close(self) -> None:
+        super().close()
+        if self.is_used and self._hangs:
+            time.sleep(3600)
+        if self.is_used:
+            raise RuntimeError("it does not close")
 
 
 class Opaque(gym.Wrapper[Any, Any, Any, Any]):

@@ -52,6 +52,17 @@ class Hangs(gym.Wrapper[Any, Any, Any, Any]):
             time.sleep(0.1)
 
 
+class EndsItsProcess(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends its process at a step, with an exit code of its own."""
+
+    def __init__(self, env: gym.Env[Any, Any], code: int = 0) -> None:
+        super().__init__(env)
+        self._code = code
+
+    def step(self, action: Any) -> Any:
+        os._exit(self._code)
+
+
 class KillsItsProcessOnce(gym.Wrapper[Any, Any, Any, Any]):
     """Ends its process at a step, unless a process before has done so."""
 

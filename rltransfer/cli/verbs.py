@@ -25,7 +25,7 @@ from rltransfer.errors import (
 )
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
-from rltransfer.records import read_record
+from rltransfer.records import OWN_FOLDER, RECORD, read_record
 from rltransfer.strategies import (
     KINDS,
     Full,
@@ -174,11 +174,11 @@ def say_where(folder: Path) -> None:
 
 def _train(arguments: argparse.Namespace, config: RunConfig) -> int:
     from rltransfer.claims import release
-    from rltransfer.training.folder import claim_numbered
+    from rltransfer.training.folder import claim_numbered, claim_tensorboard
 
     folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
     try:
-        return _run(config, folder)
+        return _run(claim_tensorboard(config, folder), folder)
     except (ConfigError, IncompatibleError, MissingExtraError, SourceError, UnknownNameError):
         # Nothing was trained: leave no trace of the try.
         shutil.rmtree(folder)
@@ -194,18 +194,20 @@ def _resume(verb: str, arguments: argparse.Namespace) -> int:
     folder: Path = arguments.resume if arguments.resume.name else arguments.resume.resolve()
     _refuse_other_flags(verb, arguments)
     from rltransfer import tasks
-    from rltransfer.claims import claim, release
+    from rltransfer.claims import CLAIM, claim, release
     from rltransfer.training.folder import read_settings
 
     config = read_settings(folder)
-    record = read_record(folder)
-    if record.status == "done":
+    # One that was killed before its record was there starts again.
+    record = read_record(folder) if (folder / OWN_FOLDER / RECORD).exists() else None
+    if record is not None and record.status == "done" and not (folder / OWN_FOLDER / CLAIM).exists():
         score = f", last agent's mean return {record.final.mean_return:.2f}" if record.final else ""
         print(f"{folder} is finished: {record.env_steps:,} env_steps{score}")
         return 0
     tasks.import_packages(config.gym_packages)
     claim(folder)
     try:
+        # Of one that is done, what it left when it was killed at its end is tidied up.
         return _run(config, folder)
     finally:
         release(folder)

@@ -12,7 +12,7 @@ from rltransfer.config.study import (
     StudyTask,
     controlled_arm,
 )
-from rltransfer.config.values import Algorithm, Threshold, parse_randomise, read_thresholds
+from rltransfer.config.values import Algorithm, Threshold, absolute, parse_randomise, read_thresholds
 
 __all__ = [
     "CONFIRM",
@@ -27,6 +27,7 @@ __all__ = [
     "StudyTask",
     "Task",
     "Threshold",
+    "absolute",
     "controlled_arm",
     "parse_randomise",
     "read_study",

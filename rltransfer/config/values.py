@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -33,6 +34,13 @@ _SHARE = re.compile(r"\d+(\.\d+)?\s?%")
 def as_paths(value: "str | tuple[str, ...]") -> tuple[str, ...]:
     """Returns paths as a tuple, also where one is given alone."""
     return (value,) if isinstance(value, str) else value
+
+
+def absolute(paths: "str | tuple[str, ...] | None") -> "str | tuple[str, ...] | None":
+    """Returns paths that mean the same in whatever folder a process was started."""
+    if paths is None or isinstance(paths, str):
+        return None if paths is None else str(Path(paths).absolute())
+    return tuple(str(Path(path).absolute()) for path in paths)
 
 
 def _one_path_as_text(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rltransfer import claims, files, yaml_file
-from rltransfer.config import STUDY_FILE, StudyConfig, read_study
+from rltransfer.config import STUDY_FILE, StudyConfig, absolute, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError
 from rltransfer.records import OWN_FOLDER, RECORD, read_heartbeat, read_record
 from rltransfer.study.expand import Job, expand_study
@@ -61,8 +61,10 @@ class Progress:
 
 
 def write_study(study: StudyConfig, folder: Path) -> None:
-    """Writes the study as resolved into its folder."""
-    files.write_text(folder / STUDY_FILE, yaml_file.dump(study.model_dump(mode="json")))
+    """Writes the study as resolved into its folder, so that others can work on it from any working directory."""
+    source = study.source.model_copy(update={"path": absolute(study.source.path)})
+    placed = study.model_copy(update={"source": source})
+    files.write_text(folder / STUDY_FILE, yaml_file.dump(placed.model_dump(mode="json")))
 
 
 def study_status(folder: Path) -> list[RunState]:
@@ -119,10 +121,14 @@ def state_in(folder: Path, job: Job) -> RunState:
     if not path.is_file():
         return RunState(job, "missing")
     version = path.stat().st_mtime_ns
-    record = read_record(folder)
-    if record.status == "failed":
-        return RunState(job, "failed", record.error or "", record.env_steps, version=version)
-    _refuse_other_settings(job, folder)
+    try:
+        record = read_record(folder)
+        if record.status == "failed":
+            return RunState(job, "failed", record.error or "", record.env_steps, version=version)
+        _refuse_other_settings(job, folder)
+    except RunError as error:
+        # Damaged files are of this run alone, which is made again.
+        return RunState(job, "failed", str(error), version=version)
     if record.status == "done":
         return RunState(job, "done", env_steps=record.env_steps, version=version)
     if not claims.is_claimed(folder):
@@ -170,6 +176,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def is_damaged(folder: Path) -> bool:
+    """Says whether there is a record of a run in a folder that cannot be read."""
+    try:
+        read_record(folder)
+    except RunError:
+        return (folder / OWN_FOLDER / RECORD).exists()
+    return False
+
+
 def has_settings_of(job: Job, folder: Path) -> bool:
     """Says whether what is in a folder was begun with the settings of a job."""
     try:
@@ -192,13 +207,16 @@ def _refuse_other_settings(job: Job, place: Path) -> None:
     if not set(job.config.save_at) <= set(found.get("save_at", ())):
         settings["save_at"] = list(job.config.save_at)
     for key, wanted in settings.items():
-        if found.get(key) != wanted and not (key == "source" and _is_source_of(job, found.get(key))):
+        if found.get(key) != wanted and not (key == "source" and _is_same_source(job, found.get(key))):
             raise ConfigError(
                 f"{place} holds a run with other settings: {key!r} is {found.get(key)!r}, the study says "
                 f"{wanted!r}. Use another folder (-f), or delete that run."
             )
 
 
-def _is_source_of(job: Job, path: object) -> bool:
-    """Says whether a path is the run's own source within its study, which may have been moved or be named otherwise."""
-    return job.after is not None and isinstance(path, str) and Path(path).parts[-3:] == job.after.parts[-3:]
+def _is_same_source(job: Job, found: Any) -> bool:
+    """Says whether a run began with a job's source: from another folder, or within its study, which may have moved."""
+    paths = tuple(found) if isinstance(found, list) else found
+    if paths is not None and absolute(paths) == absolute(job.config.source):
+        return True
+    return job.after is not None and isinstance(found, str) and Path(found).parts[-3:] == job.after.parts[-3:]

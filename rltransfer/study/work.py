@@ -1,4 +1,4 @@
-"""Does one job in a process of its own, and tells by the exit code how it ended, and why."""
+"""Does one job in a process of its own, and tells how it ended, and why."""
 
 import contextlib
 import datetime
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from rltransfer import files
 from rltransfer.claims import CLAIM, claim, release
-from rltransfer.errors import RLTransferError, RunError, SourceError, Stopped
+from rltransfer.errors import RLTransferError, RunError, SourceError, Stopped, TakenOverError
 from rltransfer.records import OWN_FOLDER, read_record, write_record
 from rltransfer.study.expand import Job
 from rltransfer.study.leash import Leash
 from rltransfer.study.shared import copy_run
-from rltransfer.study.status import has_settings_of, state_in
+from rltransfer.study.status import has_settings_of, is_damaged, state_in
 
 LOG = "run.log"
 CRASHED, USER_ERROR, TAKEN, STOPPED = 1, 2, 3, 4
-"""Exit codes of a worker; whatever else is not 0 is a crash as well."""
+"""How a worker can end, beside 0 for done."""
 _LONGEST_REASON = 10_000
 
 
@@ -33,20 +33,21 @@ class _TakenError(Exception):
 def work(job: Job, supervisor: Connection) -> None:
     """Does a job and ends this process; what the run prints goes to ``run.log`` in its folder.
 
-    Why it failed is sent to the supervisor too: on a full disk no file can tell.
+    How it ended is sent to the supervisor, and why it failed: on a full disk no file can tell, and an exit code can be
+    that of an environment that left. A process that ends without a word has crashed.
     """
     # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and whatever the run starts ends with it.
     os.setsid()
 
-    def tell(reason: str) -> None:
-        with contextlib.suppress(OSError):
-            supervisor.send(reason[:_LONGEST_REASON])
-
-    raise SystemExit(do_job(job, Leash(), tell))
+    reasons: list[str] = []
+    code = do_job(job, Leash(), reasons.append)
+    with contextlib.suppress(OSError):
+        supervisor.send((code, "".join(reasons)[:_LONGEST_REASON]))
+    raise SystemExit(code)
 
 
 def do_job(job: Job, stop: Callable[[], bool], tell: Callable[[str], None]) -> int:
-    """Does a job in this process, until it ends or ``stop`` says so, and returns the exit code that says how.
+    """Does a job in this process, until it ends or ``stop`` says so, and returns the code that says how.
 
     ``tell`` receives the reason of a failure.
     """
@@ -56,7 +57,7 @@ def do_job(job: Job, stop: Callable[[], bool], tell: Callable[[str], None]) -> i
         elif state_in(job.folder, job).state != "done":
             _train(job, job.shared, stop)
             _take_copy(job, job.shared)
-    except _TakenError:
+    except (_TakenError, TakenOverError):
         return TAKEN
     except Stopped:
         return STOPPED
@@ -92,7 +93,7 @@ def _train(job: Job, place: Path, stop: Callable[[], bool]) -> None:
         state = state_in(place, job).state
         if state == "done" and _can_be_read(job, place):
             return
-        if state == "done" or not has_settings_of(job, place):
+        if state == "done" or is_damaged(place) or not has_settings_of(job, place):
             _clear(place)
         _write_to_log(place)
         try:

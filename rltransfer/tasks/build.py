@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
 )
 
+from rltransfer import files
 from rltransfer.config import Task
 from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
@@ -48,7 +49,7 @@ def check_task(task: Task) -> None:
     spec = _spec(task.env)
     _refuse_unknown_arguments(task, spec)
     try:
-        gym.make(task.env, **task.kwargs).close()
+        made = gym.make(task.env, **task.kwargs)
     except RLTransferError:
         raise
     except _NOT_INSTALLED as error:
@@ -56,6 +57,9 @@ def check_task(task: Task) -> None:
     except Exception as error:
         arguments = ", ".join(f"{key}={value!r}" for key, value in task.kwargs.items()) or "no arguments"
         raise ConfigError(f"{task.env} cannot be made with {arguments}: {error}") from error
+    # That it cannot be closed says nothing against it.
+    with contextlib.suppress(Exception):
+        made.close()
 
 
 def check_randomise(task: Task, randomise: Mapping[str, tuple[Any, ...]]) -> None:
@@ -185,7 +189,10 @@ class _Maker:
         env: gym.Env[Any, Any] = Randomised(make, self.kwargs, self.draws) if self.draws else make(**self.kwargs)
         env.action_space.seed(self.seed)
         is_new = monitor_file is None or not monitor_file.exists()
-        env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
+        try:
+            env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
+        except OSError as error:
+            raise files.not_written(str(monitor_file), error) from error
         for wrapper, arguments in self.wrappers:
             env = wrapper(env, **arguments)
         return env

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -63,6 +64,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         self._beginning = b""
         self._reset_with: dict[str, Any] = {}
         self._actions: list[Any] = []
+        self._shape = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
         self.is_broken = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -73,8 +75,12 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
             self._actions = []
         started = self._start()
         try:
-            return self.env.reset(seed=seed, options=options)
-        except Exception as error:
+            observation, info = self.env.reset(seed=seed, options=options)
+            self._refuse_malformed(observation, info)
+            return observation, info
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return self._blank(), self._failed(error)
         finally:
             self._stop(started)
@@ -85,9 +91,22 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
             self._actions.append(copy.copy(action))
         started = self._start()
         try:
-            return self.env.step(action)
-        except Exception as error:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            self._refuse_malformed(observation, info)
+            return observation, reward, terminated, truncated, info
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # SystemExit too: an environment that wants to leave has broken.
             return self._blank(), 0.0, False, False, self._failed(error)
+        finally:
+            self._stop(started)
+
+    def close(self) -> None:
+        """Closes the environment, in no more time than a step may take."""
+        started = self._start()
+        try:
+            super().close()
         finally:
             self._stop(started)
 
@@ -137,7 +156,14 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         if started and self._stopwatch is not None:
             self._stopwatch.stop()
 
-    def _failed(self, error: Exception) -> dict[str, Any]:
+    def _refuse_malformed(self, observation: Any, info: Any) -> None:
+        """Raises ValueError for what SB3 would store in the wrong place, or fail on without a name."""
+        if self._shape is not None and isinstance(observation, np.ndarray) and observation.shape != self._shape:
+            raise ValueError(f"an observation of shape {observation.shape}, where its space says {self._shape}")
+        if not isinstance(info, dict):
+            raise ValueError(f"info is no dictionary: {info!r}")
+
+    def _failed(self, error: BaseException) -> dict[str, Any]:
         """Returns the info that tells the main process; in the main process itself, raises."""
         if isinstance(error, OSError) and files.is_full(error):
             error = files.not_written(self._monitor_file(), error)

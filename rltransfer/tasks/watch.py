@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from rltransfer.errors import BrokenEnvironmentError
+from rltransfer.errors import BrokenEnvironmentError, RLTransferError
 from rltransfer.tasks.keep import FAILURE
 from rltransfer.tasks.stopwatch import Stopwatch
 
@@ -27,12 +27,13 @@ class Watched(VecEnvWrapper):
 
     Attributes:
         stopwatch: Runs while an environment is busy.
+        name: What the environments are called in messages.
     """
 
     def __init__(self, venv: VecEnv, name: str, stopwatch: Stopwatch) -> None:
         super().__init__(venv)
         self.stopwatch = stopwatch
-        self._name = name
+        self.name = name
         self._is_broken = False
         self._float_keys = _float_keys(venv.observation_space)
         self._in_processes = isinstance(venv, SubprocVecEnv)
@@ -46,8 +47,8 @@ class Watched(VecEnvWrapper):
         """Resets the environments."""
         try:
             observations = self.venv.reset()
-        except BrokenEnvironmentError as error:
-            raise self._named(error) from error.__cause__
+        except Exception as error:
+            raise self._named(error) from error.__cause__ or error
         self._refuse_failures(self.venv.reset_infos)
         self._check_observations(observations)
         return observations
@@ -60,8 +61,8 @@ class Watched(VecEnvWrapper):
         """Steps the environments."""
         try:
             observations, rewards, dones, infos = self.venv.step_wait()
-        except BrokenEnvironmentError as error:
-            raise self._named(error) from error.__cause__
+        except Exception as error:
+            raise self._named(error) from error.__cause__ or error
         if self._in_processes:
             self._refuse_failures(infos)
             self._refuse_failures(self.venv.reset_infos)
@@ -79,20 +80,23 @@ class Watched(VecEnvWrapper):
         """Closes the environments; no process is left behind, and a broken one does not hide its reason."""
         if isinstance(self.venv, SubprocVecEnv):
             _end_workers(self.venv, at_once=self._is_broken)
-        elif self._is_broken:
-            with contextlib.suppress(Exception):
-                self.venv.close()
-        else:
+            return
+        with contextlib.suppress(Exception) if self._is_broken else contextlib.nullcontext():
             self.venv.close()
 
     def broke(self, index: int | None, reason: str) -> BrokenEnvironmentError:
         """Returns the error that names an environment."""
         self._is_broken = True
         which = f", environment {index + 1} of {self.num_envs}" if index is not None and self.num_envs > 1 else ""
-        return BrokenEnvironmentError(f"{self._name}{which}: {reason}")
+        return BrokenEnvironmentError(f"{self.name}{which}: {reason}")
 
-    def _named(self, error: BrokenEnvironmentError) -> BrokenEnvironmentError:
-        return error if self._is_broken else self.broke(self._index_of_broken(), str(error))
+    def _named(self, error: Exception) -> RLTransferError:
+        """Returns the error with the name of the environment; what SB3 cannot store broke there as well."""
+        if isinstance(error, BrokenEnvironmentError):
+            return error if self._is_broken else self.broke(self._index_of_broken(), str(error))
+        if isinstance(error, RLTransferError):
+            return error
+        return self.broke(self._index_of_broken(), f"{type(error).__name__}: {error}")
 
     def _index_of_broken(self) -> int | None:
         return next((index for index, env in enumerate(getattr(self.venv, "envs", [])) if env.is_broken), None)

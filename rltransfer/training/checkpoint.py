@@ -20,6 +20,7 @@ import cloudpickle  # type: ignore[import-untyped]
 import torch
 
 from rltransfer import files
+from rltransfer.errors import RunError
 
 FOLDER = "checkpoint"
 _STATE = "state.pkl"
@@ -78,12 +79,21 @@ class Checkpoints:
             shutil.rmtree(older)
 
     def newest(self) -> Checkpoint | None:
-        """Returns the newest checkpoint of these settings that is whole; what is newer or of other settings goes."""
+        """Returns the newest checkpoint of these settings that is whole; what is newer or of other settings goes.
+
+        Raises:
+            RunError: The disk does not let one be read.
+        """
         for place in reversed(self._places()):
             try:
                 return self._read(place)
             except _OtherSettings:
                 pass
+            except MemoryError:
+                raise
+            except OSError as error:
+                # It may be whole, and readable later.
+                raise RunError(f"{place} cannot be read now: {error}. The same command tries again.") from error
             except Exception as error:
                 # Whatever a damaged pickle raises, or one of another version.
                 warnings.warn(
@@ -103,6 +113,9 @@ class Checkpoints:
         return sorted(path for path in self._folder.iterdir() if path.name.isdigit())
 
     def _read(self, place: Path) -> Checkpoint:
+        for name in (_MANIFEST, _STATE):
+            if not (place / name).is_file():
+                raise ValueError(f"{name} is missing")
         manifest = json.loads((place / _MANIFEST).read_text())
         if manifest["version"] != _VERSION or manifest["settings"] != self._settings:
             raise _OtherSettings

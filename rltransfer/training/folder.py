@@ -1,6 +1,7 @@
 """Names and claims the folder of a run, and writes agents and statistics into it, in RL Zoo's layout."""
 
 import io
+import itertools
 import pickle
 import re
 import uuid
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rltransfer import files, yaml_file
 from rltransfer.claims import claim
-from rltransfer.config import RunConfig
+from rltransfer.config import RunConfig, absolute
 from rltransfer.errors import RunError
 from rltransfer.records import OWN_FOLDER
 
@@ -37,9 +38,38 @@ def claim_numbered(log_folder: Path, algo: str, env_name: str, *, unique: bool =
     return folder
 
 
+def claim_tensorboard(config: RunConfig, folder: Path) -> RunConfig:
+    """Returns the settings with a TensorBoard folder that no other run writes into.
+
+    In ``tensorboard_log`` two runs can have one name: of two algorithms, or of two log folders.
+
+    Raises:
+        FileWriteError: It cannot be created.
+    """
+    if config.tensorboard_log is None:
+        return config
+    base = Path(config.tensorboard_log).absolute()
+    places = itertools.chain([base, base / config.algo], (base / f"{config.algo}_{n}" for n in itertools.count(2)))
+    for place in places:
+        own = place / config.task.file_name / folder.name
+        try:
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise files.not_written(own, error) from error
+        return config.model_copy(update={"tensorboard_log": str(place)})
+    raise AssertionError("there is always a next number")
+
+
 def write_settings(folder: Path, config: RunConfig) -> None:
-    """Writes the resolved configuration, and beside it what RL Zoo's tools read (its settings, arguments, command)."""
-    files.write_json(folder / OWN_FOLDER / CONFIG, config.model_dump(mode="json"))
+    """Writes the resolved configuration, and beside it what RL Zoo's tools read (its settings, arguments, command).
+
+    Paths are written so that the run can go on from any working directory.
+    """
+    placed = config.model_copy(update={"source": absolute(config.source)})
+    files.write_json(folder / OWN_FOLDER / CONFIG, placed.model_dump(mode="json"))
     zoo = folder / config.task.file_name
     arguments = {
         "algo": config.algo,

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from rltransfer import claims, files
-from rltransfer.errors import BrokenEnvironmentError, RunError
+from rltransfer.errors import BrokenEnvironmentError, TakenOverError
 from rltransfer.records import HEARTBEAT, OWN_FOLDER, Heartbeat
 from rltransfer.tasks import Stopwatch
 
@@ -57,7 +57,8 @@ class Heart:
         self._thread.join()
         if self._old_handler is not None:
             signal.signal(signal.SIGALRM, self._old_handler)
-        (self._folder / OWN_FOLDER / HEARTBEAT).unlink(missing_ok=True)
+        if self.owns_folder():
+            (self._folder / OWN_FOLDER / HEARTBEAT).unlink(missing_ok=True)
 
     def watch(self, stopwatches: Sequence[Stopwatch]) -> None:
         """Ends steps of these environments that take too long."""
@@ -68,10 +69,16 @@ class Heart:
         self._steps_before = (time.monotonic(), env_steps())
         self._env_steps = env_steps
 
-    def refuse_lost_claim(self) -> None:
-        """Raises RunError if another process has taken the folder over, since this one was asleep for too long."""
-        if self._is_lost:
-            raise RunError(f"{self._folder} was taken over by another process while this one showed no sign of life.")
+    def owns_folder(self) -> bool:
+        """Says whether the folder is still this process's: one that was asleep for too long may have lost it."""
+        return not self._was_claimed or claims.holds(self._folder)
+
+    def refuse_lost_claim(self, *, look: bool = False) -> None:
+        """Raises TakenOverError if another process has taken the folder over; looks at it now, or every few seconds."""
+        if self._is_lost or (look and not self.owns_folder()):
+            raise TakenOverError(
+                f"{self._folder} was taken over by another process while this one showed no sign of life."
+            )
 
     def _beat(self) -> None:
         last = time.monotonic()
@@ -80,7 +87,7 @@ class Heart:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
             if time.monotonic() - last >= BEAT_SECONDS:
                 last = time.monotonic()
-                self._is_lost = self._was_claimed and not claims.holds(self._folder)
+                self._is_lost = not self.owns_folder()
                 if not self._is_lost:
                     # A full disk ends the run where it writes what counts.
                     with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
         eval_env = tasks.make_eval_env(
             config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
         )
-        stack.callback(eval_env.close)
+        stack.callback(_close, eval_env)
         env = tasks.make_train_env(
             config.task,
             config.hyperparams,
@@ -61,12 +62,20 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
             vec_env=config.vec_env,
             randomise=config.randomise,
         )
-        stack.callback(env.close)
+        stack.callback(_close, env)
         agent = build_agent(config, env, encoders)
         plan = None
         if has_plan(config):
             plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
         yield Prepared(agent, eval_env, encoders, plan)
+
+
+def _close(env: VecEnv) -> None:
+    """Closes environments, in which nothing that counts can break any more."""
+    try:
+        env.close()
+    except Exception as error:
+        warnings.warn(f"{tasks.watch_of(env).name}: closing it failed: {error}", stacklevel=2)
 
 
 def has_plan(config: RunConfig) -> bool:

@@ -65,6 +65,7 @@ def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lam
     _make_ready(session)
     with session.noting_end(), heart:
         facts = _race(session) if isinstance(config.strategy[0], Auto) else _train_one(session)
+    heart.refuse_lost_claim(look=True)
     record = update_record(folder, status="done", wall_seconds=session.seconds(), **facts)
     checkpoints.clear()
     return record
@@ -106,10 +107,12 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     transfer = _apply(session, prepared)
     with undisturbed():
         keeping = tasks.find_keeping(_env_of(agent))
+        tasks.keep(prepared.eval_env, keeping)
     agent.set_logger(session.logger())
+    # First of all: where environments remember, its states must be those of an interrupted run.
+    probe = Probe(agent, prepared.eval_env, seed=derived_seed(config.seed, "probe"))
     # Before a source acts in them.
     uniform = score_random(config, prepared.eval_env) if session.begin is None else {}
-    probe = Probe(agent, prepared.eval_env, seed=derived_seed(config.seed, "probe"))
     representation = RepresentationCurve(folder, probe)
     eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
     scores = session.scores(prepared.source, keeping, lambda: uniform | score_start(config, agent, eval_env))
@@ -117,7 +120,7 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     curve = CurveCallback(
         folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
     )
-    _learn(config, agent, _callbacks(session, agent, transfer, curve, representation))
+    _learn(config, agent, _callbacks(session, prepared, transfer, curve, representation))
     session.save_last(agent)
     checks = transfer.checks() if transfer else ()
     scores |= score_last(config, agent, eval_env)
@@ -177,13 +180,13 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
 
 def _callbacks(
     session: Session,
-    agent: BaseAlgorithm,
+    prepared: Prepared,
     transfer: Transfer | None,
     curve: CurveCallback,
     representation: RepresentationCurve,
 ) -> list[BaseCallback]:
     """Returns the callbacks of a run in their order; those with a state are saved with it."""
-    config, begin = session.config, session.begin
+    config, begin, agent = session.config, session.begin, prepared.agent
     monitor = rewind.MonitorFiles(session.folder)
     parts: dict[str, Part] = {"monitor": monitor, "curve": curve, "representation": representation}
     # The transfer's come first: a guide's steps count before the curve looks at the clock.
@@ -206,7 +209,7 @@ def _callbacks(
         kept = MilestoneCallback(session.folder, config.save_at, replay_buffer=config.save_replay_buffer)
         parts["kept"] = kept
         callbacks.append(kept)
-    return [session.saver(RunState(agent, parts, seed=config.seed), begin), *callbacks]
+    return [session.saver(RunState(agent, parts, eval_env=prepared.eval_env, seed=config.seed), begin), *callbacks]
 
 
 def _learn(config: RunConfig, agent: BaseAlgorithm, callbacks: list[BaseCallback]) -> None:

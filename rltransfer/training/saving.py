@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
+from rltransfer import tasks
 from rltransfer.anatomy import algorithm_of
 from rltransfer.errors import Stopped
 from rltransfer.training.agents import refuse_broken_weights
@@ -79,11 +81,13 @@ class RunState:
     Args:
         agent: The agent, with its environments.
         parts: What has a state of its own, by name.
+        eval_env: The environments that it is evaluated on, whose state may outlive their episodes too.
         seed: The run's seed: where the state of environments is not kept, their new episodes are seeded from it.
     """
 
-    def __init__(self, agent: BaseAlgorithm, parts: Mapping[str, Part], *, seed: int) -> None:
+    def __init__(self, agent: BaseAlgorithm, parts: Mapping[str, Part], *, eval_env: VecEnv, seed: int) -> None:
         self._agent = agent
+        self._eval_env = eval_env
         self._parts = parts
         self._seed = seed
         self._draws_are_early = algorithm_of(agent) == "ars"
@@ -101,11 +105,12 @@ class RunState:
 
     def take(self) -> dict[str, Any]:
         """Returns the state."""
-        environments = take_environments(self._env)
+        environments, evaluation = take_environments(self._env), tasks.take_states(self._eval_env)
         return {
-            "exact": environments["states"] is not None,
+            "exact": environments["states"] is not None and evaluation is not None,
             "agent": take_agent(self._agent),
             "environments": environments,
+            "evaluation": evaluation,
             "parts": {name: part.state() for name, part in self._parts.items()},
             "draws": take_draws(self._agent),
             "early": self._early,
@@ -115,6 +120,8 @@ class RunState:
         """Takes up a state, before the first rollout."""
         put_agent(self._agent, state["agent"])
         put_environments(self._env, state["environments"])
+        if state["evaluation"] is not None:
+            tasks.put_states(self._eval_env, state["evaluation"])
         for name, part in self._parts.items():
             part.put_back(state["parts"][name])
         put_draws(self._agent, state["draws"])

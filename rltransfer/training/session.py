@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from rltransfer import files, tasks
 from rltransfer.artifact.sources import LAST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
-from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped
+from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped, TakenOverError
 from rltransfer.records import Check, Episodes, Resumption, SourceFacts, read_record
 from rltransfer.training import rewind
 from rltransfer.training.agents import refuse_broken_weights
@@ -174,6 +174,9 @@ class Session:
         """Writes into the record how a run came to an early end, and names a file where the disk is full."""
         try:
             yield
+        except TakenOverError:
+            # The record is another process's now.
+            raise
         except Stopped:
             note_end(self.folder, status="stopped", wall_seconds=self.seconds())
             raise
@@ -194,6 +197,7 @@ class Session:
             "seconds": self.seconds(),
             "versions": versions(),
         }
+        self.heart.refuse_lost_claim(look=True)
         self.checkpoints.save(env_steps, state | facts, keep=rewind.kept_files(self.folder))
 
     def _is_asked_to_stop(self) -> bool:

@@ -26,6 +26,9 @@ REASONS = {
     "nan last observation": r"the last observation of an episode is not finite: \[nan nan nan nan\]",
     "nan reward": r"a reward is not finite: nan",
     "-inf reward": r"a reward is not finite: -inf",
+    "leave": "SystemExit: 0",
+    "wrong shape": r"ValueError: an observation of shape \(3,\), where its space says \(4,\)",
+    "no info": "ValueError: info is no dictionary: None",
     "sleep": r"a step took longer than 5 seconds, and was ended \(--step-timeout\)",
     "spin": r"a step took longer than 5 seconds, and was ended \(--step-timeout\)",
 }
@@ -72,7 +75,7 @@ def test_the_run_ends_by_name_and_keeps_what_is_good(how: str, tmp_path: Path) -
     assert_whole(config, tmp_path)
 
 
-@pytest.mark.parametrize("how", ["raise", "nan reward", "sleep", *DEATHS])
+@pytest.mark.parametrize("how", ["raise", "nan reward", "leave", "wrong shape", "sleep", *DEATHS])
 def test_a_worker_process_is_no_different(how: str, tmp_path: Path) -> None:
     config = broken(how, vec_env="subproc")
     reason = {**REASONS, **DEATHS}[how]
@@ -107,6 +110,14 @@ def test_one_that_breaks_in_an_evaluation_says_so(tmp_path: Path) -> None:
     )
     with pytest.raises(BrokenEnvironmentError, match=r"^Breaking-v0 in an evaluation, environment \d of 2: a reward"):
         train_run(config, tmp_path)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_one_that_cannot_be_closed_has_done_its_work(hangs: bool, tmp_path: Path) -> None:
+    config = run_config(n_timesteps=64, hyperparams={"env_wrapper": ({"runs.ClosesBadly": {"hangs": hangs}},)})
+    with pytest.warns(UserWarning, match="CartPole-v1.*: closing it failed: "):
+        train_run(config.model_copy(update={"step_timeout_seconds": 1.0}), tmp_path)
+    assert read_record(tmp_path).status == "done"
 
 
 def test_the_process_goes_on_with_other_runs(tmp_path: Path) -> None:

@@ -1,17 +1,22 @@
 """A damaged checkpoint costs what came after the one before; one of other settings does not count."""
 
+import errno
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from resuming import assert_alike, every
 from runs import pretrained, run_config
 
+from rltransfer import claims
+from rltransfer.claims import claim
 from rltransfer.config import RunConfig
-from rltransfer.errors import RunError, Stopped
+from rltransfer.errors import RunError, Stopped, TakenOverError
 from rltransfer.records import RunRecord, read_record
 from rltransfer.training import rewind, train_run
 
@@ -74,6 +79,41 @@ def test_the_one_before_takes_its_place(damage: Callable[[Path], None], name: st
     assert resumed_at(record) == [64]
     train_run(config, tmp_path / "whole")
     assert_alike(config, tmp_path / "whole", tmp_path / "run")
+
+
+def test_one_that_the_disk_does_not_give_now_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = stopped(config := config_of(), tmp_path)
+    usual = Path.open
+
+    def failing(path: Path, *arguments: Any, **settings: Any) -> Any:
+        if path.name == "state.pkl":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return usual(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(RunError, match="cannot be read now: .*The same command tries again"):
+        train_run(config, tmp_path)
+    monkeypatch.setattr(Path, "open", usual)
+    assert all(place.is_dir() for place in places)
+    assert resumed_at(train_run(config, tmp_path)) == [int(places[-1].name)]
+
+
+def test_who_has_lost_a_run_to_another_process_leaves_it_alone(tmp_path: Path) -> None:
+    claim(tmp_path)
+    calls = 0
+
+    def lose() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 40:
+            facts = claims._own_facts() | {"host": "elsewhere"}
+            (tmp_path / "rltransfer" / "claim.json").write_text(json.dumps(facts))
+        return False
+
+    with pytest.raises(TakenOverError, match="was taken over by another process"):
+        train_run(config_of(), tmp_path, stop=lose)
+    assert read_record(tmp_path).status == "running"
+    assert (tmp_path / "rltransfer" / "heartbeat.json").exists()
 
 
 def test_without_any_that_is_whole_the_run_starts_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM stop a run where it can go on; eight runs at once in one folder are eight runs."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from killing import PRELOADED
 from resuming import assert_alike
+from runs import tree
 from studies import descendants, is_alive, wait_until
 
+from rltransfer import claims
 from rltransfer.claims import is_claimed
 from rltransfer.cli import main
 from rltransfer.records import find_runs, read_heartbeat, read_record
@@ -116,6 +119,44 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(here: Pa
     assert main(["pretrain", "--resume", str(here)]) == 0
     record = read_record(here)
     assert (record.status, record.resumed) == ("done", ())
+
+
+def test_a_run_that_was_killed_before_there_was_a_record_starts_again(here: Path) -> None:
+    assert main(f"pretrain -n 256 --seed 3 --eval-freq -1 {SMALL}".split()) == 0
+    before = read_record(here)
+    (here / "rltransfer" / "record.json").unlink()
+    assert main(["pretrain", "--resume", str(here)]) == 0
+    assert read_record(here).final == before.final
+
+
+def test_what_a_run_left_that_was_killed_at_its_end_is_tidied_up(here: Path) -> None:
+    assert main(f"pretrain -n 256 --seed 3 --eval-freq -1 {SMALL}".split()) == 0
+    before = tree(here)
+    (here / "rltransfer" / "checkpoint" / "000000000064").mkdir(parents=True)
+    (here / "rltransfer" / "claim.json").write_text(json.dumps(claims._own_facts() | {"pid": 2**30}))
+    assert main(["pretrain", "--resume", str(here)]) == 0
+    assert tree(here) == before
+
+
+def test_a_transfer_goes_on_from_another_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(f"pretrain -n 256 --seed 3 --eval-freq -1 {SMALL}".split()) == 0
+    transfer = f"transfer --from {here} --strategy frozen -n 256 --seed 4 --eval-freq -1 {SMALL}"
+    assert main(transfer.split()) == 0
+    target = here.with_name("CartPole-v1_2").absolute()
+    before = read_record(target).final
+    (target / "rltransfer" / "record.json").unlink()
+    monkeypatch.chdir("/")
+    assert main(["transfer", "--resume", str(target)]) == 0
+    assert read_record(target).final == before
+
+
+def test_runs_of_one_name_do_not_share_a_tensorboard_folder(here: Path) -> None:
+    line = f"pretrain -n 128 --seed 3 --eval-freq -1 --tensorboard-log tb {SMALL}"
+    assert main(line.split()) == 0
+    assert main(f"{line.replace('batch_size:64 n_epochs:1 ', '')} --algo a2c".split()) == 0
+    assert main(f"{line} -f other".split()) == 0
+    events = sorted(str(path.parent) for path in Path("tb").rglob("events*"))
+    assert len(set(events)) == len(events) == 3
 
 
 def test_workers_of_environments_do_not_outlive_a_run_that_is_killed(here: Path) -> None:

@@ -73,6 +73,7 @@ QUICK_VARIANTS = {
     "LunarLander",
     "rarely evaluated",
     "drawn arguments",
+    "statistics in a wrapper",
 }
 QUICK_STRATEGIES = {
     "frozen",
@@ -107,6 +108,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "sac schedule": ("sac", {"agent": {"learning_rate": "lin_0.01"}}),
     "logged every third rollout": ("a2c", {"log_interval": 3, "agent": {"n_steps": 8}}),
     "noise": ("td3", {"agent": {"noise_type": "ornstein-uhlenbeck", "noise_std": 0.2}}),
+    "statistics in a wrapper": (
+        "ppo",
+        {"eval_freq": 16, "hyperparams": {"env_wrapper": ("gymnasium.wrappers.NormalizeObservation",)}},
+    ),
     "noise of several": (
         "ddpg",
         {"hyperparams": {"n_envs": 2}, "agent": {"noise_type": "ornstein-uhlenbeck", "noise_std": 0.2}},

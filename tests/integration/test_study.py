@@ -17,7 +17,7 @@ from rltransfer.claims import claim, release
 from rltransfer.cli import main
 from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.records import read_record, write_record
-from rltransfer.study import run_study, study_status
+from rltransfer.study import run_study, set_up_study, study_status, work_on_study
 from rltransfer.study.status import count_states
 
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
@@ -179,7 +179,11 @@ class TestTroubled:
             in not_finite
         )
         killed = self.line(said, "killed/scratch/seed_0")
-        assert f"FAILED: its process ended with exit code -9; see {folder}/killed/scratch/seed_0/run.log" in killed
+        assert (
+            "FAILED: CartPole-v1: its process ended with exit code -9 (after 0 env_steps or more, seed 0); see "
+            in killed
+        )
+        assert f"{folder}/killed/scratch/seed_0/run.log" in killed
         assert "Traceback" in (folder / "broken/scratch/seed_0/run.log").read_text()
         assert processes_in(folder) == []
 
@@ -313,9 +317,49 @@ def test_a_run_whose_process_dies_is_tried_again(tmp_path: Path) -> None:
     _, said = run(path, tmp_path / "out", retries=1)
     (again,) = [line for line in said if line.endswith("; it is tried again")]
     log = tmp_path / "out/odd/scratch/seed_0/run.log"
-    assert again == f"odd/scratch/seed_0: its process ended with exit code -9; see {log}; it is tried again"
+    ended = "CartPole-v1: its process ended with exit code -9 (after 0 env_steps or more, seed 0)"
+    assert again == f"odd/scratch/seed_0: {ended}; see {log}; it is tried again"
     assert sum("done in" in line for line in said) == 2
     assert log.read_text().count("--- ") == 2
+
+
+@pytest.mark.parametrize("code", [0, 3, 4])
+def test_whatever_its_exit_code_a_process_that_says_nothing_has_crashed(code: int, tmp_path: Path) -> None:
+    path = one_run(tmp_path, {"studies.EndsItsProcess": {"code": code}})
+    _, said = run(path, tmp_path / "out", retries=1)
+    words = f"odd/scratch/seed_0: CartPole-v1: its process ended with exit code {code} (after "
+    assert sum(line.startswith(words) for line in said) == 1
+    assert said[-1].startswith("[2/2] ")
+    assert "seed 0)" in (read_record(tmp_path / "out/odd/scratch/seed_0").error or "")
+
+
+def test_a_damaged_run_is_made_again_and_stops_no_other(tmp_path: Path) -> None:
+    path, folder = write(tmp_path, seeds=1), tmp_path / "out"
+    run(path, folder)
+    whole = read_record(folder / "target/frozen/seed_0").final
+    (folder / "target/frozen/seed_0/rltransfer/record.json").write_text("{")
+    assert {state.job.name: state.state for state in study_status(folder)}["target/frozen/seed_0"] == "failed"
+    _, said = run(path, folder)
+    assert [line for line in said if "FAILED" in line] == []
+    assert read_record(folder / "target/frozen/seed_0").final == whole
+
+
+def test_who_joins_from_another_folder_finds_an_agent_that_was_named_relatively(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent_in(tmp_path)
+    tasks = {"target": {"env": "CartPole-v1", "n_timesteps": 32}}
+    nets = {**TINY, "policy_kwargs": {"net_arch": [8, 8]}}
+    path = write(tmp_path, seeds=1, source={"path": "agent.zip"}, tasks=tasks, hyperparams=nets)
+    monkeypatch.chdir(tmp_path)
+    folder = set_up_study(path, "out").absolute()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = work_on_study(folder, say=lambda _: None)
+    assert [(state.state, state.detail) for state in found] == [("done", "")] * 2
+    monkeypatch.chdir(tmp_path)
+    _, said = run(path, "out")
+    assert said == ["2 of 2 runs are done already"]
 
 
 def test_a_run_that_hangs_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

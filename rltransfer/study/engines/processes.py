@@ -10,10 +10,11 @@ from multiprocessing.process import BaseProcess
 from typing import cast
 
 from rltransfer.errors import RLTransferError
+from rltransfer.records import read_heartbeat
 from rltransfer.study.expand import Job
 from rltransfer.study.leash import GRACE_SECONDS
 from rltransfer.study.schedule import Ending
-from rltransfer.study.status import RunState, duration, run_state
+from rltransfer.study.status import duration, run_state
 from rltransfer.study.warm import warm_context
 from rltransfer.study.work import LOG, STOPPED, TAKEN, USER_ERROR, work
 
@@ -103,7 +104,7 @@ class Processes:
         if code is not None and code < 0:
             # A process that was killed may leave others behind.
             _kill(one.process)
-        ending = _ending(one.job, code, _said(one.worker))
+        ending = _ending(one.job, _said(one.worker) or (None, _last_words(one.job, code)))
         if ending.kind in ("crashed", "stopped") and one.is_overtime:
             limit = duration(self._time_limit or 0)
             return Ending("failed", f"it took longer than its time limit of {limit}, and was stopped")
@@ -111,15 +112,17 @@ class Processes:
         return Ending("stopped") if ending.kind == "crashed" and self._is_stopping else ending
 
 
-def _said(worker: Connection) -> str:
-    """Returns the reason that a worker gave before it ended; one that was killed gave none."""
+def _said(worker: Connection) -> tuple[int | None, str] | None:
+    """Returns how a worker said that it ended, and why it failed; one that was killed, or left, said nothing."""
     with worker, contextlib.suppress(EOFError, OSError):
         if worker.poll():
-            return str(worker.recv())
-    return ""
+            code, reason = worker.recv()
+            return int(code), str(reason)
+    return None
 
 
-def _ending(job: Job, code: int | None, reason: str) -> Ending:
+def _ending(job: Job, said: tuple[int | None, str]) -> Ending:
+    code, reason = said
     try:
         state = run_state(job)
     except RLTransferError as error:
@@ -130,16 +133,20 @@ def _ending(job: Job, code: int | None, reason: str) -> Ending:
         return Ending("taken")
     if code == STOPPED:
         return Ending("stopped")
-    return Ending("failed" if code == USER_ERROR else "crashed", reason or _reason(state, code))
+    return Ending("failed" if code == USER_ERROR else "crashed", reason or state.detail)
 
 
-def _reason(state: RunState, code: int | None) -> str:
-    log = (state.job.shared or state.job.folder) / LOG
-    if state.state == "failed":
-        return state.detail
-    if state.state == "missing":
-        return f"it ended before it began (exit code {code}); see {log}"
-    return f"its process ended with exit code {code}; see {log}"
+def _last_words(job: Job, code: int | None) -> str:
+    """Returns what can be said of a process that said nothing: its environment may have ended it."""
+    place, config = job.shared or job.folder, job.config
+    beat = read_heartbeat(place)
+    if beat is None:
+        return f"it ended before it began (exit code {code}); see {place / LOG}"
+    return (
+        f"{config.task.env}: its process ended with exit code {code} (after {beat.env_steps:,} env_steps or "
+        f"more, seed {config.seed}); see "
+        f"{place / LOG}"
+    )
 
 
 def _kill(process: BaseProcess) -> None:

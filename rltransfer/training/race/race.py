@@ -82,16 +82,15 @@ class Race:
         transfer = apply_plan(prepared.plan, prepared.agent)
         prepared = dataclasses.replace(prepared, eval_env=transfer.equip(prepared.eval_env))
         prepared.agent.set_logger(Logger(folder=None, output_formats=[]))
-        run = RunState(prepared.agent, {"transfer": transfer}, seed=self._config.seed)
+        run = RunState(prepared.agent, {"transfer": transfer}, eval_env=prepared.eval_env, seed=self._config.seed)
         self.field.runners.append(Runner(label, strategy, prepared, transfer, take_generators(), run))
 
     def keep_states(self) -> tasks.Keeping:
         """Lets all training environments keep their states, which are of one task; returns how."""
-        first, *others = self.field.runners
         with undisturbed():
-            keeping = tasks.find_keeping(first.env)
-        for runner in others:
-            tasks.keep(runner.env, keeping)
+            keeping = tasks.find_keeping(self.field.runners[0].env)
+        for env in self.field.envs:
+            tasks.keep(env, keeping)
         return keeping
 
     def run(self, curve: LeaderCurve) -> Runner:
