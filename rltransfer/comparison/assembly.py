@@ -11,7 +11,7 @@ from rltransfer.comparison import accounts, coverage, notes, scores
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.families import Tested, detectable_by, origin_of, tests_of
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
-from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.names import task_names
 from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scored import DEFAULT_BASELINE, Asked, ScoredTask, score_task
 from rltransfer.comparison.scores import PRIMARY_METRICS
@@ -73,7 +73,7 @@ def compare(
     labels = {arm.label for one in groups for arm in one.arms}
     if baseline != DEFAULT_BASELINE and baseline not in labels:
         raise unknown("arm", baseline, labels)
-    names = safe_names([one.task_name for one in groups], [one.title for one in groups])
+    names = task_names([one.task_name for one in groups], [one.title for one in groups])
     scored = [score_task(one, asked, found.tasks.get(one.task_name)) for one in groups]
     tested = tests_of(scored, found.studies)
     confirmation = functools.cache(functools.partial(_confirmation, asked))

@@ -18,12 +18,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rltransfer import files
 from rltransfer.comparison import Arm, Comparison, TaskComparison
+from rltransfer.comparison.names import ACROSS, LAYERS, PROFILES
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks
-from rltransfer.report.markdown import LAYERS
 from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
-from rltransfer.report.profile_figures import ACROSS, PROFILES, draw_across, draw_profiles
+from rltransfer.report.profile_figures import draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
 from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
 

@@ -13,8 +13,6 @@ from rltransfer.report.looks import Look, looks, looks_across
 from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
 from rltransfer.stats import Estimate, Profile
 
-PROFILES = "_profiles"
-ACROSS = "across_tasks"
 _WIDTH = 11.5
 _CLEAR = 5
 

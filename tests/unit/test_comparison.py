@@ -6,7 +6,7 @@ import pytest
 from synthetic import FINETUNE, FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled, source
 
 from rltransfer.comparison import compare
-from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.names import safe_names, sweep_names, task_names
 from rltransfer.comparison.verdicts import Pair, contrast_family
 from rltransfer.errors import RunError, UnknownNameError
 from rltransfer.metrics import Undefined
@@ -419,6 +419,15 @@ def test_names_are_safe_distinct_and_stable():
     assert len({name.lower() for name in names}) == len(labels)
     assert all("/" not in name and name not in ("", ".", "..") and len(name) < 100 for name in names)
     assert names == safe_names(labels)
+
+
+def test_no_two_figures_of_a_report_share_a_name_whatever_tasks_are_called():
+    tasks = task_names(labels := ["t", "T_profiles", "t_layers", "across_tasks", "u", "u_layer_sweep"], labels)
+    sweeps = sweep_names([f"{task}_layer_sweep" for task in tasks], tasks)
+    figures = [f"{task}{suffix}".lower() for task in tasks for suffix in ("", "_profiles", "_layers")]
+    figures += [*(name.lower() for name in sweeps), "across_tasks"]
+    assert len(set(figures)) == len(figures)
+    assert tasks[4] == "u"
 
 
 @pytest.mark.parametrize("module", ["records", "metrics", "stats", "comparison", "report", "report.terminal"])
