@@ -5,7 +5,6 @@ tasks of a transfer matrix.
 """
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,13 +43,8 @@ def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -
 
     A matrix is read as a whole: who looks for its best cell looks at every task.
     """
-    families: dict[Path | int, list[int]] = defaultdict(list)
-    for index, task in enumerate(tasks):
-        folder = study_folder(task.group.arms[0].runs[0].folder)
-        is_matrix = folder in studies and bool(studies[folder].source_tasks)
-        families[folder if is_matrix else index].append(index)
     found: dict[int, Tested] = {}
-    for members in families.values():
+    for members in _families(tasks, studies):
         those = [tasks[index] for index in members]
         to_baseline = _together([_to_baseline(task) for task in those], seed=those[0].seed)
         to_control = _together(
@@ -61,6 +55,19 @@ def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -
         for index, first, second in zip(members, to_baseline, to_control, strict=True):
             found[index] = Tested(first, second, tests, len(members))
     return [found[index] for index in range(len(tasks))]
+
+
+def _families(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -> list[list[int]]:
+    """Returns which tasks are tested together: those in which some run belongs to one transfer matrix."""
+    families: list[tuple[set[Path], list[int]]] = []
+    for index, task in enumerate(tasks):
+        folders = {study_folder(run.folder) for arm in task.group.arms for run in arm.runs}
+        matrices = {folder for folder in folders if folder in studies and studies[folder].source_tasks}
+        # A task of two matrices, which several studies share, joins their families.
+        joined = [family for family in families if family[0] & matrices]
+        families = [family for family in families if family not in joined]
+        families.append((matrices.union(*(of for of, _ in joined)), [*(i for _, some in joined for i in some), index]))
+    return [sorted(members) for _, members in families]
 
 
 def _together(families: Sequence[_Family], *, seed: int) -> list[dict[str, Contrast]]:

@@ -201,8 +201,13 @@ def _several_tasks(facts: Facts) -> list[str]:
     tested = any(arm.p_adjusted is not None for arm in facts.arms)
     if facts.tasks < 2 or not tested:
         return []
-    if facts.tested_tasks == facts.tasks:
-        return [f"Verdicts are corrected for the {facts.tests} tests of all tasks of the matrix together."]
+    if facts.tested_tasks > 1:
+        others = facts.tasks - facts.tested_tasks
+        beside = f", not for the other {others} of this report" if others else ""
+        return [
+            f"Verdicts are corrected for the {facts.tests} tests of the {facts.tested_tasks} tasks of the matrix "
+            f"together{beside}."
+        ]
     return [
         f"Verdicts are corrected for the arms of this task, not for the {facts.tasks} tasks of this report: without "
         f"any effect, up to {_percent(ALPHA)} of tasks show a false one."

@@ -122,7 +122,28 @@ class TestLevel:
         assert len(tested) == 4
         adjusted = holm([one.p_value for one in tested if one.p_value is not None])
         assert [one.p_adjusted for one in tested] == pytest.approx(adjusted)
-        assert all("corrected for the 4 tests of all tasks of the matrix together" in " ".join(t.notes) for t in tasks)
+        assert all(
+            "corrected for the 4 tests of the 2 tasks of the matrix together" in " ".join(t.notes) for t in tasks
+        )
+
+    def test_a_matrix_keeps_its_level_where_another_study_has_runs_of_one_of_its_tasks(self, tmp_path: Path) -> None:
+        make(tmp_path / "b_matrix", MATRIX, {"short/finetune_from_long": 72.0})
+        # "a_full" comes before the matrix's arms, and "a" before the matrix's folder.
+        other = {**MATRIX, "source": {"path": "agent.zip"}, "arms": {"scratch": "scratch", "a_full": "full"}}
+        make(tmp_path / "a", {**other, "tasks": {"short": MATRIX["tasks"]["short"]}, "seeds": [7, 8, 9, 10]}, {})
+        both = compare(tmp_path).tasks
+        tested = [one for task in both for one in task.arms if one.p_value is not None]
+        assert len(tested) == 5
+        assert [len(task.arms) for task in both] == [4, 3]
+        assert [one.p_adjusted for one in tested] == pytest.approx(holm([float(str(one.p_value)) for one in tested]))
+        assert all("corrected for the 5 tests of the 2 tasks of the matrix" in " ".join(task.notes) for task in both)
+
+    def test_a_task_beside_a_matrix_is_corrected_on_its_own_and_the_notes_of_both_say_so(self, tmp_path: Path) -> None:
+        make(tmp_path / "matrix", MATRIX, {"short/finetune_from_long": 72.0})
+        make(tmp_path / "other", LAYERS, GAINS)
+        notes = {task.settings.task_name: " ".join(task.notes) for task in compare(tmp_path).tasks}
+        assert "4 tests of the 2 tasks of the matrix together, not for the other 1 of this report" in notes["short"]
+        assert "corrected for the arms of this task, not for the 3 tasks of this report" in notes["swapped"]
 
     def test_tasks_of_another_study_are_corrected_each_on_its_own(self, tmp_path: Path) -> None:
         make(tmp_path, {**MATRIX, "source": {"path": "agent.zip"}}, {"short/finetune": 72.0})
