@@ -1,5 +1,6 @@
 """Assembles the comparison: finds the runs, groups them, scores them, tests the arms, collects what must be said."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scored import DEFAULT_BASELINE, Asked, ScoredTask, score_task
 from rltransfer.comparison.scores import PRIMARY_METRICS
 from rltransfer.comparison.selection import with_selection
+from rltransfer.comparison.studies import settings_of
 from rltransfer.comparison.sweeps import pictures
 from rltransfer.comparison.tables import (
     Arm,
@@ -23,7 +25,7 @@ from rltransfer.comparison.tables import (
     SkippedRun,
     TaskComparison,
 )
-from rltransfer.config import STUDY_FILE, Threshold, read_thresholds
+from rltransfer.config import STUDY_FILE, StudyConfig, Threshold, read_thresholds
 from rltransfer.errors import ConfigError, RLTransferError, unknown
 from rltransfer.metrics import Undefined
 
@@ -74,7 +76,7 @@ def compare(
     if baseline != DEFAULT_BASELINE and baseline not in labels:
         raise unknown("arm", baseline, labels)
     names = task_names([one.task_name for one in groups], [one.title for one in groups])
-    scored = [score_task(one, asked, found.tasks.get(one.task_name)) for one in groups]
+    scored = [_scored(one, asked, found.studies) for one in groups]
     tested = tests_of(scored, found.studies)
     confirmation = functools.cache(functools.partial(_confirmation, asked))
     tasks = tuple(
@@ -106,6 +108,12 @@ def compare(
         source_runs=found.source_runs,
         sweeps=pictures(tasks, found.studies),
     )
+
+
+def _scored(one: TaskGroup, asked: Asked, studies: Mapping[Path, StudyConfig]) -> ScoredTask:
+    """Returns a group with its runs scored on the scale that the studies of its own runs name."""
+    setting, disagreements = settings_of(one.task_name, [run.folder for arm in one.arms for run in arm.runs], studies)
+    return score_task(dataclasses.replace(one, notes=(*one.notes, *disagreements)), asked, setting)
 
 
 def _confirmation(asked: Asked, folder: Path) -> Comparison | str:

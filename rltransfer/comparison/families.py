@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rltransfer import stats
 from rltransfer.comparison import scores, verdicts
-from rltransfer.comparison.groups import ArmRuns, study_folder
+from rltransfer.comparison.groups import ArmRuns
 from rltransfer.comparison.scored import ScoredTask, usable
+from rltransfer.comparison.studies import study_folder
 from rltransfer.comparison.tables import Detectable, Origin
 from rltransfer.comparison.verdicts import Contrast, Pair
 from rltransfer.config import StudyConfig

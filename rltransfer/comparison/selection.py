@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rltransfer.comparison.groups import is_comparable, study_folder
+from rltransfer.comparison.groups import is_comparable
+from rltransfer.comparison.studies import study_folder
 from rltransfer.comparison.tables import Arm, Comparison, Selection, TaskComparison
 from rltransfer.config import CONFIRM, StudyConfig
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rltransfer.comparison.groups import study_folder
 from rltransfer.comparison.names import sweep_names
+from rltransfer.comparison.studies import study_folder
 from rltransfer.comparison.tables import Arm, Cell, EffectGrid, EffectLine, TaskComparison
 from rltransfer.config import StudyConfig
 from rltransfer.strategies import needs_source
