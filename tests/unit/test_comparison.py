@@ -2,6 +2,7 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from synthetic import FINETUNE, FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled, source
 
@@ -384,6 +385,17 @@ def test_unfinished_runs_are_listed_and_source_runs_counted(tmp_path):
     ]
     assert comparison.source_runs == 1
     assert comparison.tasks[0].arm("scratch").seeds == (0,)
+
+
+def test_a_run_whose_curve_or_date_is_damaged_stops_no_report(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0, started="yesterday")
+    make_run(tmp_path, arm="scratch", seed=1, started="0001-01-01")
+    damaged = make_run(tmp_path, arm="scratch", seed=2)
+    np.savez(damaged.folder / "evaluations.npz", timesteps=[0], results=np.ones((2, 4)), ep_lengths=np.ones((2, 4)))
+    comparison = compare(tmp_path)
+    assert comparison.tasks[0].arm("scratch").seeds == (0, 1)
+    (skipped,) = comparison.skipped
+    assert (skipped.seed, skipped.state) == (2, "cannot be read")
 
 
 def test_nothing_to_compare_says_what_there_is_and_what_to_run(tmp_path):
