@@ -139,7 +139,7 @@ def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
 def _compare_task(
     task: ScoredTask, tested: Tested, name: str, unfinished: Sequence[SkippedRun], *, n_tasks: int
 ) -> TaskComparison:
-    arms = [_arm(task, arm, tested) for arm in task.group.arms]
+    arms = [_arm(task, arm, tested, unfinished) for arm in task.group.arms]
     coverages = coverage.of(arms, task.measuring.metric)
     facts = notes.Facts(
         group=task.group,
@@ -196,7 +196,7 @@ def _versions(one: TaskGroup) -> dict[str, tuple[str, ...]]:
     return {library: tuple(sorted(found[library])) for library in sorted(found)}
 
 
-def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Arm:
+def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[SkippedRun]) -> Arm:
     runs, baseline, measuring = task.runs[arm.name], task.baseline_runs, task.measuring
     contrast = tested.against_baseline[arm.name]
     times = scores.threshold_times(runs, baseline, measuring)
@@ -220,7 +220,7 @@ def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Arm:
         verdict=contrast.verdict,
         reason=contrast.reason,
         detectable=detectable_by(task, arm.name, tested),
-        origin=origin_of(task, arm, tested),
+        origin=origin_of(task, arm, tested, unfinished),
         times=times,
         transfer_ratio=scores.transfer_ratio(runs, baseline, task.random_returns),
         forward_transfer=scores.forward_transfer(runs, baseline, task.group.settings.task.env),

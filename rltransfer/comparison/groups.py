@@ -193,12 +193,19 @@ def _named_apart(groups: list[TaskGroup]) -> list[TaskGroup]:
 
 
 def control_of(control: ArmRuns, arms: Iterable[ArmRuns]) -> ArmRuns | None:
-    """Returns the arm that a shuffled control belongs to: the same strategy, unshuffled, from the same source."""
-    if len(control.strategy) != 1 or control.strategy[0].get("kind") != "shuffled":
-        return None
-    of = _json(control.strategy[0].get("of"))
-    matches = (arm for arm in arms if _json(arm.strategy) == of and arm.source_key == control.source_key)
-    return next(matches, None)
+    """Returns the arm that a shuffled control belongs to: the same strategy, unshuffled, from the same source.
+
+    Of several such arms it is the one that it is named after, or else the first.
+    """
+    matches = [arm for arm in arms if shuffles(control.strategy, arm) and arm.source_key == control.source_key]
+    named = [arm for arm in matches if control.label in (f"{arm.label}_shuffled", f"shuffled_{arm.label}")]
+    return next(iter([*named, *matches]), None)
+
+
+def shuffles(strategy: Sequence[dict[str, Any]], arm: ArmRuns) -> bool:
+    """Says whether a strategy is that of an arm with its layers shuffled."""
+    is_shuffled = len(strategy) == 1 and strategy[0].get("kind") == "shuffled"
+    return is_shuffled and _json(strategy[0].get("of")) == _json(arm.strategy)
 
 
 def _is_finished(run: Run) -> bool:

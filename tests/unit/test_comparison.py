@@ -1,9 +1,11 @@
 import dataclasses
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import sweeping
 from synthetic import FINETUNE, FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled, source
 
 from rltransfer.comparison import compare
@@ -196,6 +198,45 @@ def test_a_gain_without_a_shuffled_control_has_no_origin(tmp_path):
     make_arm(tmp_path, "random", [50, 51, 52, 53, 54], strategy=({"kind": "random_frozen"},))
     origin = only_task(tmp_path).arm("finetune").origin
     assert (origin.cause, origin.reason) == ("undecided", "no shuffled control of this arm was run")
+
+
+def arm_with_a_gain(root, name="frozen"):
+    for seed in range(5):
+        make_run(root, arm="scratch", seed=seed, returns=ramp(0, 50 + seed))
+        make_run(root, arm=name, strategy=FROZEN, seed=seed, returns=ramp(0, 151 + seed), source=source(seed))
+
+
+def test_a_control_whose_runs_all_failed_is_not_called_one_that_was_not_run(tmp_path):
+    arm_with_a_gain(tmp_path)
+    for seed in range(5):
+        status = "failed" if seed else "running"
+        make_run(tmp_path, arm="f_s", strategy=shuffled(FROZEN), seed=seed, source=source(seed), status=status)
+    origin = compare(tmp_path).tasks[0].arm("frozen").origin
+    assert origin.cause == "undecided"
+    said = "no run of its shuffled control `f_s` is finished (4 failed, 1 still running, or killed)"
+    assert origin.reason == said
+
+
+def test_a_control_whose_runs_have_not_started_is_known_by_its_study(tmp_path):
+    arms = {"scratch": "scratch", "finetune": "finetune", "control": {"kind": "shuffled", "of": "finetune"}}
+    study = sweeping.settings(seeds=6, arms=arms)
+    sweeping.make(tmp_path, study, {"finetune": 100.0})
+    shutil.rmtree(tmp_path / "swapped" / "control")
+    origin = compare(tmp_path).tasks[0].arm("finetune").origin
+    assert origin.reason == "no run of its shuffled control `control` is finished (6 not started)"
+
+
+def test_a_control_of_two_arms_of_one_strategy_is_of_the_one_that_it_is_named_after(tmp_path):
+    arm_with_a_gain(tmp_path)
+    arm_with_a_gain(tmp_path, "a_copy")
+    for seed in range(5):
+        facts = {"strategy": shuffled(FROZEN), "returns": ramp(0, 52 + seed), "source": source(seed)}
+        make_run(tmp_path, arm="frozen_shuffled", seed=seed, **facts)
+    task = compare(tmp_path).tasks[0]
+    assert task.arm("frozen_shuffled").control_of == "frozen"
+    assert task.arm("frozen").origin.cause == "features"
+    said = "`frozen_shuffled` counts as the control of `frozen`, which has the same strategy"
+    assert (task.arm("a_copy").origin.cause, task.arm("a_copy").origin.reason) == ("undecided", said)
 
 
 def test_a_control_from_another_source_is_not_the_control_of_an_arm(tmp_path):
