@@ -12,7 +12,7 @@ from rltransfer.comparison import accounts, coverage, notes, scores
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.families import Tested, detectable_by, origin_of, tests_of
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
-from rltransfer.comparison.names import task_names
+from rltransfer.comparison.names import natural, task_names
 from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scored import DEFAULT_BASELINE, Asked, ScoredTask, score_task
 from rltransfer.comparison.scores import PRIMARY_METRICS
@@ -177,13 +177,14 @@ def _of_task(skipped: Sequence[SkippedRun], one: TaskGroup) -> list[SkippedRun]:
     return [run for run in skipped if run.task_name == one.task_name]
 
 
-def _reading_order(arm: Arm) -> tuple[bool, bool, str, bool, str]:
+def _reading_order(arm: Arm) -> tuple[object, ...]:
     """Sorts the baseline first, then each arm with its own control behind it, then the other controls."""
     return (
         arm.kind != "baseline",
         arm.kind == "control" and arm.control_of is None,
-        arm.control_of or arm.name,
+        natural(arm.control_of or arm.name),
         bool(arm.control_of),
+        natural(arm.name),
         arm.name,
     )
 

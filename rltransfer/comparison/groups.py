@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rltransfer.comparison.names import natural
 from rltransfer.comparison.studies import begun_studies, is_within_study, missing_runs, studies_of
 from rltransfer.comparison.tables import UNREADABLE, SkippedRun
 from rltransfer.config import StudyConfig
@@ -130,7 +131,9 @@ def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
     for run in runs:
         by_setting[_json(_setting(run.record))].append(run)
     groups = _named_apart(_with_long_scratch([_task_group(members) for _, members in sorted(by_setting.items())]))
-    return tuple(sorted((_with_differences(one, groups) for one in groups), key=lambda one: one.title))
+    return tuple(
+        sorted((_with_differences(one, groups) for one in groups), key=lambda one: (natural(one.title), one.title))
+    )
 
 
 def _with_long_scratch(groups: list[TaskGroup]) -> list[TaskGroup]:

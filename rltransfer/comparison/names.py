@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
+_DIGITS = re.compile(r"[0-9]+")
 _LONGEST = 80
 
 PROFILES = "_profiles"
@@ -26,6 +27,17 @@ def task_names(labels: Sequence[str], titles: Sequence[str]) -> tuple[str, ...]:
 def sweep_names(labels: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
     """Returns one name per picture of a sweep, which no figure of the tasks of these names has."""
     return safe_names(labels, taken=(ACROSS, *(f"{task}{suffix}" for task in tasks for suffix in _OF_TASK)))
+
+
+def natural(text: str) -> tuple[tuple[str, int, str], ...]:
+    """Returns what texts are sorted by so that numbers in them are in the order of their size.
+
+    >>> sorted(["from_40000", "from_5000", "from"], key=natural)
+    ['from', 'from_5000', 'from_40000']
+    """
+    words, numbers = _DIGITS.split(text), [one.lstrip("0") for one in _DIGITS.findall(text)]
+    # By its length first: Python reads no number of thousands of digits.
+    return tuple((word, len(number), number) for word, number in zip(words, [*numbers, ""], strict=True))
 
 
 def safe_names(

@@ -56,6 +56,18 @@ def test_arms_are_in_reading_order_with_controls_behind_their_arm(study):
     ]
 
 
+def test_arms_whose_names_hold_numbers_are_in_the_order_of_these(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0)
+    for steps in (10_000, 40_000, 5_000):
+        arm = {"strategy": ({"kind": "finetune", "layers": steps},), "source": source(0)}
+        make_run(tmp_path, arm=f"from_{steps}_steps", seed=0, **arm)
+        control = {**arm, "strategy": shuffled(arm["strategy"])}
+        make_run(tmp_path, arm=f"from_{steps}_steps_shuffled", seed=0, **control)
+    names = [arm.name for arm in only_task(tmp_path).arms]
+    one = [f"from_{steps}_steps{end}" for steps in (5_000, 10_000, 40_000) for end in ("", "_shuffled")]
+    assert names == ["scratch", *one]
+
+
 def test_origins(study):
     assert study.arm("frozen").origin.cause == "features"
     assert study.arm("frozen").origin.share.value == pytest.approx(-0.05)
