@@ -22,7 +22,7 @@ from rltransfer.comparison.names import ACROSS, LAYERS, PROFILES
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks
-from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
+from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, line_style, plain, rendered, tidy, wrapped
 from rltransfer.report.profile_figures import draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
 from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
@@ -82,7 +82,7 @@ def _layers_figure(task: TaskComparison) -> Figure:
                         task.grid_steps,
                         values,
                         color=look.on_light,
-                        linestyle=LINES[look.line],
+                        linestyle=line_style(look),
                         linewidth=1.4,
                         label=plain(arm.name),
                     )
@@ -173,7 +173,7 @@ def _draw_curves(
 
 def _draw_curve(axes: Axes, task: TaskComparison, arm: Arm, look: Look, *, arms: int) -> None:
     """Draws one of several curves; the more there are, the fainter are their bands."""
-    style: dict[str, Any] = {"color": look.on_light, "linestyle": LINES[look.line]}
+    style: dict[str, Any] = {"color": look.on_light, "linestyle": line_style(look)}
     if arm.band.low is not None and arm.band.high is not None:
         shade = (0.07 if look.is_control else 0.14) / max(1.0, arms / _CLEAR)
         axes.fill_between(task.grid_steps, arm.band.low, arm.band.high, color=look.on_light, alpha=shade, linewidth=0)

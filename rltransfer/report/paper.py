@@ -9,13 +9,15 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rltransfer.report.looks import Look
+
 Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
 
 INK = "#222222"
 GREY = "#6b6b6b"
 RULE = "#e6e6e6"
-LINES: dict[str, Any] = {"solid": "-", "dashed": (0, (3.5, 1.8)), "dashdotted": "-."}
+_DASH = 0.5
 _LABEL_WIDTH = 26
 # Fonts go into the file: as TrueType (a journal's check asks for it) or as shapes; SVG ids are the same each time.
 _STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
@@ -51,6 +53,11 @@ def tidy(axes: Axes) -> None:
 def wrapped(name: str) -> str:
     """Returns an arm's name on several short lines."""
     return plain("\n".join(textwrap.wrap(name, _LABEL_WIDTH, break_on_hyphens=False, max_lines=3)) or name)
+
+
+def line_style(look: Look) -> Any:
+    """Returns the line of an arm as matplotlib takes it, whose dashes are in units of the line's width."""
+    return (0, tuple(_DASH * length for length in look.dashes)) if look.dashes else "-"
 
 
 def plain(text: str) -> str:

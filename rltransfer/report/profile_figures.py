@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rltransfer.comparison import Comparison, TaskComparison
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks, looks_across
-from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
+from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, line_style, plain, rendered, tidy, wrapped
 from rltransfer.stats import Estimate, Profile
 
 _WIDTH = 11.5
@@ -82,7 +82,7 @@ def _draw(axes: Axes, found: Mapping[str, Profile], styles: Mapping[str, Look]) 
             low, high = (np.append(band, band[-1]) for band in (one.low, one.high))
             axes.fill_between(xs, low, high, step="post", color=look.on_light, alpha=shade, linewidth=0)
         share = np.append(one.share, one.share[-1])
-        handles += axes.step(xs, share, where="post", color=look.on_light, linestyle=LINES[look.line], linewidth=2)
+        handles += axes.step(xs, share, where="post", color=look.on_light, linestyle=line_style(look), linewidth=2)
     axes.legend(
         handles[::-1],
         [wrapped(name) for name in found],

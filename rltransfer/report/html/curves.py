@@ -101,7 +101,13 @@ def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], 
 
 def line(index: int, look: Look, shape: str) -> Element:
     """Returns the line of an arm along a path."""
-    return element("path", {"class": f"line {look.line}", "data-arm": str(index), "d": shape, **_colour(look)})
+    return element("path", {"class": "line", "data-arm": str(index), "d": shape, **_drawn(look)})
+
+
+def swatch(look: Look) -> Element:
+    """Returns a piece of an arm's line, for the key."""
+    piece = element("path", {"class": "line", "d": "M0 2H40", **_drawn(look)})
+    return element("svg", {"class": "swatch", "viewBox": "0 0 40 4", "aria-hidden": "true"}, piece)
 
 
 def _profile(index: int, look: Look, one: Profile, x: Scale, y: Scale) -> Iterable[Element]:
@@ -180,6 +186,11 @@ def _figure(
         ),
         element("div", {"class": "x-title"}, x_title),
     )
+
+
+def _drawn(look: Look) -> dict[str, str]:
+    dashes = " ".join(f"{length:g}" for length in look.dashes)
+    return {**_colour(look), **({"stroke-dasharray": dashes} if dashes else {})}
 
 
 def _colour(look: Look) -> dict[str, str]:
