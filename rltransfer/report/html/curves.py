@@ -14,6 +14,7 @@ from rltransfer.stats import Profile
 
 _HEIGHT = 360
 _LABEL = 17
+_NAME = 18
 _GUTTER = 22
 _CLEAR = 5
 _WASHES = {"curves": 0.13, "profiles": 0.07}
@@ -154,6 +155,7 @@ def _threshold(value: float, y: Scale) -> list[Element]:
 
 def _ends(task: TaskComparison, y: Scale) -> list[Element]:
     """Writes each arm's name beside the end of its curve, with a thread where names had to be pushed apart."""
+    shown = words.shortened([arm.name for arm in task.arms], _NAME)
     ends = [(index, float(arm.band.middle[-1])) for index, arm in enumerate(task.arms)]
     ends = sorted((one for one in ends if np.isfinite(one[1])), key=lambda one: (one[1], -one[0]))
     tops = [_HEIGHT * y.share(value) for _, value in ends]
@@ -165,7 +167,8 @@ def _ends(task: TaskComparison, y: Scale) -> list[Element]:
         threads.append(element("path", {"class": "thread", "data-arm": str(index), "d": shape, **_colour(look)}))
         kind = "end control" if look.is_control else "end"
         at = f"bottom:{place:.1f}px;--arm:var(--c{look.colour})"
-        names.append(element("span", {"class": kind, "data-arm": str(index), "style": at}, task.arms[index].name))
+        facts = {"class": kind, "data-arm": str(index), "title": task.arms[index].name, "style": at}
+        names.append(element("span", facts, shown[index]))
     gutter = element("svg", {"class": "gutter", "viewBox": f"0 0 {_GUTTER} {_HEIGHT}", "aria-hidden": "true"}, *threads)
     return [gutter, *names]
 

@@ -8,12 +8,13 @@ import numpy as np
 from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
-from rltransfer.report.html.elements import element, style
+from rltransfer.report.html.elements import breakable, element, style
 from rltransfer.report.looks import Look, looks
 from rltransfer.report.scales import Scale, scale, short
 from rltransfer.stats import Estimate
 
 _ROW = 42
+_NAME = 40
 
 
 def differences(comparison: Comparison, task: TaskComparison) -> Element | None:
@@ -112,6 +113,7 @@ def _estimate(index: int, look: Look, one: Estimate, x: Scale, *, top: float, ti
 def _figure(
     styles: Mapping[str, Look], x: Scale, *, title: str, caption: str, x_title: str, marks: Sequence[Element]
 ) -> Element:
+    shortened = words.shortened(list(styles), _NAME)
     names = [
         element(
             "span",
@@ -121,9 +123,9 @@ def _figure(
                 "title": name,
                 "style": f"top:{_ROW * (index + 0.5):.1f}px;--arm:var(--c{look.colour})",
             },
-            name,
+            *breakable(shown),
         )
-        for index, (name, look) in enumerate(styles.items())
+        for index, ((name, look), shown) in enumerate(zip(styles.items(), shortened, strict=True))
     ]
     grid = [element("i", {"class": "grid-x", **style(left=f"{100 * x.share(tick):.2f}%")}) for tick in x.ticks]
     ticks = [
