@@ -241,11 +241,16 @@ def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
     where = ", ".join(map(str, roots))
     unfinished = [f"{run.folder} ({run.reason})" for run in found.skipped]
     listed = f" Not finished: {'; '.join(unfinished[:5])}{' …' if len(unfinished) > 5 else ''}." if unfinished else ""
-    foreign = sum(len(zoo_folders(root)) for root in roots)
+    foreign = {folder for root in roots for folder in zoo_folders(root)}
+    if found.skipped and {run.folder for run in found.skipped} <= foreign:
+        return (
+            f"None of the {len(unfinished)} runs of RL Zoo below {where} that were named can be compared.{listed} A "
+            "run needs its evaluations.npz or monitor files up to the budget, and args.yml where others have theirs."
+        )
     if foreign and not found.skipped:
         return (
-            f"There is no run of rltransfer below {where}, but {foreign} of RL Zoo. Which arm these belong to stands "
-            "nowhere: name it, for example `--arm scratch='ppo/CartPole-v1_*' --arm finetune=tuned`."
+            f"There is no run of rltransfer below {where}, but {len(foreign)} of RL Zoo. Which arm these belong to "
+            "stands nowhere: name it, for example `--arm scratch='ppo/CartPole-v1_*' --arm finetune=tuned`."
         )
     return (
         f"There is no finished target run below {where}; source runs: {found.source_runs}, unfinished target runs: "

@@ -10,6 +10,7 @@ from rltransfer.comparison.groups import ArmRuns, TaskGroup
 from rltransfer.comparison.scores import curve_of
 from rltransfer.comparison.tables import Arm, SkippedRun
 from rltransfer.comparison.verdicts import runs_needed
+from rltransfer.rl_zoo import TRAINING_POINTS, UNKNOWN
 from rltransfer.stats import ACCEPTED, ALPHA, POWER, Coverage, Estimate
 
 _CLAIMS = ("positive", "negative")
@@ -114,10 +115,28 @@ def _of_rl_zoo(arms: Sequence[ArmRuns]) -> list[str]:
         f"{', '.join(f'`{name}`' for name in names)}: runs of RL Zoo, put into arms by whoever made this report. "
         "What was moved, and whether the arms differ in nothing else, is not recorded, and no run checked itself: "
         "a verdict says that the arms differ, not why.",
+        *_unrecorded(arms),
         "RL Zoo evaluates neither at step 0 (a jumpstart is not seen, and the area before the first evaluation is "
         "taken at its value) nor on seeds that chose no checkpoint (there is no asymptotic performance), and not on "
         "the same episodes in each run, so that its curves are noisier than ours.",
     ]
+
+
+def _unrecorded(arms: Sequence[ArmRuns]) -> list[str]:
+    """Says what was put in place of settings and evaluations that runs of RL Zoo do not have."""
+    records = [run.record for arm in arms for run in arm.runs if run.record.written_by == "rl_zoo"]
+    found = []
+    if any(record.algo == UNKNOWN for record in records):
+        found.append(
+            "These runs kept no settings (`args.yml`): the budget is where the longest of them ends, seeds are numbers "
+            "in the order of the folders, and neither algorithm nor hyperparameters are known to be the same."
+        )
+    if any(not record.evaluation.episodes for record in records):
+        found.append(
+            "These runs were never evaluated: curves and scores are of training episodes, with exploring actions, "
+            f"averaged over each {TRAINING_POINTS}th of the budget."
+        )
+    return found
 
 
 def _sources(arms: Sequence[ArmRuns]) -> list[str]:

@@ -186,13 +186,24 @@ def read_training_episodes(run_folder: Path) -> TrainingEpisodes:
     Raises:
         RunError: A monitor file is damaged.
     """
-    rows: list[tuple[float, int]] = []
-    for path in sorted(run_folder.glob(MONITORS)):
-        try:
-            with path.open(newline="") as lines:
-                next(lines, None)  # SB3's first line is a JSON comment, the second the column names.
-                rows += [(float(row["r"]), int(row["l"])) for row in csv.DictReader(lines)]
-        except (ValueError, KeyError, TypeError, csv.Error) as error:
-            raise RunError(f"{path} cannot be read as a monitor file of SB3: {error!r}") from None
+    found = [read_monitor(path) for path in sorted(run_folder.glob(MONITORS))]
+    return TrainingEpisodes(
+        np.concatenate([np.empty(0), *(one.episode_returns for one in found)]),
+        np.concatenate([np.empty(0, dtype=int), *(one.episode_lengths for one in found)]),
+    )
+
+
+def read_monitor(path: Path) -> TrainingEpisodes:
+    """Returns the episodes of one environment, from the file of SB3's ``Monitor``.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        with path.open(newline="") as lines:
+            next(lines, None)  # SB3's first line is a JSON comment, the second the column names.
+            rows = [(float(row["r"]), int(row["l"])) for row in csv.DictReader(lines)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read as a monitor file of SB3: {error!r}") from None
     returns, lengths = zip(*rows, strict=True) if rows else ((), ())
     return TrainingEpisodes(np.array(returns, dtype=float), np.array(lengths, dtype=int))
