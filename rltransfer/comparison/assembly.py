@@ -80,14 +80,15 @@ def compare(
     tested = tests_of(scored, found.studies)
     confirmation = functools.cache(functools.partial(_confirmation, asked))
     tasks = tuple(
-        with_selection(
-            _compare_task(
-                task, tests, name, _of_task((*found.skipped, *found.missing), task.group), n_tasks=len(groups)
-            ),
-            found.studies,
-            confirmation,
+        _with_notes(
+            with_selection(_compare_task(task, tests, name, unfinished), found.studies, confirmation),
+            task,
+            tests,
+            unfinished,
+            n_tasks=len(groups),
         )
         for task, tests, name in zip(scored, tested, names, strict=True)
+        for unfinished in [_of_task((*found.skipped, *found.missing), task.group)]
     )
     across, reason = across_tasks(tasks, seed=seed)
     return Comparison(
@@ -136,22 +137,26 @@ def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
     return f"{unfinished} runs of its confirmation are not finished" if unfinished else found
 
 
-def _compare_task(
-    task: ScoredTask, tested: Tested, name: str, unfinished: Sequence[SkippedRun], *, n_tasks: int
+def _with_notes(
+    task: TaskComparison, scored: ScoredTask, tested: Tested, unfinished: Sequence[SkippedRun], *, n_tasks: int
 ) -> TaskComparison:
-    arms = [_arm(task, arm, tested, unfinished) for arm in task.group.arms]
-    coverages = coverage.of(arms, task.measuring.metric)
+    """Returns the task with what must be known before believing the verdicts as they are claimed."""
     facts = notes.Facts(
-        group=task.group,
-        arms=arms,
-        baseline_problem=task.baseline_problem,
-        metric=task.measuring.metric,
-        coverages=coverages,
+        group=scored.group,
+        arms=task.arms,
+        baseline_problem=scored.baseline_problem,
+        metric=scored.measuring.metric,
+        coverages=task.coverages,
         unfinished=unfinished,
         tasks=n_tasks,
         tests=tested.tests,
         tested_tasks=tested.tasks,
     )
+    return dataclasses.replace(task, notes=(*task.notes, *notes.task_notes(facts)))
+
+
+def _compare_task(task: ScoredTask, tested: Tested, name: str, unfinished: Sequence[SkippedRun]) -> TaskComparison:
+    arms = [_arm(task, arm, tested, unfinished) for arm in task.group.arms]
     return TaskComparison(
         name=name,
         title=task.group.title,
@@ -162,12 +167,12 @@ def _compare_task(
         threshold_from=task.threshold_from,
         random_return=float(np.mean(task.random_returns)) if task.random_returns else None,
         reference=task.measuring.reference,
-        coverages=coverages,
+        coverages=coverage.of(arms, task.measuring.metric),
         scratch_long=task.long.scores if task.long else (),
         scratch_long_steps=task.long.budget_steps if task.long else None,
         grid_steps=task.measuring.grid_steps,
         failed_checks=task.failed,
-        notes=notes.task_notes(facts),
+        notes=(),
         versions=_versions(task.group),
     )
 

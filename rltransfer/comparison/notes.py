@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rltransfer import metrics
 from rltransfer.comparison.groups import ArmRuns, TaskGroup
 from rltransfer.comparison.scores import curve_of
+from rltransfer.comparison.selection import is_confirmed, judged
 from rltransfer.comparison.tables import Arm, SkippedRun
 from rltransfer.comparison.verdicts import runs_needed
 from rltransfer.rl_zoo import TRAINING_POINTS, UNKNOWN
@@ -33,16 +34,18 @@ class Facts:
 
 def task_notes(facts: Facts) -> tuple[str, ...]:
     """Returns the notes of one task, the ones that limit the verdict first."""
+    # What a verdict is of: the arms that a sweep picked on their fresh seeds.
+    claimed = [judged(arm) for arm in facts.arms]
     found = [
         *([f"No verdict: {facts.baseline_problem}."] if facts.baseline_problem else []),
         *_unfinished(facts.unfinished),
-        *_out_of_reach(facts.arms, facts.tests),
-        *_power(facts.arms),
+        *_out_of_reach([arm for arm in facts.arms if not is_confirmed(arm)], facts.tests),
+        *_power(claimed),
         *_uneven_seeds(facts.arms),
         *_of_rl_zoo(facts.group.arms),
         *_sources(facts.group.arms),
-        *_sources_uncovered(facts.arms, facts.metric),
-        *_outliers(facts.arms, facts.metric),
+        *_sources_uncovered(claimed, facts.metric),
+        *_outliers(claimed, facts.metric),
         *_coverage(facts.coverages),
         *_several_tasks(facts),
         *_short_curves(facts.group),

@@ -83,8 +83,8 @@ def _broken(text: str, width_inches: float, size: float, bold: bool) -> list[str
         while count < len(rest) and text_width(rest[: count + 1], size, bold=bold) <= width_inches:
             count += 1
         if count < len(rest):
-            best = max(rest.rfind(sign, 0, count) for sign in " _-/") + 1
-            count = best if best > count // 2 else count
+            places = [max(rest.rfind(sign, 0, count) for sign in signs) + 1 for signs in (" ", "_-/")]
+            count = next((place for place in places if place > count // 2), count)
         found.append(rest[:count].rstrip())
         rest = rest[count:].lstrip()
     return found or [""]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from rltransfer.comparison import Arm, Comparison, Origin, Selection, TaskComparison, is_candidate
+from rltransfer.comparison import Arm, Comparison, Origin, Selection, TaskComparison, is_candidate, is_confirmed
 from rltransfer.metrics import Undefined
 from rltransfer.stats import ALPHA, Estimate
 
@@ -114,6 +114,11 @@ def shortened(names: Sequence[str], longest: int) -> tuple[str, ...]:
         if len(set(found)) == len(set(names)):
             return found
     return tuple(names)
+
+
+def judged_name(arm: Arm) -> str:
+    """Returns the marked name of an arm where numbers stand beside its verdict, with whose seeds they are of."""
+    return f"`{arm.name}` (fresh seeds)" if is_confirmed(arm) else f"`{arm.name}`"
 
 
 SIGNS = {"positive": "▲", "negative": "▼", "inconclusive": "●", "candidate": "△", "no verdict": "○", "baseline": ""}

@@ -8,20 +8,22 @@ import pytest
 from reports import markdown_of, page_of
 from sweeping import LAYERS, MATRIX, SOURCE_STEPS, make
 
-from rltransfer.comparison import Arm, Comparison, EffectGrid, EffectLine, best_candidates, compare
+from rltransfer.comparison import Arm, Comparison, EffectGrid, EffectLine, best_candidates, compare, judged
 from rltransfer.config import CONFIRM, StudyConfig
 from rltransfer.records import Representation, write_representation
-from rltransfer.report import write_report
+from rltransfer.report import words, write_report
 from rltransfer.report.figures import draw_layers
+from rltransfer.report.html.sweeps import effect
+from rltransfer.report.sections.sweeps import cell_words
 from rltransfer.report.sweep_figures import draw_sweep, save_sweep_figures
 from rltransfer.stats import holm
 
 GAINS = {"finetune_2": 100.0, "frozen_2": 90.0, "frozen_1": 15.0}
 
 
-def confirm(root: Path, levels: dict[str, float], *names: str, first: int = 1000) -> None:
+def confirm(root: Path, levels: dict[str, float], *names: str, first: int = 1000, seeds: int = 6) -> None:
     """Writes the confirmation of arms, as ``study confirm`` runs it."""
-    study = StudyConfig.model_validate({**LAYERS, "seeds": list(range(first, first + 6)), "confirms": list(names)})
+    study = StudyConfig.model_validate({**LAYERS, "seeds": list(range(first, first + seeds)), "confirms": list(names)})
     make(root / CONFIRM, study, levels)
 
 
@@ -198,6 +200,32 @@ class TestCandidates:
         assert arm(comparison, "frozen_2").verdict is None
         assert "of the fresh seeds 1000, 1001" in comparison.tasks[0].notes[0]
         assert best_candidates(comparison) == {"swapped": "frozen_2"}
+
+    def test_numbers_stand_beside_the_verdict_of_the_same_seeds(self, tmp_path: Path) -> None:
+        make(tmp_path, LAYERS, {**GAINS, "frozen_1": 60.0})
+        confirm(tmp_path, {"finetune_2": 64.0}, "finetune_2", "finetune_2_shuffled", seeds=8)
+        comparison = compare(tmp_path)
+        found, fresh = arm(comparison, "finetune_2"), compare(tmp_path / CONFIRM).tasks[0].arm("finetune_2")
+        assert (judged(found).name, judged(found).seeds) == ("finetune_2", fresh.seeds)
+        difference = fresh.scores["auc"].difference
+        assert difference is not None
+        assert fresh.verdict == "inconclusive"
+        shown = words.estimate(difference, sign=True)
+        (grid,) = comparison.sweeps
+        cell = grid.cells[2][2]
+        assert cell_words(comparison, cell) == f"finetune_2: {shown}, inconclusive on fresh seeds"
+        assert effect(comparison, cell.arm) == difference
+        text = markdown_of(comparison)
+        rows = [row for row in text.splitlines() if row.startswith("| `finetune_2` (fresh seeds)")]
+        cells = [[one.strip() for one in row.split("|")[2:-1]] for row in rows]
+        assert (cells[0][0], cells[0][2], cells[0][4]) == ("8", shown, "inconclusive")
+        assert fresh.detectable is not None
+        assert (cells[1][0], cells[1][-1]) == ("8", f"{fresh.detectable.level:.2g}")
+        assert f"{shown} inconclusive |" in text
+        assert f"{shown} (inconclusive on fresh seeds)" in page_of(comparison)
+        # Not shown to differ on fresh seeds, it is not among those that the sweep's seeds could tell nothing about.
+        missed = next(note for note in comparison.tasks[0].notes if "would have been missed" in note)
+        assert "`finetune_2`" in missed
 
     def test_runs_of_the_confirmation_are_not_counted_among_those_of_the_sweep(self, tmp_path: Path) -> None:
         make(tmp_path / "study", LAYERS, GAINS)
