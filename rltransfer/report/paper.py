@@ -21,6 +21,7 @@ GREY = "#6b6b6b"
 RULE = "#e6e6e6"
 _DASH = 0.5
 _LABEL_INCHES = 1.95
+_LONGEST = 240
 # Fonts go into the file: as TrueType (a journal's check asks for it) or as shapes; SVG ids are the same each time.
 _STYLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "rltransfer", "font.family": "DejaVu Sans"}
 _NO_DATES: dict[str, dict[str, None]] = {
@@ -67,6 +68,9 @@ def fitted(text: str, width_inches: float, size: float, *, bold: bool = False, l
 
     What more lines would be needed for is left out in the middle.
     """
+    text = " ".join(text.split())
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
     found = _broken(text, width_inches, size, bold)
     kept = len(text)
     while len(found) > lines and kept > 2:

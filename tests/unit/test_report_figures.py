@@ -108,6 +108,8 @@ def test_text_is_broken_where_words_end_and_cut_in_the_middle():
     assert fitted("frozen_from_10000_steps", 1.0, 9) == "frozen_from_\n10000_steps"
     assert fitted("a b", 5.0, 9) == "a b"
     assert fitted("", 1.0, 9) == ""
+    assert fitted("a\n b", 5.0, 9) == "a b"
+    assert len(fitted("x" * 100_000, 1.0, 9)) < 100
     cut = fitted("x" * 100 + "_1", 1.0, 9, lines=2)
     assert cut.count("\n") == 1
     assert "…" in cut
