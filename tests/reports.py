@@ -58,7 +58,10 @@ def write_plan(run_folder: Path, *, frozen: bool = True, warning: str = "") -> N
 
 
 def make_zoo_run(folder: Path, *, seed: int, level: float, done: bool = True, **arguments: Any) -> Path:
-    """Writes a run folder as RL Zoo does, with its tag for ordered dictionaries, and returns it."""
+    """Writes a run folder as RL Zoo does, with its tag for ordered dictionaries, and returns it.
+
+    One that is not done has stopped half-way.
+    """
     (folder / "CartPole-v1").mkdir(parents=True)
     facts = {"algo": "ppo", "env": "CartPole-v1", "env_kwargs": None, "eval_episodes": 3, "eval_freq": 1000}
     facts |= {"n_eval_envs": 1, "n_timesteps": -1, "seed": seed, "trained_agent": ""} | arguments
@@ -69,7 +72,9 @@ def make_zoo_run(folder: Path, *, seed: int, level: float, done: bool = True, **
         (folder / "CartPole-v1" / name).write_text(tagged)
     steps = np.array([1000, 2000, 3000, 4000])
     returns = np.linspace(10, level, 4)[:, None] + np.array([-1.0, 0.0, 1.0])
-    np.savez(folder / "evaluations.npz", timesteps=steps, results=returns, ep_lengths=np.full((4, 3), 10))
+    there = slice(4 if done else 2)
+    lengths = np.full((4, 3), 10)
+    np.savez(folder / "evaluations.npz", timesteps=steps[there], results=returns[there], ep_lengths=lengths[there])
     (folder / "0.monitor.csv").write_text(
         f'#{{"t_start": {100 + seed}.5, "env_id": "CartPole-v1"}}\nr,l,t\n9.0,9,0.1\n'
     )

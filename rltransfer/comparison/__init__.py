@@ -2,7 +2,7 @@
 
 from rltransfer.comparison.assembly import compare
 from rltransfer.comparison.pilot import PilotSpread, pilot_spreads
-from rltransfer.comparison.selection import best_candidates, is_candidate
+from rltransfer.comparison.selection import best_candidates, is_candidate, is_confirmed, judged
 from rltransfer.comparison.tables import (
     Arm,
     ArmAcrossTasks,
@@ -53,5 +53,7 @@ __all__ = [
     "best_candidates",
     "compare",
     "is_candidate",
+    "is_confirmed",
+    "judged",
     "pilot_spreads",
 ]

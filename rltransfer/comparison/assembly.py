@@ -1,5 +1,6 @@
 """Assembles the comparison: finds the runs, groups them, scores them, tests the arms, collects what must be said."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ from rltransfer.comparison import accounts, coverage, notes, scores
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.families import Tested, detectable_by, origin_of, tests_of
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
-from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.names import natural, task_names
 from rltransfer.comparison.representation import layers_of
 from rltransfer.comparison.scored import DEFAULT_BASELINE, Asked, ScoredTask, score_task
 from rltransfer.comparison.scores import PRIMARY_METRICS
 from rltransfer.comparison.selection import with_selection
+from rltransfer.comparison.studies import settings_of
 from rltransfer.comparison.sweeps import pictures
 from rltransfer.comparison.tables import (
     Arm,
@@ -23,7 +25,7 @@ from rltransfer.comparison.tables import (
     SkippedRun,
     TaskComparison,
 )
-from rltransfer.config import STUDY_FILE, Threshold, read_thresholds
+from rltransfer.config import STUDY_FILE, StudyConfig, Threshold, read_thresholds
 from rltransfer.errors import ConfigError, RLTransferError, unknown
 from rltransfer.metrics import Undefined
 
@@ -73,19 +75,20 @@ def compare(
     labels = {arm.label for one in groups for arm in one.arms}
     if baseline != DEFAULT_BASELINE and baseline not in labels:
         raise unknown("arm", baseline, labels)
-    names = safe_names([one.task_name for one in groups], [one.title for one in groups])
-    scored = [score_task(one, asked, found.tasks.get(one.task_name)) for one in groups]
+    names = task_names([one.task_name for one in groups], [one.title for one in groups])
+    scored = [_scored(one, asked, found.studies) for one in groups]
     tested = tests_of(scored, found.studies)
     confirmation = functools.cache(functools.partial(_confirmation, asked))
     tasks = tuple(
-        with_selection(
-            _compare_task(
-                task, tests, name, _of_task((*found.skipped, *found.missing), task.group), n_tasks=len(groups)
-            ),
-            found.studies,
-            confirmation,
+        _with_notes(
+            with_selection(_compare_task(task, tests, name, unfinished), found.studies, confirmation),
+            task,
+            tests,
+            unfinished,
+            n_tasks=len(groups),
         )
         for task, tests, name in zip(scored, tested, names, strict=True)
+        for unfinished in [_of_task((*found.skipped, *found.missing), task.group)]
     )
     across, reason = across_tasks(tasks, seed=seed)
     return Comparison(
@@ -108,6 +111,12 @@ def compare(
     )
 
 
+def _scored(one: TaskGroup, asked: Asked, studies: Mapping[Path, StudyConfig]) -> ScoredTask:
+    """Returns a group with its runs scored on the scale that the studies of its own runs name."""
+    setting, disagreements = settings_of(one.task_name, [run.folder for arm in one.arms for run in arm.runs], studies)
+    return score_task(dataclasses.replace(one, notes=(*one.notes, *disagreements)), asked, setting)
+
+
 def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
     """Returns what a confirmation found, or why it cannot be read; an empty text where there is none."""
     if not (folder / STUDY_FILE).is_file():
@@ -128,22 +137,26 @@ def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
     return f"{unfinished} runs of its confirmation are not finished" if unfinished else found
 
 
-def _compare_task(
-    task: ScoredTask, tested: Tested, name: str, unfinished: Sequence[SkippedRun], *, n_tasks: int
+def _with_notes(
+    task: TaskComparison, scored: ScoredTask, tested: Tested, unfinished: Sequence[SkippedRun], *, n_tasks: int
 ) -> TaskComparison:
-    arms = [_arm(task, arm, tested) for arm in task.group.arms]
-    coverages = coverage.of(arms, task.measuring.metric)
+    """Returns the task with what must be known before believing the verdicts as they are claimed."""
     facts = notes.Facts(
-        group=task.group,
-        arms=arms,
-        baseline_problem=task.baseline_problem,
-        metric=task.measuring.metric,
-        coverages=coverages,
+        group=scored.group,
+        arms=task.arms,
+        baseline_problem=scored.baseline_problem,
+        metric=scored.measuring.metric,
+        coverages=task.coverages,
         unfinished=unfinished,
         tasks=n_tasks,
         tests=tested.tests,
         tested_tasks=tested.tasks,
     )
+    return dataclasses.replace(task, notes=(*task.notes, *notes.task_notes(facts)))
+
+
+def _compare_task(task: ScoredTask, tested: Tested, name: str, unfinished: Sequence[SkippedRun]) -> TaskComparison:
+    arms = [_arm(task, arm, tested, unfinished) for arm in task.group.arms]
     return TaskComparison(
         name=name,
         title=task.group.title,
@@ -154,12 +167,12 @@ def _compare_task(
         threshold_from=task.threshold_from,
         random_return=float(np.mean(task.random_returns)) if task.random_returns else None,
         reference=task.measuring.reference,
-        coverages=coverages,
+        coverages=coverage.of(arms, task.measuring.metric),
         scratch_long=task.long.scores if task.long else (),
         scratch_long_steps=task.long.budget_steps if task.long else None,
         grid_steps=task.measuring.grid_steps,
         failed_checks=task.failed,
-        notes=notes.task_notes(facts),
+        notes=(),
         versions=_versions(task.group),
     )
 
@@ -169,13 +182,14 @@ def _of_task(skipped: Sequence[SkippedRun], one: TaskGroup) -> list[SkippedRun]:
     return [run for run in skipped if run.task_name == one.task_name]
 
 
-def _reading_order(arm: Arm) -> tuple[bool, bool, str, bool, str]:
+def _reading_order(arm: Arm) -> tuple[object, ...]:
     """Sorts the baseline first, then each arm with its own control behind it, then the other controls."""
     return (
         arm.kind != "baseline",
         arm.kind == "control" and arm.control_of is None,
-        arm.control_of or arm.name,
+        natural(arm.control_of or arm.name),
         bool(arm.control_of),
+        natural(arm.name),
         arm.name,
     )
 
@@ -188,7 +202,7 @@ def _versions(one: TaskGroup) -> dict[str, tuple[str, ...]]:
     return {library: tuple(sorted(found[library])) for library in sorted(found)}
 
 
-def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Arm:
+def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[SkippedRun]) -> Arm:
     runs, baseline, measuring = task.runs[arm.name], task.baseline_runs, task.measuring
     contrast = tested.against_baseline[arm.name]
     times = scores.threshold_times(runs, baseline, measuring)
@@ -212,7 +226,7 @@ def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Arm:
         verdict=contrast.verdict,
         reason=contrast.reason,
         detectable=detectable_by(task, arm.name, tested),
-        origin=origin_of(task, arm, tested),
+        origin=origin_of(task, arm, tested, unfinished),
         times=times,
         transfer_ratio=scores.transfer_ratio(runs, baseline, task.random_returns),
         forward_transfer=scores.forward_transfer(runs, baseline, task.group.settings.task.env),

@@ -5,15 +5,16 @@ tasks of a transfer matrix.
 """
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rltransfer import stats
 from rltransfer.comparison import scores, verdicts
-from rltransfer.comparison.groups import ArmRuns, study_folder
+from rltransfer.comparison.groups import ArmRuns, control_of, shuffles
 from rltransfer.comparison.scored import ScoredTask, usable
-from rltransfer.comparison.tables import Detectable, Origin
+from rltransfer.comparison.studies import study_folder
+from rltransfer.comparison.tables import Detectable, Origin, SkippedRun
 from rltransfer.comparison.verdicts import Contrast, Pair
 from rltransfer.config import StudyConfig
 from rltransfer.stats import Estimate
@@ -44,13 +45,8 @@ def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -
 
     A matrix is read as a whole: who looks for its best cell looks at every task.
     """
-    families: dict[Path | int, list[int]] = defaultdict(list)
-    for index, task in enumerate(tasks):
-        folder = study_folder(task.group.arms[0].runs[0].folder)
-        is_matrix = folder in studies and bool(studies[folder].source_tasks)
-        families[folder if is_matrix else index].append(index)
     found: dict[int, Tested] = {}
-    for members in families.values():
+    for members in _families(tasks, studies):
         those = [tasks[index] for index in members]
         to_baseline = _together([_to_baseline(task) for task in those], seed=those[0].seed)
         to_control = _together(
@@ -61,6 +57,19 @@ def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -
         for index, first, second in zip(members, to_baseline, to_control, strict=True):
             found[index] = Tested(first, second, tests, len(members))
     return [found[index] for index in range(len(tasks))]
+
+
+def _families(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -> list[list[int]]:
+    """Returns which tasks are tested together: those in which some run belongs to one transfer matrix."""
+    families: list[tuple[set[Path], list[int]]] = []
+    for index, task in enumerate(tasks):
+        folders = {study_folder(run.folder) for arm in task.group.arms for run in arm.runs}
+        matrices = {folder for folder in folders if folder in studies and studies[folder].source_tasks}
+        # A task of two matrices, which several studies share, joins their families.
+        joined = [family for family in families if family[0] & matrices]
+        families = [family for family in families if family not in joined]
+        families.append((matrices.union(*(of for of, _ in joined)), [*(i for _, some in joined for i in some), index]))
+    return [sorted(members) for _, members in families]
 
 
 def _together(families: Sequence[_Family], *, seed: int) -> list[dict[str, Contrast]]:
@@ -104,11 +113,21 @@ def _pairs(task: ScoredTask, opponents: Mapping[str, str], also: Mapping[str, Co
     return pairs, refused
 
 
-def origin_of(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Origin | None:
-    """Returns where the gain of an arm comes from; only for arms that gain, and are no controls themselves."""
+def origin_of(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[SkippedRun] = ()) -> Origin | None:
+    """Returns where the gain of an arm comes from; only for arms that gain, and are no controls themselves.
+
+    Args:
+        task: The task.
+        arm: The arm.
+        tested: The tests of the task.
+        unfinished: The task's runs that are not scored, among which those of a control may be.
+    """
     if tested.against_baseline[arm.name].verdict != "positive" or arm.is_control:
         return None
     control = task.controls.get(arm.name)
+    lacking = _control_lacking(task.group.arms, arm, unfinished) if control is None else ""
+    if lacking:
+        return Origin("undecided", lacking)
     return verdicts.origin(
         control=control,
         against_baseline=tested.against_baseline.get(control or ""),
@@ -116,6 +135,21 @@ def origin_of(task: ScoredTask, arm: ArmRuns, tested: Tested) -> Origin | None:
         share=_share(task, arm.name, control),
         transfers_policy=arm.transfers_policy,
     )
+
+
+def _control_lacking(arms: Sequence[ArmRuns], arm: ArmRuns, unfinished: Sequence[SkippedRun]) -> str:
+    """Returns why an arm has no control though there is one: its runs are not finished, or it is another arm's."""
+    theirs = [run for run in unfinished if shuffles(run.strategy, arm)]
+    if theirs:
+        names = ", ".join(f"`{name}`" for name in sorted({run.arm for run in theirs}))
+        counts = Counter(run.state for run in theirs)
+        listed = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
+        return f"no run of its shuffled control {names} is finished ({listed})"
+    for control in arms:
+        of = control_of(control, arms)
+        if of is not None and shuffles(control.strategy, arm) and arm.source_key == control.source_key:
+            return f"`{control.name}` counts as the control of `{of.name}`, which has the same strategy"
+    return ""
 
 
 def _share(task: ScoredTask, arm: str, control: str | None) -> Estimate | None:

@@ -1,6 +1,5 @@
 """Sorts runs into tasks and arms that can be compared, and says what was left out."""
 
-import contextlib
 import dataclasses
 import json
 from collections import defaultdict
@@ -8,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rltransfer.comparison.names import natural
+from rltransfer.comparison.studies import begun_studies, is_within_study, missing_runs, studies_of
 from rltransfer.comparison.tables import UNREADABLE, SkippedRun
-from rltransfer.config import CONFIRM, SCRATCH_LONG, STUDY_FILE, TUNE, StudyConfig, StudyTask, read_study
-from rltransfer.errors import ConfigError, RunError
+from rltransfer.config import StudyConfig
+from rltransfer.errors import RunError
 from rltransfer.records import Run, RunRecord, find_runs, read_record
 from rltransfer.rl_zoo import UnreadRun, find_zoo_runs, zoo_folders
 
@@ -27,7 +28,6 @@ class Found:
         skipped: The target runs that are not finished, and the runs that cannot be read.
         missing: The target runs that a study names and that have left nothing yet.
         source_runs: How many runs are no target runs.
-        tasks: The tasks of the studies, by name.
         studies: The study that each run belongs to which a study made, by the study's folder.
         problems: What could not be read of the studies, as sentences.
     """
@@ -36,7 +36,6 @@ class Found:
     skipped: tuple[SkippedRun, ...]
     missing: tuple[SkippedRun, ...]
     source_runs: int
-    tasks: dict[str, StudyTask]
     studies: dict[Path, StudyConfig]
     problems: tuple[str, ...]
 
@@ -98,27 +97,27 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
         if not root.is_dir():
             raise RunError(f"There is no folder {root}. Give the folder that holds the runs, for example `logs`.")
         found_here = find_runs(root, lambda folder, error: unread.append(_unreadable(folder, error)))
-        runs |= {run.folder.resolve(): run for run in found_here if not _is_within_study(run.folder, root)}
+        runs |= {run.folder.resolve(): run for run in found_here if not is_within_study(run.folder, root)}
         for run in find_zoo_runs(root, arms or {}):
             if isinstance(run, UnreadRun):
                 unread.append(SkippedRun(run.folder, run.arm, None, run.reason))
             else:
                 runs[run.folder.resolve()] = run
-    studies, problems = _studies(roots)
+    studies, problems = begun_studies(roots, [*runs, *(run.folder for run in unread)])
     targets = [run for run in runs.values() if run.record.role == "target"]
     finished = [run for run in targets if _is_finished(run)]
+    damaged = {run.folder.resolve() for run in unread}
     found = Found(
         finished=tuple(finished),
         skipped=(*(_skipped(run) for run in targets if not _is_finished(run)), *unread),
         missing=tuple(
             one
             for root, study in studies.items()
-            for one in _missing(root, study, targets)
-            if one.folder not in {run.folder for run in unread}
+            for one in missing_runs(root, study, targets)
+            if one.folder.resolve() not in damaged
         ),
         source_runs=len(runs) - len(targets),
-        tasks={name: task for study in studies.values() for name, task in study.tasks.items()},
-        studies=_studies_of(finished, studies),
+        studies=studies_of(finished, studies),
         problems=problems,
     )
     if not finished:
@@ -132,7 +131,9 @@ def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
     for run in runs:
         by_setting[_json(_setting(run.record))].append(run)
     groups = _named_apart(_with_long_scratch([_task_group(members) for _, members in sorted(by_setting.items())]))
-    return tuple(sorted((_with_differences(one, groups) for one in groups), key=lambda one: one.title))
+    return tuple(
+        sorted((_with_differences(one, groups) for one in groups), key=lambda one: (natural(one.title), one.title))
+    )
 
 
 def _with_long_scratch(groups: list[TaskGroup]) -> list[TaskGroup]:
@@ -195,12 +196,19 @@ def _named_apart(groups: list[TaskGroup]) -> list[TaskGroup]:
 
 
 def control_of(control: ArmRuns, arms: Iterable[ArmRuns]) -> ArmRuns | None:
-    """Returns the arm that a shuffled control belongs to: the same strategy, unshuffled, from the same source."""
-    if len(control.strategy) != 1 or control.strategy[0].get("kind") != "shuffled":
-        return None
-    of = _json(control.strategy[0].get("of"))
-    matches = (arm for arm in arms if _json(arm.strategy) == of and arm.source_key == control.source_key)
-    return next(matches, None)
+    """Returns the arm that a shuffled control belongs to: the same strategy, unshuffled, from the same source.
+
+    Of several such arms it is the one that it is named after, or else the first.
+    """
+    matches = [arm for arm in arms if shuffles(control.strategy, arm) and arm.source_key == control.source_key]
+    named = [arm for arm in matches if control.label in (f"{arm.label}_shuffled", f"shuffled_{arm.label}")]
+    return next(iter([*named, *matches]), None)
+
+
+def shuffles(strategy: Sequence[dict[str, Any]], arm: ArmRuns) -> bool:
+    """Says whether a strategy is that of an arm with its layers shuffled."""
+    is_shuffled = len(strategy) == 1 and strategy[0].get("kind") == "shuffled"
+    return is_shuffled and _json(strategy[0].get("of")) == _json(arm.strategy)
 
 
 def _is_finished(run: Run) -> bool:
@@ -215,7 +223,9 @@ def _skipped(run: Run) -> SkippedRun:
         "done": "finished, but its evaluations.npz is missing or empty",
     }
     failed = f"failed: {record.error}" if record.error else "failed"
-    return SkippedRun(run.folder, record.arm, record.seed, reason.get(record.status, failed), record.task_name)
+    return SkippedRun(
+        run.folder, record.arm, record.seed, reason.get(record.status, failed), record.task_name, record.strategy
+    )
 
 
 def _unreadable(folder: Path, error: RunError) -> SkippedRun:
@@ -224,71 +234,23 @@ def _unreadable(folder: Path, error: RunError) -> SkippedRun:
         record = read_record(folder)
     except RunError:
         return SkippedRun(folder, folder.parent.name, None, f"{UNREADABLE}: {error}", folder.parent.parent.name)
-    return SkippedRun(folder, record.arm, record.seed, f"{UNREADABLE}: {error}", record.task_name)
-
-
-def _studies(roots: Sequence[Path]) -> tuple[dict[Path, StudyConfig], tuple[str, ...]]:
-    """Returns the studies of the folders that hold one, and what cannot be read of them: it must not stop a report."""
-    studies: dict[Path, StudyConfig] = {}
-    problems: list[str] = []
-    for root in roots:
-        if (root / STUDY_FILE).is_file():
-            try:
-                studies[root] = read_study(root / STUDY_FILE)
-            except ConfigError as error:
-                problems.append(f"The study file cannot be read, so that missing runs are not known: {error}")
-    return studies, tuple(problems)
-
-
-def study_folder(run_folder: Path) -> Path:
-    """Returns the folder of the study that a run would be of: ``<study>/<task>/<arm>/seed_<k>``."""
-    return run_folder.resolve().parents[2]
-
-
-def _studies_of(runs: Sequence[Run], known: Mapping[Path, StudyConfig]) -> dict[Path, StudyConfig]:
-    """Returns the studies that runs belong to, also where a folder above them is reported on."""
-    found = {root.resolve(): study for root, study in known.items()}
-    for folder in {study_folder(run.folder) for run in runs} - set(found):
-        if (folder / STUDY_FILE).is_file():
-            with contextlib.suppress(ConfigError):
-                found[folder] = read_study(folder / STUDY_FILE)
-    return found
-
-
-def _is_within_study(run_folder: Path, root: Path) -> bool:
-    """Says whether a run below a folder confirms what a study's sweep picked, or is a trial: it must not count as one.
-
-    A study may have been tuned and not run yet.
-    """
-    inside = run_folder.relative_to(root).parts
-    places = [root.joinpath(*inside[: depth + 1]) for depth, part in enumerate(inside) if part in (CONFIRM, TUNE)]
-    return any(
-        (place / STUDY_FILE).is_file() and (place.name == TUNE or (place.parent / STUDY_FILE).is_file())
-        for place in places
-    )
-
-
-def _missing(root: Path, study: StudyConfig, targets: Sequence[Run]) -> list[SkippedRun]:
-    """Returns the runs of a study that have left nothing on disk yet."""
-    there = {(run.record.task_name, run.record.arm, run.record.seed) for run in targets}
-    return [
-        SkippedRun(root / task / arm / f"seed_{seed}", arm, seed, "not started", task)
-        for seed in study.seeds
-        for task in study.tasks
-        for arm in (*study.planned_arms(), *([SCRATCH_LONG] if study.scratch_long else []))
-        if (task, arm, seed) not in there
-    ]
+    return SkippedRun(folder, record.arm, record.seed, f"{UNREADABLE}: {error}", record.task_name, record.strategy)
 
 
 def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
     where = ", ".join(map(str, roots))
     unfinished = [f"{run.folder} ({run.reason})" for run in found.skipped]
     listed = f" Not finished: {'; '.join(unfinished[:5])}{' …' if len(unfinished) > 5 else ''}." if unfinished else ""
-    foreign = sum(len(zoo_folders(root)) for root in roots)
+    foreign = {folder for root in roots for folder in zoo_folders(root)}
+    if found.skipped and {run.folder for run in found.skipped} <= foreign:
+        return (
+            f"None of the {len(unfinished)} runs of RL Zoo below {where} that were named can be compared.{listed} A "
+            "run needs its evaluations.npz or monitor files up to the budget, and args.yml where others have theirs."
+        )
     if foreign and not found.skipped:
         return (
-            f"There is no run of rltransfer below {where}, but {foreign} of RL Zoo. Which arm these belong to stands "
-            "nowhere: name it, for example `--arm scratch='ppo/CartPole-v1_*' --arm finetune=tuned`."
+            f"There is no run of rltransfer below {where}, but {len(foreign)} of RL Zoo. Which arm these belong to "
+            "stands nowhere: name it, for example `--arm scratch='ppo/CartPole-v1_*' --arm finetune=tuned`."
         )
     return (
         f"There is no finished target run below {where}; source runs: {found.source_runs}, unfinished target runs: "

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from rltransfer import metrics
 from rltransfer.comparison.groups import ArmRuns, TaskGroup
 from rltransfer.comparison.scores import curve_of
+from rltransfer.comparison.selection import is_confirmed, judged
 from rltransfer.comparison.tables import Arm, SkippedRun
 from rltransfer.comparison.verdicts import runs_needed
+from rltransfer.rl_zoo import TRAINING_POINTS, UNKNOWN
 from rltransfer.stats import ACCEPTED, ALPHA, POWER, Coverage, Estimate
 
 _CLAIMS = ("positive", "negative")
@@ -32,16 +34,18 @@ class Facts:
 
 def task_notes(facts: Facts) -> tuple[str, ...]:
     """Returns the notes of one task, the ones that limit the verdict first."""
+    # What a verdict is of: the arms that a sweep picked on their fresh seeds.
+    claimed = [judged(arm) for arm in facts.arms]
     found = [
         *([f"No verdict: {facts.baseline_problem}."] if facts.baseline_problem else []),
         *_unfinished(facts.unfinished),
-        *_out_of_reach(facts.arms, facts.tests),
-        *_power(facts.arms),
+        *_out_of_reach([arm for arm in facts.arms if not is_confirmed(arm)], facts.tests),
+        *_power(claimed),
         *_uneven_seeds(facts.arms),
         *_of_rl_zoo(facts.group.arms),
         *_sources(facts.group.arms),
-        *_sources_uncovered(facts.arms, facts.metric),
-        *_outliers(facts.arms, facts.metric),
+        *_sources_uncovered(claimed, facts.metric),
+        *_outliers(claimed, facts.metric),
         *_coverage(facts.coverages),
         *_several_tasks(facts),
         *_short_curves(facts.group),
@@ -114,10 +118,28 @@ def _of_rl_zoo(arms: Sequence[ArmRuns]) -> list[str]:
         f"{', '.join(f'`{name}`' for name in names)}: runs of RL Zoo, put into arms by whoever made this report. "
         "What was moved, and whether the arms differ in nothing else, is not recorded, and no run checked itself: "
         "a verdict says that the arms differ, not why.",
+        *_unrecorded(arms),
         "RL Zoo evaluates neither at step 0 (a jumpstart is not seen, and the area before the first evaluation is "
         "taken at its value) nor on seeds that chose no checkpoint (there is no asymptotic performance), and not on "
         "the same episodes in each run, so that its curves are noisier than ours.",
     ]
+
+
+def _unrecorded(arms: Sequence[ArmRuns]) -> list[str]:
+    """Says what was put in place of settings and evaluations that runs of RL Zoo do not have."""
+    records = [run.record for arm in arms for run in arm.runs if run.record.written_by == "rl_zoo"]
+    found = []
+    if any(record.algo == UNKNOWN for record in records):
+        found.append(
+            "These runs kept no settings (`args.yml`): the budget is where the longest of them ends, seeds are numbers "
+            "in the order of the folders, and neither algorithm nor hyperparameters are known to be the same."
+        )
+    if any(not record.evaluation.episodes for record in records):
+        found.append(
+            "These runs were never evaluated: curves and scores are of training episodes, with exploring actions, "
+            f"averaged over each {TRAINING_POINTS}th of the budget."
+        )
+    return found
 
 
 def _sources(arms: Sequence[ArmRuns]) -> list[str]:
@@ -201,8 +223,13 @@ def _several_tasks(facts: Facts) -> list[str]:
     tested = any(arm.p_adjusted is not None for arm in facts.arms)
     if facts.tasks < 2 or not tested:
         return []
-    if facts.tested_tasks == facts.tasks:
-        return [f"Verdicts are corrected for the {facts.tests} tests of all tasks of the matrix together."]
+    if facts.tested_tasks > 1:
+        others = facts.tasks - facts.tested_tasks
+        beside = f", not for the other {others} of this report" if others else ""
+        return [
+            f"Verdicts are corrected for the {facts.tests} tests of the {facts.tested_tasks} tasks of the matrix "
+            f"together{beside}."
+        ]
     return [
         f"Verdicts are corrected for the arms of this task, not for the {facts.tasks} tasks of this report: without "
         f"any effect, up to {_percent(ALPHA)} of tasks show a false one."

@@ -83,10 +83,14 @@ def score_run(run: Run, measuring: Measuring) -> RunScores:
 def _ended(record: RunRecord) -> float:
     if not record.started:
         return 0.0
-    if record.written_by == "rl_zoo":
-        # Its monitor files tell seconds since 1970, our records a date.
-        return float(record.started) + record.wall_seconds
-    return datetime.datetime.fromisoformat(record.started).timestamp() + record.wall_seconds
+    try:
+        if record.written_by == "rl_zoo":
+            # Its monitor files tell seconds since 1970, our records a date.
+            return float(record.started) + record.wall_seconds
+        return datetime.datetime.fromisoformat(record.started).timestamp() + record.wall_seconds
+    except (ValueError, OverflowError):
+        # Only TensorBoard's files have use for it: a bad date must not stop a report.
+        return 0.0
 
 
 def sources_of(runs: Sequence[RunScores]) -> list[str] | None:

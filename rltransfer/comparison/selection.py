@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rltransfer.comparison.groups import is_comparable, study_folder
+from rltransfer.comparison.groups import is_comparable
+from rltransfer.comparison.studies import study_folder
 from rltransfer.comparison.tables import Arm, Comparison, Selection, TaskComparison
 from rltransfer.config import CONFIRM, StudyConfig
 
@@ -21,8 +22,7 @@ def with_selection(
     verdict of the fresh seeds alone, whatever the sweep's seeds said.
     """
     arms = tuple(_selected(task, arm, studies, confirmation) for arm in task.arms)
-    confirmed = [arm for arm in arms if arm.selection is not None and arm.selection.fresh is not None]
-    notes = tuple(_note(arm.name, arm.selection.fresh) for arm in confirmed if arm.selection and arm.selection.fresh)
+    notes = tuple(_note(arm.name, judged(arm)) for arm in arms if is_confirmed(arm))
     return dataclasses.replace(task, arms=arms, notes=(*notes, *task.notes))
 
 
@@ -43,6 +43,21 @@ def best_candidates(comparison: Comparison) -> dict[str, str]:
 def is_candidate(arm: Arm) -> bool:
     """Says whether a sweep picked the arm and no fresh seeds have confirmed it, or refuted it."""
     return arm.selection is not None and arm.selection.fresh is None
+
+
+def judged(arm: Arm) -> Arm:
+    """Returns an arm on the seeds that its verdict is of: where a sweep picked it and it was confirmed, the fresh ones.
+
+    A difference, a number of seeds or a power stands beside a verdict as that of this arm.
+    """
+    if arm.selection is None or arm.selection.fresh is None:
+        return arm
+    return dataclasses.replace(arm.selection.fresh, name=arm.name, control_of=arm.control_of)
+
+
+def is_confirmed(arm: Arm) -> bool:
+    """Says whether the verdict of an arm is of other seeds than its curve: those that ``study confirm`` ran it on."""
+    return arm.selection is not None and arm.selection.fresh is not None
 
 
 def _selected(task: TaskComparison, arm: Arm, studies: Mapping[Path, StudyConfig], confirmation: Confirmation) -> Arm:
@@ -96,5 +111,6 @@ def _note(name: str, fresh: Arm) -> str:
     seeds = ", ".join(map(str, fresh.seeds))
     return (
         f"`{name}`: verdict, p and origin are of the fresh seeds {seeds} alone, on which `study confirm` ran it again. "
-        "Its curve, its differences and its other metrics are of the sweep's seeds, among which it was picked."
+        "The difference, level, seeds and power that stand beside them are of these seeds too. Its curve and its other "
+        "metrics are of the sweep's seeds, among which it was picked."
     )

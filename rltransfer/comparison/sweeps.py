@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rltransfer.comparison.groups import study_folder
-from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.names import sweep_names
+from rltransfer.comparison.studies import study_folder
 from rltransfer.comparison.tables import Arm, Cell, EffectGrid, EffectLine, TaskComparison
 from rltransfer.config import StudyConfig
 from rltransfer.strategies import needs_source
@@ -17,7 +17,7 @@ def pictures(
 ) -> tuple[EffectGrid | EffectLine, ...]:
     """Returns what is to be drawn of the sweeps of all studies; arms without a finished run leave a gap."""
     found = [picture for folder, study in studies.items() for picture in _of_study(folder, study, tasks)]
-    names = safe_names([*(task.name for task in tasks), *(picture.name for picture in found)])[len(tasks) :]
+    names = sweep_names([picture.name for picture in found], [task.name for task in tasks])
     return tuple(dataclasses.replace(picture, name=name) for picture, name in zip(found, names, strict=True))
 
 
@@ -54,7 +54,7 @@ def _layers(folder: Path, task: TaskComparison, sweep: LayerSweep) -> EffectGrid
     rows = [(row, control) for row, control in rows if any(key[0] == row and key[2] == control for key in swept)]
     columns = sorted(sweep.layers)
     return EffectGrid(
-        name=f"{task.name}_layers",
+        name=f"{task.name}_layer_sweep",
         title="How many layers to move",
         task=task.name,
         row_title="what moves, and how it may change",

@@ -340,13 +340,17 @@ class EffectLine:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedRun:
-    """A target run that is not in the tables, and why; ``seed`` is None where it cannot be read."""
+    """A target run that is not in the tables, and why; ``seed`` is None where it cannot be read.
+
+    ``strategy`` is what it does, or would do, where that is known.
+    """
 
     folder: Path
     arm: str
     seed: int | None
     reason: str
     task_name: str = ""
+    strategy: tuple[dict[str, Any], ...] = ()
 
     @property
     def state(self) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from jaxtyping import Bool, Float, Int
 from rltransfer import files
 from rltransfer.errors import RunError
 from rltransfer.records.names import CURVE, MONITORS, OWN_FOLDER, REPRESENTATION
+
+_KEYS = ("timesteps", "results", "ep_lengths")
+_SUCCESSES = "successes"
+_MOST_STEPS = 2**62
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,21 +93,51 @@ def read_curve(run_folder: Path) -> Curve:
     """Returns the evaluation curve of a run folder, ours or RL Zoo's.
 
     Raises:
-        RunError: There is no readable ``evaluations.npz``.
+        RunError: There is no readable ``evaluations.npz``, or its arrays do not belong together.
     """
     path = run_folder / CURVE
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Curve(
-                env_steps=arrays["timesteps"],
-                episode_returns=arrays["results"],
-                episode_lengths=arrays["ep_lengths"],
-                successes=arrays["successes"].astype(bool) if "successes" in arrays else None,
-            )
+            return _curve({name: arrays[name] for name in (*_KEYS, *({_SUCCESSES} & {*arrays.files}))})
     except FileNotFoundError:
         raise RunError(f"{run_folder} has no evaluation curve: {path} is missing.") from None
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path} cannot be read as an evaluation curve: {error}") from None
+
+
+def _curve(arrays: Mapping[str, np.ndarray]) -> Curve:
+    """Returns a curve, where the arrays are one: numbers, steps that do not fall, as many episodes each time.
+
+    Raises:
+        ValueError: They are not.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} holds no numbers but {array.dtype}")
+    steps, results = arrays["timesteps"], arrays["results"]
+    if steps.ndim != 1:
+        raise ValueError(f"timesteps is not a row but has the shape {steps.shape}")
+    if not len(steps) and not any(array.size for array in arrays.values()):
+        # SB3 knows no number of episodes before its first evaluation.
+        arrays = {**arrays, **{name: np.empty((0, 0)) for name in arrays if name != "timesteps"}}
+    elif results.ndim != 2 or len(results) != len(steps) or not results.shape[1]:
+        raise ValueError(f"results has the shape {results.shape}; expected ({len(steps)}, episodes) for its timesteps")
+    _check_steps(steps)
+    for name, array in arrays.items():
+        if name != "timesteps" and array.shape != arrays["results"].shape:
+            raise ValueError(f"{name} has the shape {array.shape}, and results {arrays['results'].shape}")
+    successes = arrays.get(_SUCCESSES)
+    return Curve(
+        env_steps=steps.astype(np.int64),
+        episode_returns=arrays["results"].astype(float),
+        episode_lengths=arrays["ep_lengths"].astype(np.int64),
+        successes=None if successes is None else successes.astype(bool),
+    )
+
+
+def _check_steps(steps: np.ndarray) -> None:
+    if not ((steps >= 0) & (steps < _MOST_STEPS) & (steps == np.floor(steps))).all() or (steps[1:] < steps[:-1]).any():
+        raise ValueError("timesteps are not whole numbers that rise from 0 on")
 
 
 def write_representation(run_folder: Path, found: Representation) -> None:
@@ -125,13 +160,24 @@ def read_representation(run_folder: Path) -> Representation | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = [field.name for field in dataclasses.fields(RepresentationPoint)]
-            return Representation(
-                env_steps=arrays["timesteps"],
-                layers=tuple(str(name) for name in arrays["layers"]),
-                measures={name: arrays[name] for name in names},
-            )
+            return _representation(arrays["timesteps"], arrays["layers"], {name: arrays[name] for name in names})
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path} cannot be read as a record of representations: {error}") from None
+
+
+def _representation(steps: np.ndarray, layers: np.ndarray, measures: dict[str, np.ndarray]) -> Representation:
+    """Returns what layers represented, where the arrays belong together.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if steps.ndim != 1 or layers.ndim != 1 or any(one.dtype.kind not in "biuf" for one in (steps, *measures.values())):
+        raise ValueError("timesteps and layers are no rows, or a measure holds no numbers")
+    _check_steps(steps)
+    for name, values in measures.items():
+        if values.shape != (len(steps), len(layers)):
+            raise ValueError(f"{name} has the shape {values.shape}; expected {(len(steps), len(layers))}")
+    return Representation(steps, tuple(str(name) for name in layers), measures)
 
 
 def read_training_episodes(run_folder: Path) -> TrainingEpisodes:
@@ -140,13 +186,24 @@ def read_training_episodes(run_folder: Path) -> TrainingEpisodes:
     Raises:
         RunError: A monitor file is damaged.
     """
-    rows: list[tuple[float, int]] = []
-    for path in sorted(run_folder.glob(MONITORS)):
-        try:
-            with path.open(newline="") as lines:
-                next(lines, None)  # SB3's first line is a JSON comment, the second the column names.
-                rows += [(float(row["r"]), int(row["l"])) for row in csv.DictReader(lines)]
-        except (ValueError, KeyError, TypeError, csv.Error) as error:
-            raise RunError(f"{path} cannot be read as a monitor file of SB3: {error!r}") from None
+    found = [read_monitor(path) for path in sorted(run_folder.glob(MONITORS))]
+    return TrainingEpisodes(
+        np.concatenate([np.empty(0), *(one.episode_returns for one in found)]),
+        np.concatenate([np.empty(0, dtype=int), *(one.episode_lengths for one in found)]),
+    )
+
+
+def read_monitor(path: Path) -> TrainingEpisodes:
+    """Returns the episodes of one environment, from the file of SB3's ``Monitor``.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        with path.open(newline="") as lines:
+            next(lines, None)  # SB3's first line is a JSON comment, the second the column names.
+            rows = [(float(row["r"]), int(row["l"])) for row in csv.DictReader(lines)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} cannot be read as a monitor file of SB3: {error!r}") from None
     returns, lengths = zip(*rows, strict=True) if rows else ((), ())
     return TrainingEpisodes(np.array(returns, dtype=float), np.array(lengths, dtype=int))

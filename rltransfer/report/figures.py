@@ -18,18 +18,34 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from rltransfer import files
 from rltransfer.comparison import Arm, Comparison, TaskComparison
+from rltransfer.comparison.names import ACROSS, LAYERS, PROFILES
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks
-from rltransfer.report.markdown import LAYERS
-from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
-from rltransfer.report.profile_figures import ACROSS, PROFILES, draw_across, draw_profiles
+from rltransfer.report.paper import (
+    FORMATS,
+    GREY,
+    INK,
+    RULE,
+    Format,
+    fitted,
+    line_style,
+    plain,
+    rendered,
+    text_width,
+    tidy,
+    wrapped,
+)
+from rltransfer.report.profile_figures import draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
 from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
 
 _CLEAR = 5
 _THIN_LINES_UP_TO = 5
 _ONE_PANEL_UP_TO = 6
+_PANELS_WIDTH = 5.1
+_PANEL_TITLE = 8.5
+_LINES_OF_NAMES = 2
 
 
 def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Path, ...]:
@@ -68,7 +84,11 @@ def draw_layers(task: TaskComparison, formats: Sequence[Format] = ("png",)) -> d
 
 def _layers_figure(task: TaskComparison) -> Figure:
     names, styles = layer_names(task), looks(task)
-    figure = Figure(figsize=(max(6.0, 1.4 + 1.75 * len(names)), 1.45 * len(MEASURES) + 0.9), layout="constrained")
+    shown = [arm.name for arm in task.arms if arm.layers is not None]
+    width = max(6.0, 1.4 + 1.75 * len(names))
+    columns = max(1, min(5, int((width - 0.3) / (0.6 + max(text_width(name, 8) for name in shown)))))
+    height = 1.45 * len(MEASURES) + 0.7 + 0.2 * math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(MEASURES), len(names), sharex=True, sharey="row", squeeze=False)
     for row, (measure, title) in enumerate(MEASURES.items()):
@@ -82,7 +102,7 @@ def _layers_figure(task: TaskComparison) -> Figure:
                         task.grid_steps,
                         values,
                         color=look.on_light,
-                        linestyle=LINES[look.line],
+                        linestyle=line_style(look),
                         linewidth=1.4,
                         label=plain(arm.name),
                     )
@@ -96,7 +116,9 @@ def _layers_figure(task: TaskComparison) -> Figure:
         grid[row, 0].set_ylabel(wrapped(title), fontsize=8)
     lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
     arms = [plain(arm.name) for arm in task.arms if plain(arm.name) in lines]
-    figure.legend([lines[name] for name in arms], arms, loc="outside lower left", ncols=5, fontsize=8, frameon=False)
+    figure.legend(
+        [lines[name] for name in arms], arms, loc="outside lower left", ncols=columns, fontsize=8, frameon=False
+    )
     figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     return figure
 
@@ -104,8 +126,10 @@ def _layers_figure(task: TaskComparison) -> Figure:
 def _figure(comparison: Comparison, task: TaskComparison) -> Figure:
     styles = looks(task)
     panels = _panels(task)
-    rows = math.ceil(len(panels) / 3)
-    height = max(4.0, 2.2 + 0.42 * len(task.arms), 0.9 + 2.05 * rows if len(panels) > 1 else 0.0)
+    columns = _columns(panels)
+    rows = math.ceil(len(panels) / columns)
+    titles = sum(_panel_title(arms, columns).count("\n") for arms in panels) if len(panels) > 1 else 0
+    height = max(4.0, 2.2 + 0.42 * len(task.arms), 0.9 + 2.05 * rows + 0.14 * titles if len(panels) > 1 else 0.0)
     figure = Figure(figsize=(11.5, height), layout="constrained")
     FigureCanvasAgg(figure)
     outer = figure.add_gridspec(1, 2, width_ratios=(1.75, 1))
@@ -135,20 +159,35 @@ def _panels(task: TaskComparison) -> list[tuple[Arm, ...]]:
     ]
 
 
+def _columns(panels: Sequence[tuple[Arm, ...]]) -> int:
+    return 3 if len(panels) > 4 else 2
+
+
+def _panel_title(arms: Sequence[Arm], columns: int) -> str:
+    """Returns the name of a panel's arm on lines that end before the next panel."""
+    leader, *controls = (arm.name for arm in arms if arm.kind != "baseline")
+    its = "its control" if len(controls) == 1 else "its controls"
+    titles = [
+        fitted(" / ".join(names), _PANELS_WIDTH / columns, _PANEL_TITLE, bold=True)
+        for names in ((leader, *controls), (leader, its) if controls else (leader,))
+    ]
+    return next((title for title in titles if title.count("\n") < _LINES_OF_NAMES), titles[-1])
+
+
 def _draw_panels(
     figure: Figure, place: SubplotSpec, comparison: Comparison, task: TaskComparison, panels: Sequence[tuple[Arm, ...]]
 ) -> None:
     styles = looks(task)
-    columns = 3 if len(panels) > 4 else 2
+    columns = _columns(panels)
     grid = place.subgridspec(math.ceil(len(panels) / columns), columns)
     first: Axes | None = None
     for index, arms in enumerate(panels):
         axes = figure.add_subplot(grid[index // columns, index % columns], sharex=first, sharey=first)
         first = first or axes
         _draw_curves(axes, comparison, task, arms, styles)
-        names = " / ".join(arm.name for arm in arms if arm.kind != "baseline")
         leader = next(arm for arm in arms if arm.kind != "baseline")
-        axes.set_title(wrapped(names), loc="left", fontsize=9, color=styles[leader.name].on_light, fontweight="bold")
+        title = _panel_title(arms, columns)
+        axes.set_title(title, loc="left", fontsize=_PANEL_TITLE, color=styles[leader.name].on_light, fontweight="bold")
         axes.tick_params(labelsize=8, labelleft=index % columns == 0, labelbottom=index + columns >= len(panels))
         axes.set_ylabel(axes.get_ylabel() if index == 0 else "", fontsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -173,7 +212,7 @@ def _draw_curves(
 
 def _draw_curve(axes: Axes, task: TaskComparison, arm: Arm, look: Look, *, arms: int) -> None:
     """Draws one of several curves; the more there are, the fainter are their bands."""
-    style: dict[str, Any] = {"color": look.on_light, "linestyle": LINES[look.line]}
+    style: dict[str, Any] = {"color": look.on_light, "linestyle": line_style(look)}
     if arm.band.low is not None and arm.band.high is not None:
         shade = (0.07 if look.is_control else 0.14) / max(1.0, arms / _CLEAR)
         axes.fill_between(task.grid_steps, arm.band.low, arm.band.high, color=look.on_light, alpha=shade, linewidth=0)

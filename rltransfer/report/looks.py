@@ -1,7 +1,6 @@
 """Gives each arm of a task its colour and its line, the same in every figure and on the page."""
 
 import dataclasses
-from typing import Literal
 
 from rltransfer.comparison import Comparison, TaskComparison
 
@@ -11,16 +10,30 @@ ON_LIGHT = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 ON_DARK = ("#f0f0f0", "#2f8fd8", "#f0702a", "#12a87a", "#e8a6d0", "#f2b632", "#8fd3ff", "#b8406f", "#7a68e0")
 _FRESH = len(ON_LIGHT) - 1
 
-Line = Literal["solid", "dashed", "dashdotted"]
+_LONG, _SHORT, _DOT, _GAP = 9.0, 5.0, 1.5, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How an arm is drawn: the place of its colour in the palettes, and its line."""
+    """How an arm is drawn: the place of its colour in the palettes, and its line.
+
+    ``dots`` follow each dash of the line: as many as arms before had the colour.
+    """
 
     colour: int
-    line: Line
+    dots: int
     is_control: bool
+
+    @property
+    def dashes(self) -> tuple[float, ...]:
+        """The lengths of dash and gap by turns, in pixels; none for a solid line.
+
+        >>> Look(1, 0, False).dashes, Look(1, 0, True).dashes, Look(1, 1, False).dashes
+        ((), (5.0, 3.0), (9.0, 3.0, 1.5, 3.0))
+        """
+        if not (self.dots or self.is_control):
+            return ()
+        return (_SHORT if self.is_control else _LONG, _GAP, *(_DOT, _GAP) * self.dots)
 
     @property
     def on_light(self) -> str:
@@ -31,19 +44,19 @@ class Look:
 def looks(task: TaskComparison) -> dict[str, Look]:
     """Returns the look of each arm: a control has the colour of its arm, dashed, so that pairs are seen.
 
-    The ninth arm and those behind it take the first colours again, dash-dotted.
+    The ninth arm and those behind it take the first colours again, with a dot after each dash, then with two.
     """
     found: dict[str, Look] = {}
     fresh = 0
     for arm in task.arms:
         is_control = arm.kind == "control"
+        own = found.get(arm.control_of or "")
         if arm.kind == "baseline":
-            found[arm.name] = Look(0, "solid", is_control=False)
-        elif arm.control_of in found:
-            found[arm.name] = Look(found[str(arm.control_of)].colour, "dashed", is_control)
+            found[arm.name] = Look(0, 0, is_control=False)
+        elif own is not None and (look := Look(own.colour, own.dots, is_control)) not in found.values():
+            found[arm.name] = look
         else:
-            again: Line = "solid" if fresh < _FRESH else "dashdotted"
-            found[arm.name] = Look(1 + fresh % _FRESH, "dashed" if is_control else again, is_control)
+            found[arm.name] = Look(1 + fresh % _FRESH, fresh // _FRESH, is_control)
             fresh += 1
     return found
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+from rltransfer.comparison.names import ACROSS, LAYERS, PROFILES
 from rltransfer.report.blocks import (
     Alert,
     Block,
@@ -22,10 +23,9 @@ from rltransfer.report.blocks import (
     printable,
     spans,
 )
-from rltransfer.report.profile_figures import ACROSS, PROFILES, has_profiles
+from rltransfer.report.profile_figures import has_profiles
 
 FIGURES = "figures"
-LAYERS = "_layers"
 
 # What CommonMark reads as the start of a tag, of an entity, or of the target of a link or image.
 _ESCAPES = (

@@ -1,6 +1,6 @@
 """Draws performance profiles for papers and Markdown: of one task, and of all tasks with their aggregates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 from rltransfer.comparison import Comparison, TaskComparison
 from rltransfer.report import words
 from rltransfer.report.looks import Look, looks, looks_across
-from rltransfer.report.paper import FORMATS, GREY, INK, LINES, RULE, Format, plain, rendered, tidy, wrapped
+from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, line_style, plain, rendered, tidy, wrapped
 from rltransfer.stats import Estimate, Profile
 
-PROFILES = "_profiles"
-ACROSS = "across_tasks"
 _WIDTH = 11.5
 _CLEAR = 5
 
@@ -41,10 +39,10 @@ def draw_across(comparison: Comparison, formats: Sequence[Format] = FORMATS) -> 
 
 
 def _of_task(comparison: Comparison, task: TaskComparison) -> Figure:
-    figure = Figure(figsize=(_WIDTH, 3.8), layout="constrained")
+    found = {arm.name: arm.profile for arm in task.arms if arm.profile is not None}
+    figure = Figure(figsize=(_WIDTH, max(3.8, 0.9 + _key_height(found))), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    found = {arm.name: arm.profile for arm in task.arms if arm.profile is not None}
     _draw(axes, found, looks(task))
     axes.set_xlabel(words.metric_name(comparison))
     figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
@@ -53,7 +51,8 @@ def _of_task(comparison: Comparison, task: TaskComparison) -> Figure:
 
 def _of_all_tasks(comparison: Comparison) -> Figure:
     styles, arms = looks_across(comparison), comparison.across
-    figure = Figure(figsize=(_WIDTH, max(4.0, 2.0 + 0.35 * len(arms))), layout="constrained")
+    height = max(4.0, 2.0 + 0.35 * len(arms), 0.9 + _key_height(arm.name for arm in arms))
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     places = figure.add_gridspec(1, 3, width_ratios=(1, 1, 2))
     for column, (title, found) in enumerate(
@@ -84,7 +83,7 @@ def _draw(axes: Axes, found: Mapping[str, Profile], styles: Mapping[str, Look]) 
             low, high = (np.append(band, band[-1]) for band in (one.low, one.high))
             axes.fill_between(xs, low, high, step="post", color=look.on_light, alpha=shade, linewidth=0)
         share = np.append(one.share, one.share[-1])
-        handles += axes.step(xs, share, where="post", color=look.on_light, linestyle=LINES[look.line], linewidth=2)
+        handles += axes.step(xs, share, where="post", color=look.on_light, linestyle=line_style(look), linewidth=2)
     axes.legend(
         handles[::-1],
         [wrapped(name) for name in found],
@@ -98,6 +97,11 @@ def _draw(axes: Axes, found: Mapping[str, Profile], styles: Mapping[str, Look]) 
     axes.set_title("performance profiles, pointwise 95 % bands", loc="left", fontsize=9.5, color=GREY)
     axes.margins(x=0)
     tidy(axes)
+
+
+def _key_height(names: Iterable[str]) -> float:
+    """Returns the height of the key in inches, which stands beside the curves."""
+    return sum(0.07 + 0.155 * (1 + wrapped(name).count("\n")) for name in names)
 
 
 def _draw_estimates(

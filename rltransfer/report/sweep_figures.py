@@ -11,11 +11,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from rltransfer import files
-from rltransfer.comparison import Cell, Comparison, EffectGrid, EffectLine
+from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, is_confirmed
 from rltransfer.report import words
 from rltransfer.report.html.sweeps import effect, largest_effect
 from rltransfer.report.looks import ON_LIGHT
-from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, rendered
+from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, fitted, rendered
 from rltransfer.report.scales import short
 
 _EMPTY = "#f3f4f6"
@@ -124,12 +124,21 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Figure:
 def _frame(figure: Figure, comparison: Comparison, sweep: EffectGrid | EffectLine) -> None:
     task = next((task.title for task in comparison.tasks if task.name == sweep.task), "")
     title = f"{sweep.title}: {task}" if task else sweep.title
-    figure.suptitle(_plain(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    width = figure.get_figwidth() - 0.2
+    figure.suptitle(fitted(title, width, 11, bold=True), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     note = (
         f"Difference in {words.metric_name(comparison)} to {comparison.baseline}, 95 % interval. "
         "▲ positive, ▼ negative, ● inconclusive, △ candidate."
     )
-    figure.supxlabel(_plain(note), x=0.01, ha="left", fontsize=8, color=GREY)
+    if any(arm is not None and is_confirmed(arm) for arm in _arms(sweep)):
+        note += " Of confirmed arms: on fresh seeds."
+    figure.supxlabel(fitted(note, width, 8), x=0.01, ha="left", fontsize=8, color=GREY)
+
+
+def _arms(sweep: EffectGrid | EffectLine) -> list[Arm | None]:
+    if isinstance(sweep, EffectGrid):
+        return [cell.arm for row in sweep.cells for cell in row]
+    return [arm for points in sweep.points.values() for _, arm in points]
 
 
 def _plain(text: str) -> str:

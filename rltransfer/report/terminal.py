@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rltransfer.comparison import Comparison, TaskComparison
+from rltransfer.comparison import Comparison, TaskComparison, judged
 from rltransfer.report import words
 
 _STYLES = {"positive": "green", "negative": "red", "inconclusive": "yellow"}
@@ -61,11 +61,11 @@ def _table(comparison: Comparison, task: TaskComparison) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("origin of gain")
     for arm in task.arms:
-        score = arm.scores[comparison.metric]
+        score = judged(arm).scores[comparison.metric]
         word = words.verdict_word(arm)
         table.add_row(
             Text(arm.name, style="dim" if arm.kind == "control" else ""),
-            str(len(arm.runs)),
+            str(len(judged(arm).runs)),
             words.NOTHING if score.mean is None else words.number(score.mean.value),
             words.estimate(score.difference, sign=True),
             words.p_value(arm.p_adjusted),

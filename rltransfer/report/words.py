@@ -1,8 +1,9 @@
 """Words the numbers of a comparison: the sentences and cells that the Markdown and the terminal share."""
 
 import math
+from collections.abc import Sequence
 
-from rltransfer.comparison import Arm, Comparison, Origin, Selection, TaskComparison, is_candidate
+from rltransfer.comparison import Arm, Comparison, Origin, Selection, TaskComparison, is_candidate, is_confirmed
 from rltransfer.metrics import Undefined
 from rltransfer.stats import ALPHA, Estimate
 
@@ -97,6 +98,27 @@ def p_value(p: float | None) -> str:
     if p is None:
         return NOTHING
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def shortened(names: Sequence[str], longest: int) -> tuple[str, ...]:
+    """Returns names of so many characters at most, cut in the middle where that leaves them distinct.
+
+    >>> shortened(["finetune_from_10000_steps", "finetune_from_100000_steps", "scratch"], 20)
+    ('finetune…10000_steps', 'finetune…00000_steps', 'scratch')
+    """
+    middle = (longest - 1) // 2
+    for tail in sorted(range(1, longest - 1), key=lambda tail: abs(tail - middle)):
+        found = tuple(
+            name if len(name) <= longest else f"{name[: longest - 1 - tail]}…{name[-tail:]}" for name in names
+        )
+        if len(set(found)) == len(set(names)):
+            return found
+    return tuple(names)
+
+
+def judged_name(arm: Arm) -> str:
+    """Returns the marked name of an arm where numbers stand beside its verdict, with whose seeds they are of."""
+    return f"`{arm.name}` (fresh seeds)" if is_confirmed(arm) else f"`{arm.name}`"
 
 
 SIGNS = {"positive": "▲", "negative": "▼", "inconclusive": "●", "candidate": "△", "no verdict": "○", "baseline": ""}

@@ -1,12 +1,15 @@
 import dataclasses
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import sweeping
 from synthetic import FINETUNE, FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled, source
 
 from rltransfer.comparison import compare
-from rltransfer.comparison.names import safe_names
+from rltransfer.comparison.names import safe_names, sweep_names, task_names
 from rltransfer.comparison.verdicts import Pair, contrast_family
 from rltransfer.errors import RunError, UnknownNameError
 from rltransfer.metrics import Undefined
@@ -51,6 +54,18 @@ def test_arms_are_in_reading_order_with_controls_behind_their_arm(study):
         ("shuffled_frozen", "control", "frozen"),
         ("full", "transfer", None),
     ]
+
+
+def test_arms_whose_names_hold_numbers_are_in_the_order_of_these(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0)
+    for steps in (10_000, 40_000, 5_000):
+        arm = {"strategy": ({"kind": "finetune", "layers": steps},), "source": source(0)}
+        make_run(tmp_path, arm=f"from_{steps}_steps", seed=0, **arm)
+        control = {**arm, "strategy": shuffled(arm["strategy"])}
+        make_run(tmp_path, arm=f"from_{steps}_steps_shuffled", seed=0, **control)
+    names = [arm.name for arm in only_task(tmp_path).arms]
+    one = [f"from_{steps}_steps{end}" for steps in (5_000, 10_000, 40_000) for end in ("", "_shuffled")]
+    assert names == ["scratch", *one]
 
 
 def test_origins(study):
@@ -195,6 +210,45 @@ def test_a_gain_without_a_shuffled_control_has_no_origin(tmp_path):
     make_arm(tmp_path, "random", [50, 51, 52, 53, 54], strategy=({"kind": "random_frozen"},))
     origin = only_task(tmp_path).arm("finetune").origin
     assert (origin.cause, origin.reason) == ("undecided", "no shuffled control of this arm was run")
+
+
+def arm_with_a_gain(root, name="frozen"):
+    for seed in range(5):
+        make_run(root, arm="scratch", seed=seed, returns=ramp(0, 50 + seed))
+        make_run(root, arm=name, strategy=FROZEN, seed=seed, returns=ramp(0, 151 + seed), source=source(seed))
+
+
+def test_a_control_whose_runs_all_failed_is_not_called_one_that_was_not_run(tmp_path):
+    arm_with_a_gain(tmp_path)
+    for seed in range(5):
+        status = "failed" if seed else "running"
+        make_run(tmp_path, arm="f_s", strategy=shuffled(FROZEN), seed=seed, source=source(seed), status=status)
+    origin = compare(tmp_path).tasks[0].arm("frozen").origin
+    assert origin.cause == "undecided"
+    said = "no run of its shuffled control `f_s` is finished (4 failed, 1 still running, or killed)"
+    assert origin.reason == said
+
+
+def test_a_control_whose_runs_have_not_started_is_known_by_its_study(tmp_path):
+    arms = {"scratch": "scratch", "finetune": "finetune", "control": {"kind": "shuffled", "of": "finetune"}}
+    study = sweeping.settings(seeds=6, arms=arms)
+    sweeping.make(tmp_path, study, {"finetune": 100.0})
+    shutil.rmtree(tmp_path / "swapped" / "control")
+    origin = compare(tmp_path).tasks[0].arm("finetune").origin
+    assert origin.reason == "no run of its shuffled control `control` is finished (6 not started)"
+
+
+def test_a_control_of_two_arms_of_one_strategy_is_of_the_one_that_it_is_named_after(tmp_path):
+    arm_with_a_gain(tmp_path)
+    arm_with_a_gain(tmp_path, "a_copy")
+    for seed in range(5):
+        facts = {"strategy": shuffled(FROZEN), "returns": ramp(0, 52 + seed), "source": source(seed)}
+        make_run(tmp_path, arm="frozen_shuffled", seed=seed, **facts)
+    task = compare(tmp_path).tasks[0]
+    assert task.arm("frozen_shuffled").control_of == "frozen"
+    assert task.arm("frozen").origin.cause == "features"
+    said = "`frozen_shuffled` counts as the control of `frozen`, which has the same strategy"
+    assert (task.arm("a_copy").origin.cause, task.arm("a_copy").origin.reason) == ("undecided", said)
 
 
 def test_a_control_from_another_source_is_not_the_control_of_an_arm(tmp_path):
@@ -386,6 +440,17 @@ def test_unfinished_runs_are_listed_and_source_runs_counted(tmp_path):
     assert comparison.tasks[0].arm("scratch").seeds == (0,)
 
 
+def test_a_run_whose_curve_or_date_is_damaged_stops_no_report(tmp_path):
+    make_run(tmp_path, arm="scratch", seed=0, started="yesterday")
+    make_run(tmp_path, arm="scratch", seed=1, started="0001-01-01")
+    damaged = make_run(tmp_path, arm="scratch", seed=2)
+    np.savez(damaged.folder / "evaluations.npz", timesteps=[0], results=np.ones((2, 4)), ep_lengths=np.ones((2, 4)))
+    comparison = compare(tmp_path)
+    assert comparison.tasks[0].arm("scratch").seeds == (0, 1)
+    (skipped,) = comparison.skipped
+    assert (skipped.seed, skipped.state) == (2, "cannot be read")
+
+
 def test_nothing_to_compare_says_what_there_is_and_what_to_run(tmp_path):
     make_run(tmp_path, arm="source", seed=0, role="source")
     make_run(tmp_path, arm="scratch", seed=1, status="failed", error="NaN reward")
@@ -419,6 +484,15 @@ def test_names_are_safe_distinct_and_stable():
     assert len({name.lower() for name in names}) == len(labels)
     assert all("/" not in name and name not in ("", ".", "..") and len(name) < 100 for name in names)
     assert names == safe_names(labels)
+
+
+def test_no_two_figures_of_a_report_share_a_name_whatever_tasks_are_called():
+    tasks = task_names(labels := ["t", "T_profiles", "t_layers", "across_tasks", "u", "u_layer_sweep"], labels)
+    sweeps = sweep_names([f"{task}_layer_sweep" for task in tasks], tasks)
+    figures = [f"{task}{suffix}".lower() for task in tasks for suffix in ("", "_profiles", "_layers")]
+    figures += [*(name.lower() for name in sweeps), "across_tasks"]
+    assert len(set(figures)) == len(figures)
+    assert tasks[4] == "u"
 
 
 @pytest.mark.parametrize("module", ["records", "metrics", "stats", "comparison", "report", "report.terminal"])

@@ -47,13 +47,19 @@ def test_a_control_has_the_colour_of_its_arm_dashed(tmp_path):
     found = looks(compare(tmp_path).tasks[0])
     assert found["scratch"].colour == 0
     assert found["shuffled_frozen"].colour == found["frozen"].colour != found["finetune"].colour
-    assert (found["frozen"].line, found["shuffled_frozen"].line) == ("solid", "dashed")
+    assert found["frozen"].dashes == ()
+    assert found["shuffled_frozen"].dashes == (5.0, 3.0)
 
 
-def test_no_two_of_a_dozen_arms_look_alike(tmp_path):
+def test_no_two_of_many_arms_look_alike_with_their_controls(tmp_path):
     make_run(tmp_path, arm="scratch", seed=0)
-    for index in range(12):
-        make_run(tmp_path, arm=f"a{index:02d}", strategy=({"kind": f"a{index}"},), seed=0)
+    for index in range(30):
+        strategy = ({"kind": f"a{index}"},)
+        make_run(tmp_path, arm=f"a{index}", strategy=strategy, seed=0)
+        for name in ("shuffled", "again")[: 1 + index % 2]:
+            make_run(tmp_path, arm=f"a{index}_{name}", strategy=shuffled(strategy), seed=0)
     make_run(tmp_path, arm="orphan", strategy=shuffled(FROZEN), seed=0)
     found = looks(compare(tmp_path).tasks[0])
-    assert len({(look.colour, look.line) for look in found.values()}) == 14
+    assert len(found) == 1 + 30 + 45 + 1
+    assert len({(look.colour, look.dashes) for look in found.values()}) == len(found)
+    assert found["a28"].colour == found["a28_shuffled"].colour

@@ -53,3 +53,47 @@ def test_a_curve_that_is_no_npz_is_named(tmp_path):
     (run.folder / "evaluations.npz").write_bytes(b"no zip")
     with pytest.raises(RunError, match=r"evaluations\.npz cannot be read as an evaluation curve"):
         records.read_run(run.folder)
+
+
+STEPS, RETURNS, LENGTHS = np.array([0, 5_000, 10_000]), np.arange(12.0).reshape(3, 4), np.full((3, 4), 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"timesteps": STEPS[:2]}, r"results has the shape \(3, 4\); expected \(2, episodes\)"),
+        ({"timesteps": STEPS[:0]}, r"results has the shape \(3, 4\); expected \(0, episodes\)"),
+        ({"timesteps": STEPS[:, None]}, "timesteps is not a row"),
+        ({"timesteps": STEPS[::-1]}, "whole numbers that rise from 0 on"),
+        ({"timesteps": STEPS - 1}, "whole numbers that rise from 0 on"),
+        ({"timesteps": np.array([0, np.nan, 1])}, "whole numbers that rise from 0 on"),
+        ({"timesteps": np.array([0, 1, 1e300])}, "whole numbers that rise from 0 on"),
+        ({"results": RETURNS[:, 0]}, r"results has the shape \(3,\)"),
+        ({"results": RETURNS[:, :0]}, r"results has the shape \(3, 0\)"),
+        ({"results": RETURNS.astype(str)}, "results holds no numbers"),
+        ({"ep_lengths": LENGTHS[:2]}, r"ep_lengths has the shape \(2, 4\), and results \(3, 4\)"),
+        ({"successes": np.ones((2, 4), bool)}, r"successes has the shape \(2, 4\), and results \(3, 4\)"),
+    ],
+)
+def test_a_curve_whose_arrays_do_not_belong_together_is_named(tmp_path, change, words):
+    np.savez(tmp_path / "evaluations.npz", **{"timesteps": STEPS, "results": RETURNS, "ep_lengths": LENGTHS, **change})
+    with pytest.raises(RunError, match=rf"evaluations\.npz cannot be read as an evaluation curve: .*{words}"):
+        records.read_curve(tmp_path)
+
+
+def test_a_curve_of_other_kinds_of_numbers_and_one_without_evaluations_are_read(tmp_path):
+    np.savez(
+        tmp_path / "evaluations.npz", timesteps=STEPS.astype(float), results=RETURNS.astype(int), ep_lengths=LENGTHS
+    )
+    curve = records.read_curve(tmp_path)
+    assert (curve.env_steps.dtype.kind, curve.episode_returns.dtype.kind) == ("i", "f")
+    np.savez(tmp_path / "evaluations.npz", timesteps=np.array([]), results=np.array([]), ep_lengths=np.array([]))
+    assert records.read_curve(tmp_path).episode_returns.shape == (0, 0)
+
+
+@pytest.mark.parametrize("measure", [np.ones((1, 2)), np.array([["a"], ["b"]]), np.ones(2)])
+def test_representations_that_do_not_belong_together_are_named(tmp_path, measure):
+    seen = {name: np.ones((2, 1)) for name in ("effective_rank", "dormant", "distance")}
+    records.write_representation(tmp_path, records.Representation(STEPS[:2], ("actor.0",), {"cka": measure, **seen}))
+    with pytest.raises(RunError, match="cannot be read as a record of representations"):
+        records.read_representation(tmp_path)

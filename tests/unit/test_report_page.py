@@ -218,3 +218,18 @@ def test_plans_that_differ_over_seeds_are_not_shown_as_one(tmp_path):
     for seed in range(2):
         write_plan(make_run(tmp_path, arm="scratch", seed=seed).folder, frozen=seed == 0, warning=f"seed {seed}")
     assert "the seeds differ, shown is the first" in markdown_of(compare(tmp_path))
+
+
+def test_long_names_that_differ_in_their_numbers_differ_on_the_charts_too(tmp_path):
+    steps = (100_000, 200_000, 400_000)
+    for seed in range(2):
+        make_run(tmp_path, arm="scratch", seed=seed)
+        for at in steps:
+            strategy = ({"kind": "finetune", "layers": at},)
+            make_run(tmp_path, arm=f"finetune_all_of_the_layers_from_{at}_steps_on", strategy=strategy, seed=seed)
+    page = page_of(compare(tmp_path))
+    for kind in ("end", "row"):
+        found = re.findall(rf'<span class="{kind}" data-arm="[1-3]"[^>]*>(.*?)</span>', page)
+        names = {name.replace("<wbr>", "") for name in found}
+        assert len(names) == len(steps)
+        assert all(any(str(at) in name for name in names) for at in steps)

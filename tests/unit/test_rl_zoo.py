@@ -53,6 +53,50 @@ def test_runs_that_go_on_or_lack_files_are_left_out_and_said(logs):
     assert "holds something unexpected" in skipped["9"][1]
 
 
+def test_a_curve_that_reaches_its_budget_is_done_though_no_agent_was_written(logs):
+    for path in logs.rglob("CartPole-v1.zip"):
+        path.unlink()
+    (task,) = compare(logs, arms=ARMS).tasks
+    assert {arm.name: len(arm.runs) for arm in task.arms} == {"scratch": 5, "tuned": 5}
+
+
+def test_runs_that_kept_no_settings_are_compared_and_the_report_says_what_is_not_known(logs):
+    for path in logs.rglob("args.yml"):
+        path.unlink()
+    make_zoo_run(logs / "plain/CartPole-v1_9", seed=9, level=90, done=False)
+    (logs / "plain/CartPole-v1_9/CartPole-v1/args.yml").unlink()
+    comparison = compare(logs, arms=ARMS)
+    (task,) = comparison.tasks
+    assert (task.settings.task.env, task.settings.n_timesteps) == ("CartPole-v1", 4000)
+    assert {arm.name: arm.verdict for arm in task.arms} == {"scratch": None, "tuned": "positive"}
+    assert len(task.arm("tuned").seeds) == 5
+    assert "These runs kept no settings (`args.yml`)" in " ".join(task.notes)
+    assert [run.reason for run in comparison.skipped] == ["still running, or killed"]
+
+
+def test_runs_with_monitor_files_alone_have_the_curve_of_their_training(logs):
+    for path in [*logs.rglob("evaluations.npz"), *logs.rglob("*.monitor.csv")]:
+        path.unlink()
+    for seed, folder in enumerate(sorted(path.parent.parent for path in logs.rglob("args.yml"))):
+        for env in range(2):
+            rows = "".join(f"{at + seed},20,{at}.5\n" for at in range(100))
+            (folder / f"{env}.monitor.csv").write_text(f'#{{"t_start": 1.5, "env_id": "CartPole-v1"}}\nr,l,t\n{rows}')
+    (task,) = compare(logs, arms=ARMS).tasks
+    run = task.arm("scratch").runs[0]
+    assert task.grid_steps[-1] == 4000
+    # Two environments with 100 episodes of 20 steps each: five returns of each in a window of 200 steps.
+    assert run.curve[-1] == 97.0
+    assert "These runs were never evaluated" in " ".join(task.notes)
+
+
+def test_where_no_named_run_can_be_compared_the_advice_is_about_runs_of_rl_zoo(logs):
+    for path in [*logs.rglob("evaluations.npz"), *logs.rglob("*.monitor.csv")]:
+        path.write_bytes(b"PK")
+    with pytest.raises(RunError, match="None of the 10 runs of RL Zoo") as caught:
+        compare(logs, arms=ARMS)
+    assert "rltransfer transfer" not in str(caught.value)
+
+
 def test_a_tag_that_would_run_code_is_refused(logs):
     folder = make_zoo_run(logs / "tuned/ppo/CartPole-v1_6", seed=6, level=90)
     (folder / "CartPole-v1" / "config.yml").write_text("a: !!python/object/apply:os.system ['touch owned']\n")

@@ -3,21 +3,27 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reports import markdown_of, page_of
 from sweeping import LAYERS, MATRIX, SOURCE_STEPS, make
 
-from rltransfer.comparison import Arm, Comparison, EffectGrid, EffectLine, best_candidates, compare
+from rltransfer.comparison import Arm, Comparison, EffectGrid, EffectLine, best_candidates, compare, judged
 from rltransfer.config import CONFIRM, StudyConfig
+from rltransfer.records import Representation, write_representation
+from rltransfer.report import words, write_report
+from rltransfer.report.figures import draw_layers
+from rltransfer.report.html.sweeps import effect
+from rltransfer.report.sections.sweeps import cell_words
 from rltransfer.report.sweep_figures import draw_sweep, save_sweep_figures
 from rltransfer.stats import holm
 
 GAINS = {"finetune_2": 100.0, "frozen_2": 90.0, "frozen_1": 15.0}
 
 
-def confirm(root: Path, levels: dict[str, float], *names: str, first: int = 1000) -> None:
+def confirm(root: Path, levels: dict[str, float], *names: str, first: int = 1000, seeds: int = 6) -> None:
     """Writes the confirmation of arms, as ``study confirm`` runs it."""
-    study = StudyConfig.model_validate({**LAYERS, "seeds": list(range(first, first + 6)), "confirms": list(names)})
+    study = StudyConfig.model_validate({**LAYERS, "seeds": list(range(first, first + seeds)), "confirms": list(names)})
     make(root / CONFIRM, study, levels)
 
 
@@ -92,6 +98,23 @@ class TestPictures:
         assert [path.read_bytes() for path in paths] == before
         assert f"figures/{paths[0].name}" in markdown_of(comparison)
 
+    def test_the_heat_map_and_what_the_layers_represent_are_files_of_their_own(self, tmp_path: Path) -> None:
+        make(tmp_path, LAYERS, GAINS)
+        seen = dict.fromkeys(("cka", "effective_rank", "dormant", "distance"), np.ones((2, 1)))
+        for run in (tmp_path / "swapped").glob("*/*"):
+            write_representation(run, Representation(np.array([0, 10_000]), ("actor.0",), seen))
+        comparison = compare(tmp_path)
+        write_report(comparison, tmp_path)
+        (sweep,) = comparison.sweeps
+        figures = tmp_path / "report" / "figures"
+        text = (tmp_path / "report" / "report.md").read_text()
+        for drawn, name in (
+            (draw_layers(comparison.tasks[0])["png"], "swapped_layers"),
+            (draw_sweep(comparison, sweep)["png"], sweep.name),
+        ):
+            assert (figures / f"{name}.png").read_bytes() == drawn
+            assert f"(figures/{name}.png)" in text
+
 
 class TestLevel:
     def test_the_tests_of_all_tasks_of_a_matrix_share_the_level(self, tmp_path: Path) -> None:
@@ -101,7 +124,28 @@ class TestLevel:
         assert len(tested) == 4
         adjusted = holm([one.p_value for one in tested if one.p_value is not None])
         assert [one.p_adjusted for one in tested] == pytest.approx(adjusted)
-        assert all("corrected for the 4 tests of all tasks of the matrix together" in " ".join(t.notes) for t in tasks)
+        assert all(
+            "corrected for the 4 tests of the 2 tasks of the matrix together" in " ".join(t.notes) for t in tasks
+        )
+
+    def test_a_matrix_keeps_its_level_where_another_study_has_runs_of_one_of_its_tasks(self, tmp_path: Path) -> None:
+        make(tmp_path / "b_matrix", MATRIX, {"short/finetune_from_long": 72.0})
+        # "a_full" comes before the matrix's arms, and "a" before the matrix's folder.
+        other = {**MATRIX, "source": {"path": "agent.zip"}, "arms": {"scratch": "scratch", "a_full": "full"}}
+        make(tmp_path / "a", {**other, "tasks": {"short": MATRIX["tasks"]["short"]}, "seeds": [7, 8, 9, 10]}, {})
+        both = compare(tmp_path).tasks
+        tested = [one for task in both for one in task.arms if one.p_value is not None]
+        assert len(tested) == 5
+        assert [len(task.arms) for task in both] == [4, 3]
+        assert [one.p_adjusted for one in tested] == pytest.approx(holm([float(str(one.p_value)) for one in tested]))
+        assert all("corrected for the 5 tests of the 2 tasks of the matrix" in " ".join(task.notes) for task in both)
+
+    def test_a_task_beside_a_matrix_is_corrected_on_its_own_and_the_notes_of_both_say_so(self, tmp_path: Path) -> None:
+        make(tmp_path / "matrix", MATRIX, {"short/finetune_from_long": 72.0})
+        make(tmp_path / "other", LAYERS, GAINS)
+        notes = {task.settings.task_name: " ".join(task.notes) for task in compare(tmp_path).tasks}
+        assert "4 tests of the 2 tasks of the matrix together, not for the other 1 of this report" in notes["short"]
+        assert "corrected for the arms of this task, not for the 3 tasks of this report" in notes["swapped"]
 
     def test_tasks_of_another_study_are_corrected_each_on_its_own(self, tmp_path: Path) -> None:
         make(tmp_path, {**MATRIX, "source": {"path": "agent.zip"}}, {"short/finetune": 72.0})
@@ -156,6 +200,32 @@ class TestCandidates:
         assert arm(comparison, "frozen_2").verdict is None
         assert "of the fresh seeds 1000, 1001" in comparison.tasks[0].notes[0]
         assert best_candidates(comparison) == {"swapped": "frozen_2"}
+
+    def test_numbers_stand_beside_the_verdict_of_the_same_seeds(self, tmp_path: Path) -> None:
+        make(tmp_path, LAYERS, {**GAINS, "frozen_1": 60.0})
+        confirm(tmp_path, {"finetune_2": 64.0}, "finetune_2", "finetune_2_shuffled", seeds=8)
+        comparison = compare(tmp_path)
+        found, fresh = arm(comparison, "finetune_2"), compare(tmp_path / CONFIRM).tasks[0].arm("finetune_2")
+        assert (judged(found).name, judged(found).seeds) == ("finetune_2", fresh.seeds)
+        difference = fresh.scores["auc"].difference
+        assert difference is not None
+        assert fresh.verdict == "inconclusive"
+        shown = words.estimate(difference, sign=True)
+        (grid,) = comparison.sweeps
+        cell = grid.cells[2][2]
+        assert cell_words(comparison, cell) == f"finetune_2: {shown}, inconclusive on fresh seeds"
+        assert effect(comparison, cell.arm) == difference
+        text = markdown_of(comparison)
+        rows = [row for row in text.splitlines() if row.startswith("| `finetune_2` (fresh seeds)")]
+        cells = [[one.strip() for one in row.split("|")[2:-1]] for row in rows]
+        assert (cells[0][0], cells[0][2], cells[0][4]) == ("8", shown, "inconclusive")
+        assert fresh.detectable is not None
+        assert (cells[1][0], cells[1][-1]) == ("8", f"{fresh.detectable.level:.2g}")
+        assert f"{shown} inconclusive |" in text
+        assert f"{shown} (inconclusive on fresh seeds)" in page_of(comparison)
+        # Not shown to differ on fresh seeds, it is not among those that the sweep's seeds could tell nothing about.
+        missed = next(note for note in comparison.tasks[0].notes if "would have been missed" in note)
+        assert "`finetune_2`" in missed
 
     def test_runs_of_the_confirmation_are_not_counted_among_those_of_the_sweep(self, tmp_path: Path) -> None:
         make(tmp_path / "study", LAYERS, GAINS)

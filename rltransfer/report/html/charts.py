@@ -8,7 +8,7 @@ import numpy as np
 
 from rltransfer.comparison import ArmAcrossTasks, Comparison, TaskComparison
 from rltransfer.report import words
-from rltransfer.report.html.curves import curves, profile_scale, profiles
+from rltransfer.report.html.curves import curves, profile_scale, profiles, swatch
 from rltransfer.report.html.elements import element
 from rltransfer.report.html.rows import differences, estimates, seeds
 from rltransfer.report.looks import Look, looks, looks_across
@@ -120,10 +120,10 @@ def key(styles: Mapping[str, Look]) -> Element:
                 "type": "button",
                 "aria-pressed": "true",
                 "data-key": str(index),
-                "class": f"key {look.line}",
+                "class": "key",
                 "style": f"--arm:var(--c{look.colour})",
             },
-            element("span", {"class": "swatch", "aria-hidden": "true"}),
+            swatch(look),
             element("span", None, name),
         )
         for index, (name, look) in enumerate(styles.items())

@@ -14,6 +14,7 @@ from rltransfer.stats import Profile
 
 _HEIGHT = 360
 _LABEL = 17
+_NAME = 18
 _GUTTER = 22
 _CLEAR = 5
 _WASHES = {"curves": 0.13, "profiles": 0.07}
@@ -101,7 +102,13 @@ def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], 
 
 def line(index: int, look: Look, shape: str) -> Element:
     """Returns the line of an arm along a path."""
-    return element("path", {"class": f"line {look.line}", "data-arm": str(index), "d": shape, **_colour(look)})
+    return element("path", {"class": "line", "data-arm": str(index), "d": shape, **_drawn(look)})
+
+
+def swatch(look: Look) -> Element:
+    """Returns a piece of an arm's line, for the key."""
+    piece = element("path", {"class": "line", "d": "M0 2H40", **_drawn(look)})
+    return element("svg", {"class": "swatch", "viewBox": "0 0 40 4", "aria-hidden": "true"}, piece)
 
 
 def _profile(index: int, look: Look, one: Profile, x: Scale, y: Scale) -> Iterable[Element]:
@@ -148,6 +155,7 @@ def _threshold(value: float, y: Scale) -> list[Element]:
 
 def _ends(task: TaskComparison, y: Scale) -> list[Element]:
     """Writes each arm's name beside the end of its curve, with a thread where names had to be pushed apart."""
+    shown = words.shortened([arm.name for arm in task.arms], _NAME)
     ends = [(index, float(arm.band.middle[-1])) for index, arm in enumerate(task.arms)]
     ends = sorted((one for one in ends if np.isfinite(one[1])), key=lambda one: (one[1], -one[0]))
     tops = [_HEIGHT * y.share(value) for _, value in ends]
@@ -159,7 +167,8 @@ def _ends(task: TaskComparison, y: Scale) -> list[Element]:
         threads.append(element("path", {"class": "thread", "data-arm": str(index), "d": shape, **_colour(look)}))
         kind = "end control" if look.is_control else "end"
         at = f"bottom:{place:.1f}px;--arm:var(--c{look.colour})"
-        names.append(element("span", {"class": kind, "data-arm": str(index), "style": at}, task.arms[index].name))
+        facts = {"class": kind, "data-arm": str(index), "title": task.arms[index].name, "style": at}
+        names.append(element("span", facts, shown[index]))
     gutter = element("svg", {"class": "gutter", "viewBox": f"0 0 {_GUTTER} {_HEIGHT}", "aria-hidden": "true"}, *threads)
     return [gutter, *names]
 
@@ -180,6 +189,11 @@ def _figure(
         ),
         element("div", {"class": "x-title"}, x_title),
     )
+
+
+def _drawn(look: Look) -> dict[str, str]:
+    dashes = " ".join(f"{length:g}" for length in look.dashes)
+    return {**_colour(look), **({"stroke-dasharray": dashes} if dashes else {})}
 
 
 def _colour(look: Look) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Builds HTML as a tree, so that text and attributes are escaped by the serialiser and never by hand."""
 
 import math
+import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, tostring
 
@@ -38,6 +39,12 @@ def marked(tag: str, text: str, attributes: dict[str, str] | None = None) -> Ele
             piece = element(wrapper, None, piece) if on else piece
         append(made, piece)
     return made
+
+
+def breakable(name: str) -> list[Child]:
+    """Returns a name that a browser may break behind ``_``, ``-`` and ``/``."""
+    first, *others = re.split(r"(?<=[_/-])(?=.)", name)
+    return [first, *(piece for other in others for piece in (element("wbr"), other))]
 
 
 def serialise(root: Element) -> str:

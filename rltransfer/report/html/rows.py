@@ -5,31 +5,34 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from rltransfer.comparison import Arm, Comparison, TaskComparison
+from rltransfer.comparison import Arm, Comparison, TaskComparison, is_confirmed, judged
 from rltransfer.metrics import Undefined
 from rltransfer.report import words
-from rltransfer.report.html.elements import element, style
+from rltransfer.report.html.elements import breakable, element, style
 from rltransfer.report.looks import Look, looks
 from rltransfer.report.scales import Scale, scale, short
 from rltransfer.stats import Estimate
 
 _ROW = 42
+_NAME = 40
 
 
 def differences(comparison: Comparison, task: TaskComparison) -> Element | None:
     """Returns the difference of each arm to the baseline with its interval; nothing where there is no difference."""
-    found = {arm.name: arm.scores[comparison.metric].difference for arm in task.arms}
+    found = {arm.name: judged(arm).scores[comparison.metric].difference for arm in task.arms}
     known = [one for one in found.values() if one is not None]
     if not known:
         return None
     x = scale([0.0, *_ends(known)], ticks=5, margin=0.05)
     rows = [_difference(task, index, arm, found[arm.name], x) for index, arm in enumerate(task.arms)]
     several = any(one.low is not None for one in known)
+    confirmed = ", ".join(arm.name for arm in task.arms if is_confirmed(arm))
+    fresh = f"; on fresh seeds: {confirmed}" if confirmed else ""
     return _figure(
         looks(task),
         x,
         title=f"Difference to {task.baseline}",
-        caption="mean and 95 % interval; the verdict is corrected for the number of arms, the interval is not"
+        caption=("mean and 95 % interval; the verdict is corrected for the number of arms, the interval is not" + fresh)
         if several
         else "one seed: no interval",
         x_title=f"{words.metric_name(comparison)}, difference",
@@ -70,7 +73,8 @@ def estimates(styles: Mapping[str, Look], found: Sequence[Estimate], *, title: s
 def _difference(task: TaskComparison, index: int, arm: Arm, one: Estimate | None, x: Scale) -> list[Element]:
     if one is None:
         return []
-    text = f"{arm.name}: {words.estimate(one, sign=True)} ({words.verdict_word(arm)})"
+    whose = " on fresh seeds" if is_confirmed(arm) else ""
+    text = f"{arm.name}: {words.estimate(one, sign=True)} ({words.verdict_word(arm)}{whose})"
     return _estimate(index, looks(task)[arm.name], one, x, top=_ROW * (index + 0.5), tip=text)
 
 
@@ -112,6 +116,7 @@ def _estimate(index: int, look: Look, one: Estimate, x: Scale, *, top: float, ti
 def _figure(
     styles: Mapping[str, Look], x: Scale, *, title: str, caption: str, x_title: str, marks: Sequence[Element]
 ) -> Element:
+    shortened = words.shortened(list(styles), _NAME)
     names = [
         element(
             "span",
@@ -121,9 +126,9 @@ def _figure(
                 "title": name,
                 "style": f"top:{_ROW * (index + 0.5):.1f}px;--arm:var(--c{look.colour})",
             },
-            name,
+            *breakable(shown),
         )
-        for index, (name, look) in enumerate(styles.items())
+        for index, ((name, look), shown) in enumerate(zip(styles.items(), shortened, strict=True))
     ]
     grid = [element("i", {"class": "grid-x", **style(left=f"{100 * x.share(tick):.2f}%")}) for tick in x.ticks]
     ticks = [

@@ -2,7 +2,7 @@
 
 from xml.etree.ElementTree import Element
 
-from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine
+from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, judged
 from rltransfer.report import words
 from rltransfer.report.html.elements import element, path, style
 from rltransfer.report.looks import ON_LIGHT
@@ -26,8 +26,8 @@ def largest_effect(comparison: Comparison, sweep: EffectGrid) -> float:
 
 
 def effect(comparison: Comparison, arm: Arm | None) -> Estimate | None:
-    """Returns the difference of an arm to the baseline; None for the baseline, and where there is none."""
-    return None if arm is None else arm.scores[comparison.metric].difference
+    """Returns the difference of an arm to the baseline that its verdict is of; None where there is none."""
+    return None if arm is None else judged(arm).scores[comparison.metric].difference
 
 
 def _grid(comparison: Comparison, sweep: EffectGrid) -> Element:

@@ -1,8 +1,9 @@
 """Words what the tests could find, and how often the intervals were measured to hold the truth."""
 
 import math
+from collections.abc import Collection
 
-from rltransfer.comparison import Detectable, TaskComparison
+from rltransfer.comparison import Detectable, TaskComparison, judged
 from rltransfer.report import words
 from rltransfer.report.blocks import Block, Paragraph, Table
 from rltransfer.stats import ACCEPTED, ALPHA, POWER
@@ -17,11 +18,18 @@ def power_blocks(task: TaskComparison) -> tuple[Block, ...]:
         return ()
     named = next((one.named for _, one in tested if one.named is not None), None)
     head = ["arm", "seeds", f"found in {100 * POWER:g} %", "spread over seeds"]
-    rows = [[f"`{arm.name}`", str(len(arm.runs)), _effect(one), words.number(one.sd)] for arm, one in tested]
+    rows = [
+        [words.judged_name(arm), str(len(judged(arm).runs)), _effect(one), words.number(one.sd)] for arm, one in tested
+    ]
+    levels = {one.level for _, one in tested}
+    if len(levels) > 1:
+        # Arms that were confirmed on fresh seeds are tested among fewer.
+        head.append("level")
+        rows = [[*row, f"{one.level:.2g}"] for row, (_, one) in zip(rows, tested, strict=True)]
     if named is not None:
         head += [f"{named.effect:g} is found in", f"seeds for {100 * POWER:g} %"]
         rows = [[*row, *_named_cells(one)] for row, (_, one) in zip(rows, tested, strict=True)]
-    return Table(tuple(head), tuple(map(tuple, rows))), Paragraph(_explained(tested[0][1], named is not None))
+    return Table(tuple(head), tuple(map(tuple, rows))), Paragraph(_explained(tested[0][1], levels, named is not None))
 
 
 def coverage_blocks(task: TaskComparison) -> tuple[Block, ...]:
@@ -51,10 +59,11 @@ def _named_cells(one: Detectable) -> list[str]:
     return [f"{round(100 * one.named.power)} %", seeds if seeds == cautious else f"{seeds} ({cautious})"]
 
 
-def _explained(one: Detectable, named: bool) -> str:
+def _explained(one: Detectable, levels: Collection[float], named: bool) -> str:
+    level = f"{one.level:.2g}" if len(levels) == 1 else "in the table"
     text = (
         f"The smallest true difference that the test of this arm finds in {100 * POWER:g} % of such studies, at the "
-        f"level {one.level:.2g} ({ALPHA:g} over the number of tests); smaller ones are found less often. Spread: "
+        f"level {level} ({ALPHA:g} over the number of tests); smaller ones are found less often. Spread: "
         f"standard deviation over seeds, {one.sd_from}. The observed difference plays no part."
     )
     if named:

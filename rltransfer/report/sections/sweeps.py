@@ -1,12 +1,14 @@
 """Words what sweeps show: how many layers to move, which source helps which target, how long to pretrain."""
 
-from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, TaskComparison
+from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, TaskComparison, is_confirmed, judged
 from rltransfer.report import words
 from rltransfer.report.blocks import Block, Folded, Heading, Paragraph, SweepChart, Table, spans
 from rltransfer.report.words import estimate, p_value, steps
 from rltransfer.stats import ALPHA
 
 _KEY = "▲ positive, ▼ negative, ● inconclusive, △ candidate: picked by the sweep, not confirmed on fresh seeds."
+
+_FRESH = " Of arms that were confirmed, the difference is that on fresh seeds, as the verdict is."
 
 
 def matrix_blocks(comparison: Comparison) -> tuple[Block, ...]:
@@ -55,16 +57,17 @@ def cell_words(comparison: Comparison, cell: Cell) -> str:
     arm = cell.arm
     if arm is None:
         return "no finished run"
-    score = arm.scores[comparison.metric]
+    score = judged(arm).scores[comparison.metric]
     if arm.kind == "baseline":
         return f"{arm.name}: {estimate(score.mean)}"
-    return f"{arm.name}: {estimate(score.difference, sign=True)}, {words.verdict_word(arm)}"
+    whose = " on fresh seeds" if is_confirmed(arm) else ""
+    return f"{arm.name}: {estimate(score.difference, sign=True)}, {words.verdict_word(arm)}{whose}"
 
 
 def _about_layers(comparison: Comparison) -> str:
     return (
         "Each cell is an arm: so many layers, counted from the observations on, moved under new heads, all else fresh. "
-        f"Shown is the difference in {words.metric_name(comparison)} to `{comparison.baseline}`. {_KEY}"
+        f"Shown is the difference in {words.metric_name(comparison)} to `{comparison.baseline}`. {_KEY}{_FRESH}"
     )
 
 
@@ -84,7 +87,7 @@ def _about_steps(comparison: Comparison, sweep: EffectLine) -> str:
         "where a rate falls over the whole run, this is not the agent of a run of that length. Shown is the difference "
         f"in {words.metric_name(comparison)} to `{comparison.baseline}` with its 95 % interval. The source runs of all "
         f"points together took {steps(total)} steps ({sweep.seeds} of {steps(sweep.source_steps)}); the table has what "
-        f"each point alone costs. {_KEY}"
+        f"each point alone costs. {_KEY}{_FRESH}"
     )
 
 
@@ -100,7 +103,7 @@ def _grid_table(comparison: Comparison, sweep: EffectGrid) -> Table:
 def _cell(comparison: Comparison, cell: Cell) -> str:
     if cell.arm is None:
         return words.NOTHING
-    score = cell.arm.scores[comparison.metric]
+    score = judged(cell.arm).scores[comparison.metric]
     if cell.arm.kind == "baseline":
         return estimate(score.mean)
     return f"{estimate(score.difference, sign=True)} {verdict(cell.arm)}"
@@ -121,10 +124,10 @@ def _line_table(comparison: Comparison, sweep: EffectLine) -> Table:
             if arm is None:
                 rows.append((words.NOTHING, steps(asked), *[words.NOTHING] * 5))
                 continue
-            score = arm.scores[comparison.metric]
+            score = judged(arm).scores[comparison.metric]
             rows.append(
                 (
-                    f"`{arm.name}`",
+                    words.judged_name(arm),
                     steps(arm.steps.source_steps),
                     steps(arm.steps.total_steps),
                     estimate(score.mean),

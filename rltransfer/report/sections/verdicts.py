@@ -1,6 +1,6 @@
 """Words what was found about each arm, and what limits it."""
 
-from rltransfer.comparison import Arm, Comparison, TaskComparison
+from rltransfer.comparison import Arm, Comparison, TaskComparison, judged
 from rltransfer.report import words
 from rltransfer.report.blocks import Alert, Block, Bullets, Findings, Heading, Paragraph, Table, Tone
 from rltransfer.report.paths import below
@@ -69,10 +69,10 @@ def table(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     )
     rows = [
         (
-            f"`{arm.name}`",
-            str(len(arm.runs)),
-            estimate(arm.scores[comparison.metric].mean),
-            estimate(arm.scores[comparison.metric].difference, sign=True),
+            words.judged_name(arm),
+            str(len(judged(arm).runs)),
+            estimate(judged(arm).scores[comparison.metric].mean),
+            estimate(judged(arm).scores[comparison.metric].difference, sign=True),
             p_value(arm.p_adjusted),
             _verdict(arm),
             words.origin_word(arm.origin),
@@ -101,7 +101,7 @@ def _glance(comparison: Comparison, task: TaskComparison, name: str) -> str:
     arm = next((one for one in task.arms if one.name == name), None)
     if arm is None:
         return words.NOTHING
-    score = arm.scores[comparison.metric]
+    score = judged(arm).scores[comparison.metric]
     if arm.kind == "baseline" or score.difference is None:
         return words.NOTHING if score.mean is None else words.number(score.mean.value)
     difference = words.number(score.difference.value, sign=True)
