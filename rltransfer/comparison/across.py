@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from rltransfer import stats
-from rltransfer.comparison.scores import NORMALISED, values
+from rltransfer.comparison.scores import NORMALISED, sources_of, values
 from rltransfer.comparison.tables import Arm, ArmAcrossTasks, TaskComparison
 from rltransfer.metrics import Undefined
-from rltransfer.stats import Numbers
+from rltransfer.stats import Estimate, Numbers, Sources
 
 
 def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[ArmAcrossTasks, ...], str]:
@@ -53,15 +53,24 @@ def _arm(name: str, tasks: Sequence[TaskComparison], *, seed: int) -> ArmAcrossT
     theirs = [scores for arm in baselines if (scores := _scores(arm)) is not None]
     is_baseline = all(arm.kind == "baseline" for arm in arms)
     every = [scores for task in tasks for arm in task.arms if (scores := _scores(arm)) is not None]
-    shares = [stats.probability_of_improvement(a, b) for a, b in zip(mine, theirs, strict=True)]
+    sources, their_sources = ([sources_of(arm.runs) for arm in some] for some in (arms, baselines))
     return ArmAcrossTasks(
         name=name,
         tasks=tuple(task.name for task in tasks),
-        mean=stats.mean_over_tasks(mine),
-        median=stats.median_over_tasks(mine, seed=seed),
-        iqm=stats.iqm_estimate(mine, seed=seed),
-        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine]),
-        mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs),
-        improvement=None if is_baseline else stats.mean_of_shares(shares),
-        profile=stats.profile(mine, stats.profile_points(every)),
+        mean=stats.mean_over_tasks(mine, sources),
+        median=stats.median_over_tasks(mine, seed=seed, sources=sources),
+        iqm=stats.iqm_estimate(mine, seed=seed, sources=sources),
+        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine], sources),
+        mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs, sources, their_sources),
+        improvement=None if is_baseline else _improvement(mine, theirs, sources, their_sources),
+        profile=stats.profile(mine, stats.profile_points(every), sources),
     )
+
+
+def _improvement(
+    mine: Sequence[Numbers], theirs: Sequence[Numbers], sources: Sequence[Sources], their_sources: Sequence[Sources]
+) -> Estimate:
+    if stats.linked([*sources, *their_sources]):
+        return stats.improvement_over_tasks(mine, theirs, sources, their_sources)
+    groups = zip(mine, theirs, sources, their_sources, strict=True)
+    return stats.mean_of_shares([stats.probability_of_improvement(*group) for group in groups])

@@ -149,8 +149,10 @@ def robust(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metr
         iqm=stats.iqm_estimate([mine], seed=seed, sources=[sources]),
         iqm_difference=None
         if isinstance(theirs, Undefined)
-        else stats.iqm_difference(mine, theirs, seed=seed, sources=sources),
-        median=stats.median(mine),
+        else stats.iqm_difference(
+            mine, theirs, seed=seed, sources=sources, baseline_sources=sources_of(baseline or ())
+        ),
+        median=stats.median(mine, sources),
         optimality_gap=gap if isinstance(gap, Undefined) else stats.mean(stats.shortfall(gap), sources),
     )
 
@@ -162,7 +164,7 @@ def improvement(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None,
     mine, theirs = values(runs, metric), values(baseline, metric)
     if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
         return None
-    return stats.probability_of_improvement(mine, theirs)
+    return stats.probability_of_improvement(mine, theirs, sources_of(runs), sources_of(baseline))
 
 
 def threshold_times(
@@ -176,7 +178,12 @@ def threshold_times(
         found.append(
             ThresholdTime(
                 level,
-                stats.censored_mean(steps, [time.reached for time in times], horizon=measuring.budget_steps),
+                stats.censored_mean(
+                    steps,
+                    [time.reached for time in times],
+                    horizon=measuring.budget_steps,
+                    sources=sources_of(runs),
+                ),
                 _steps_saved(runs, baseline, index),
             )
         )

@@ -6,16 +6,16 @@ the same study were run again with new seeds on the same task. It says nothing a
 """
 
 from rltransfer.stats.bootstrap import iqm_band, iqm_difference, iqm_estimate, median_over_tasks
+from rltransfer.stats.clusters import MeanFacts, Sources, linked, mean_facts
 from rltransfer.stats.coverage import ACCEPTED, Coverage, measured_coverage
 from rltransfer.stats.estimates import LEVEL, Band, Estimate, Numbers, Tasks, iqm, share_better, shortfall
 from rltransfer.stats.intervals import (
     CensoredMean,
-    MeanFacts,
     censored_mean,
     difference_over_tasks,
+    improvement_over_tasks,
     mean,
     mean_difference,
-    mean_facts,
     mean_of_shares,
     mean_over_tasks,
     median,
@@ -40,6 +40,7 @@ __all__ = [
     "MeanFacts",
     "Numbers",
     "Profile",
+    "Sources",
     "Spread",
     "Tasks",
     "Verdict",
@@ -47,10 +48,12 @@ __all__ = [
     "detectable_effect",
     "difference_over_tasks",
     "holm",
+    "improvement_over_tasks",
     "iqm",
     "iqm_band",
     "iqm_difference",
     "iqm_estimate",
+    "linked",
     "mean",
     "mean_difference",
     "mean_facts",
