@@ -21,6 +21,8 @@ RUN_METRICS = ("auc", "success_auc", "final", "final_success", "initial", "train
 NORMALISED = "normalised"
 METRICS = (*RUN_METRICS, NORMALISED)
 _GRID_POINTS = 400
+# A baseline that leaves less of the scale than this is too near to perfect, however little it varies over seeds.
+_LEAST_ROOM = 0.05
 # Return scales that are 0 to 1 by the environment's definition: MiniGrid pays 1 - 0.9 * steps / limit at the goal.
 _UNIT_RETURNS = ("minigrid", "babyai")
 
@@ -237,8 +239,16 @@ def forward_transfer(runs: Sequence[RunScores], baseline: Sequence[RunScores] | 
         return found
     arm, zero = found
     value = metrics.forward_transfer(arm.value, zero.value)
-    if isinstance(value, Undefined):
-        return value
+    return value if isinstance(value, Undefined) else _share_of_room(arm, zero)
+
+
+def _share_of_room(arm: MeanFacts, zero: MeanFacts) -> Estimate | Undefined:
+    """Returns how much of what the baseline leaves of a scale from 0 to 1 the arm gains; refused where that is little."""
+    if 1 - zero.value < _LEAST_ROOM:
+        return Undefined(
+            f"scratch is too near to perfect: the room above it is {1 - zero.value:.2g} of the scale, and a ratio to "
+            f"less than {_LEAST_ROOM:g} means nothing"
+        )
     if min(arm.freedom, zero.freedom) == 0:
         return Undefined("one seed cannot show that scratch leaves room for improvement")
     whole = stats.ratio([(1.0, 0.0, arm), (-1.0, -1.0, zero)], constants=(0.0, 1.0))

@@ -462,3 +462,13 @@ def test_everything_of_an_arm_whose_sources_serve_several_seeds_is_over_its_sour
     assert np.mean(arm.profile.high - arm.profile.low) > np.mean(alone.high - alone.low)
     steps = [run.times[0].env_steps for run in runs]
     assert arm.times[0].time.restricted_mean.low < stats.mean(steps).low
+
+
+def test_forward_transfer_is_refused_near_a_perfect_baseline_that_does_not_vary(tmp_path):
+    for seed in range(5):
+        make_run(tmp_path, arm="scratch", seed=seed, successes=[0.75, 1, 1, 1, 1, 1])
+        make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, successes=[0.5] * 6, source=source(seed))
+    found = compare(tmp_path, metric="success_auc").tasks[0].arm("frozen").forward_transfer
+    assert isinstance(found, Undefined)
+    assert "the room above it is 0.025 of the scale" in found.reason
+    assert "less than 0.05" in found.reason
