@@ -243,7 +243,7 @@ def forward_transfer(runs: Sequence[RunScores], baseline: Sequence[RunScores] | 
 
 
 def _share_of_room(arm: MeanFacts, zero: MeanFacts) -> Estimate | Undefined:
-    """Returns how much of what the baseline leaves of a scale from 0 to 1 the arm gains; refused where that is little."""
+    """Returns how much of the room above the baseline the arm gains; refused where that room is little."""
     if 1 - zero.value < _LEAST_ROOM:
         return Undefined(
             f"scratch is too near to perfect: the room above it is {1 - zero.value:.2g} of the scale, and a ratio to "

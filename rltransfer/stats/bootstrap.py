@@ -4,7 +4,8 @@ Whole runs are resampled with replacement, within their task (stratified), and n
 serve several runs each, whole sources are, and for all tasks at once where they serve several tasks. A percentile
 interval of a few runs is too narrow, since a sample's own spread is sqrt((runs - 1) / runs) of what it estimates: the
 tails are taken further out by that factor (Hesterberg, The American Statistician 2015, without the further factor for
-Student's t, which makes the interval of the interquartile mean too wide).
+Student's t, which makes the interval of the interquartile mean of one task too wide; over tasks that share their
+sources it is needed, since an average over tasks varies as a mean does).
 """
 
 import functools
@@ -42,7 +43,8 @@ def iqm_estimate(
     units = smallest_stratum(tasks, sources)
     if units < 2:
         return Estimate(value)
-    return _widened(value, iqm_replicates(tasks, seed=seed, sources=sources, resamples=resamples), units)
+    drawn = iqm_replicates(tasks, seed=seed, sources=sources, resamples=resamples)
+    return _widened(value, drawn, units, of_sources=bool(linked(sources or ())))
 
 
 def iqm_difference(
@@ -85,7 +87,8 @@ def median_over_tasks(
     units = smallest_stratum(tasks, sources)
     if units < 2:
         return Estimate(value)
-    return _widened(value, median_replicates(tasks, seed=seed, sources=sources, resamples=resamples), units)
+    drawn = median_replicates(tasks, seed=seed, sources=sources, resamples=resamples)
+    return _widened(value, drawn, units, of_sources=bool(linked(sources or ())))
 
 
 def median_replicates(
@@ -154,13 +157,18 @@ def iqm_band(
     return Band(middle, low, high)
 
 
-def widened_tails(runs: int) -> tuple[float, float]:
-    """Returns the tails of a percentile interval of so many runs (or sources); see the module's text.
+def widened_tails(runs: int, *, of_sources: bool = False) -> tuple[float, float]:
+    """Returns the tails of a percentile interval of so many runs; see the module's text.
+
+    Args:
+        runs: How many runs (or sources) are resampled.
+        of_sources: Whether they are sources that serve several tasks.
 
     >>> [round(tail, 4) for tail in widened_tails(5)]
     [0.0142, 0.9858]
     """
-    tail = float(scipy.stats.norm.cdf(scipy.stats.norm.ppf((1 - LEVEL) / 2) * np.sqrt(runs / (runs - 1))))
+    outer = scipy.stats.t(runs - 1) if of_sources else scipy.stats.norm
+    tail = float(scipy.stats.norm.cdf(outer.ppf((1 - LEVEL) / 2) * np.sqrt(runs / (runs - 1))))
     return tail, 1 - tail
 
 
@@ -233,6 +241,6 @@ def _iqm_of_counts(ascending: Float[np.ndarray, " runs"], counts: Counts) -> Rep
     return means
 
 
-def _widened(value: float, replicates: Replicates, units: int) -> Estimate:
-    low, high = np.quantile(replicates, widened_tails(units))
+def _widened(value: float, replicates: Replicates, units: int, *, of_sources: bool = False) -> Estimate:
+    low, high = np.quantile(replicates, widened_tails(units, of_sources=of_sources))
     return Estimate(value, float(low), float(high))

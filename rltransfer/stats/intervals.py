@@ -188,8 +188,8 @@ def median(values: Numbers, sources: Sources = None) -> Estimate:
 
     Interpolated as in Hettmansperger and Sheather, Statistics & Probability Letters 1986. With fewer than six runs no
     two order statistics reach 95 %: the interval is the range, which covers 1 - 2^(1 - runs). With ``sources`` that
-    serve several runs each its ends are the quantiles at the ends of the interval of the share of runs below the
-    median (``share_interval``; Woodruff, JASA 1952).
+    serve several runs each its ends are the order statistics around those of the interval of the share of runs below
+    the median (``share_interval``; Woodruff, JASA 1952).
 
     >>> median([1.0, 2.0, 4.0, 8.0, 9.0])
     Estimate(value=4.0, low=1.0, high=9.0)
@@ -201,7 +201,8 @@ def median(values: Numbers, sources: Sources = None) -> Estimate:
         return Estimate(middle)
     if sources is not None and is_clustered(runs, sources):
         whole = share_interval(0.5, [Part(1.0, np.asarray(values, dtype=float) <= middle, sources)])
-        return Estimate(middle, *map(float, np.quantile(ordered, [whole.low or 0.0, whole.high or 1.0])))
+        low = float(np.quantile(ordered, whole.low or 0.0, method="lower"))
+        return Estimate(middle, low, float(np.quantile(ordered, whole.high or 1.0, method="higher")))
     covers = [1 - 2 * float(scipy.stats.binom.cdf(depth, runs, 0.5)) for depth in range((runs + 1) // 2)]
     outer = sum(cover >= LEVEL for cover in covers)
     if outer == 0:
