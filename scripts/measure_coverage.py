@@ -133,10 +133,7 @@ def shared_sources(one: Study) -> OverTasks:
 
 def improvement_over_tasks(some: OverTasks) -> stats.Estimate:
     better = [scores + some.gamma for scores in some.arm]
-    if some.sources[0] is not None:
-        return stats.improvement_over_tasks(better, some.baseline, some.sources, [None] * TASKS)
-    pairs = zip(better, some.baseline, strict=True)
-    return stats.mean_of_shares([stats.probability_of_improvement(*pair) for pair in pairs])
+    return stats.improvement_over_tasks(better, some.baseline, some.sources, [None] * TASKS)
 
 
 def paired(one: Study) -> stats.Estimate:

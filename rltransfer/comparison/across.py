@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 from rltransfer import stats
+from rltransfer.comparison import coverage
 from rltransfer.comparison.scores import NORMALISED, sources_of, values
 from rltransfer.comparison.tables import Arm, ArmAcrossTasks, TaskComparison
 from rltransfer.metrics import Undefined
-from rltransfer.stats import Estimate, Numbers, Sources
+from rltransfer.stats import Numbers
 
 
 def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[ArmAcrossTasks, ...], str]:
-    """Returns the arms that are on all tasks with normalised scores, and why there are none or tasks were left out.
+    """Returns the arms that are on all tasks with normalised scores, and what these lack.
+
+    That is: why there are none, why tasks were left out, which intervals hold less often than they say.
 
     Arms that lack one of these tasks are left out: their average would be over other tasks than the others'.
     """
@@ -30,7 +33,9 @@ def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[A
     if len(names) < 2:
         return (), "no arm beside the baseline is on all tasks"
     found = tuple(_arm(name, usable, seed=seed) for name in names)
-    return found, f"left out: {'; '.join(reasons)}" if reasons else ""
+    baselines = [task.arm(str(task.baseline)) for task in usable]
+    weak = coverage.over_tasks([[task.arm(name) for task in usable] for name in names], baselines)
+    return found, ". ".join(filter(None, [f"left out: {'; '.join(reasons)}" if reasons else "", weak]))
 
 
 def _unusable(task: TaskComparison) -> str:
@@ -62,15 +67,6 @@ def _arm(name: str, tasks: Sequence[TaskComparison], *, seed: int) -> ArmAcrossT
         iqm=stats.iqm_estimate(mine, seed=seed, sources=sources),
         optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine], sources),
         mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs, sources, their_sources),
-        improvement=None if is_baseline else _improvement(mine, theirs, sources, their_sources),
+        improvement=None if is_baseline else stats.improvement_over_tasks(mine, theirs, sources, their_sources),
         profile=stats.profile(mine, stats.profile_points(every), sources),
     )
-
-
-def _improvement(
-    mine: Sequence[Numbers], theirs: Sequence[Numbers], sources: Sequence[Sources], their_sources: Sequence[Sources]
-) -> Estimate:
-    if stats.linked([*sources, *their_sources]):
-        return stats.improvement_over_tasks(mine, theirs, sources, their_sources)
-    groups = zip(mine, theirs, sources, their_sources, strict=True)
-    return stats.mean_of_shares([stats.probability_of_improvement(*group) for group in groups])

@@ -282,17 +282,6 @@ def share_interval(value: float, parts: Sequence[Part]) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def mean_of_shares(shares: Sequence[Estimate]) -> Estimate:
-    """Returns the average of independent estimates, with an interval from theirs (Zou and Donner, 2008)."""
-    value = math.fsum(one.value for one in shares) / len(shares)
-    ends = [(one.low, one.high, one.value) for one in shares if one.low is not None and one.high is not None]
-    if len(ends) < len(shares):
-        return Estimate(value)
-    below = math.sqrt(math.fsum((middle - low) ** 2 for low, _, middle in ends)) / len(shares)
-    above = math.sqrt(math.fsum((high - middle) ** 2 for _, high, middle in ends)) / len(shares)
-    return Estimate(value, value - below, value + above)
-
-
 def wilson(hits: Float[np.ndarray, "..."], runs: float) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """Returns the ends of Wilson's score interval of shares ``hits / runs`` (JASA 1927)."""
     z = _NORMAL_QUANTILE

@@ -443,6 +443,9 @@ def test_over_tasks_that_the_same_sources_serve_the_interval_is_over_sources(tmp
     found = next(arm for arm in comparison.across if arm.name == "frozen")
     assert found.mean.low == pytest.approx(stats.mean(np.mean(by_task, axis=0)).low)
     assert found.mean.low < stats.mean_over_tasks(by_task).low
+    fewer = stats.measured_coverage("IQM over tasks, shared sources", 3)
+    assert f"IQM over tasks, shared sources {100 * fewer.least:.1f} % with 3" in comparison.across_reason
+    assert "is not known" not in comparison.across_reason
 
 
 def test_everything_of_an_arm_whose_sources_serve_several_seeds_is_over_its_sources(tmp_path):
@@ -462,6 +465,16 @@ def test_everything_of_an_arm_whose_sources_serve_several_seeds_is_over_its_sour
     assert np.mean(arm.profile.high - arm.profile.low) > np.mean(alone.high - alone.low)
     steps = [run.times[0].env_steps for run in runs]
     assert arm.times[0].time.restricted_mean.low < stats.mean(steps).low
+    coverages = {one.method: one for one in task.coverages}
+    assert coverages["median, two runs a source"].runs == 3
+    assert not coverages["IQM difference, two runs a source (not measured)"].shares
+
+
+def test_two_seeds_have_the_measured_coverage_of_two(tmp_path):
+    make_study(tmp_path, seeds=2)
+    found = {one.method: one for one in compare(tmp_path).tasks[0].coverages}
+    assert {one.runs for one in found.values()} == {2}
+    assert found["IQM"].least < 0.6
 
 
 def test_forward_transfer_is_refused_near_a_perfect_baseline_that_does_not_vary(tmp_path):
