@@ -1,12 +1,14 @@
 """Measures how often the intervals of ``rltransfer.stats`` cover the truth, and how often its test is wrong.
 
     python scripts/measure_coverage.py --write        # measures, and writes rltransfer/stats/coverage.json
+    python scripts/measure_coverage.py --add          # measures what the file lacks, and leaves the rest as it is
     python scripts/measure_coverage.py --markdown     # prints the tables of docs/statistics.md from that file
 
 Every method is asked through the function that the report calls. A study is simulated by drawing the scores of its
 runs: normal; skewed (exponential); bimodal (three runs in ten succeed, six standard deviations above the others);
-and mixed, for differences: a bimodal arm against a normal baseline. A 95 % interval should hold the truth in 95 % of
-studies.
+and mixed, for differences: a bimodal arm against a normal baseline. Where sources serve several runs or tasks, each
+adds a normal number of twice the spread to what it serves, and their number is that of the runs. A 95 % interval
+should hold the truth in 95 % of studies.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import numpy as np
 from rltransfer import stats
 
 TABLE = Path(__file__).parents[1] / "rltransfer" / "stats" / "coverage.json"
-RUNS = (3, 4, 5, 7, 10, 20)
+RUNS = (2, 3, 4, 5, 7, 10, 20)
 ALARM_LEVELS = (0.05, 0.01)
 ALARM_RUNS = ((5, 5), (10, 10), (20, 20), (5, 20), (20, 5))
 SPREADS = (1.0, 3.0, 10.0)
@@ -97,8 +99,41 @@ class Study:
         """Returns what each source adds to its runs."""
         return 2 * self.shape.sd * self.rng.normal(size=self.runs)
 
+    def twice(self) -> tuple[np.ndarray, list[str]]:
+        """Returns the scores of an arm whose sources serve two runs each, and those sources."""
+        return self.arm(2) + np.repeat(self.sources(), 2), [str(i // 2) for i in range(2 * self.runs)]
+
     def tasks(self) -> list[np.ndarray]:
         return [self.arm() for _ in range(TASKS)]
+
+    def baselines(self) -> list[np.ndarray]:
+        return [self.baseline() for _ in range(TASKS)]
+
+
+@dataclasses.dataclass(frozen=True)
+class OverTasks:
+    """The scores of arm and baseline over several tasks, and the sources of the arm; ``gamma`` is full marks."""
+
+    arm: list[np.ndarray]
+    baseline: list[np.ndarray]
+    sources: list[list[str] | None]
+    gamma: float
+    seed: int
+
+
+def own_sources(one: Study) -> OverTasks:
+    return OverTasks(one.tasks(), one.baselines(), [None] * TASKS, one.shape.mean + one.shape.sd, one.seed)
+
+
+def shared_sources(one: Study) -> OverTasks:
+    common, names = one.sources(), [str(i) for i in range(one.runs)]
+    arm = [scores + common for scores in one.tasks()]
+    return OverTasks(arm, one.baselines(), [names] * TASKS, one.shape.mean + one.shape.sd, one.seed)
+
+
+def improvement_over_tasks(some: OverTasks) -> stats.Estimate:
+    better = [scores + some.gamma for scores in some.arm]
+    return stats.improvement_over_tasks(better, some.baseline, some.sources, [None] * TASKS)
 
 
 def paired(one: Study) -> stats.Estimate:
@@ -107,8 +142,18 @@ def paired(one: Study) -> stats.Estimate:
 
 
 def two_runs_a_source(one: Study) -> stats.Estimate:
-    names = [str(i // 2) for i in range(2 * one.runs)]
-    return stats.mean_difference(one.arm(2) + np.repeat(one.sources(), 2), one.baseline(2), names)
+    arm, names = one.twice()
+    return stats.mean_difference(arm, one.baseline(2), names)
+
+
+def improvement_two_runs_a_source(one: Study) -> stats.Estimate:
+    arm, names = one.twice()
+    return stats.probability_of_improvement(arm + one.shape.sd, one.baseline(2), names)
+
+
+def iqm_two_runs_a_source(one: Study) -> stats.Estimate:
+    arm, names = one.twice()
+    return stats.iqm_estimate([arm], seed=one.seed, sources=[names], resamples=RESAMPLES)
 
 
 def share_of_gain(one: Study) -> stats.Estimate | None:
@@ -130,19 +175,74 @@ def median(values: np.ndarray) -> float:
 
 
 @functools.cache
-def better(shape: Shape) -> float:
-    a = shape.arm(np.random.default_rng(1), 1_000_000) + shape.sd
+def of_sources(draw: Draw) -> Draw:
+    """Returns how scores are spread over new sources and seeds."""
+    return lambda rng, runs: draw(rng, runs) + 2 * SDS[draw] * rng.normal(size=runs)
+
+
+@functools.cache
+def better(shape: Shape, *, sourced: bool = False, by: float | None = None) -> float:
+    draw = of_sources(shape.arm) if sourced else shape.arm
+    a = draw(np.random.default_rng(1), 1_000_000) + (shape.sd if by is None else by)
     b = np.sort(shape.baseline(np.random.default_rng(2), 1_000_000))
     return float(np.searchsorted(b, a).mean() / len(b))
 
 
 @functools.cache
-def gap(shape: Shape) -> float:
-    return truth(shape.arm, lambda values: float(np.maximum(shape.mean + shape.sd - values, 0).mean()))
+def gap(shape: Shape, *, sourced: bool = False) -> float:
+    draw = of_sources(shape.arm) if sourced else shape.arm
+    return truth(draw, lambda values: float(np.maximum(shape.mean + shape.sd - values, 0).mean()))
+
+
+Ask = Callable[[Study], stats.Estimate | None]
+
+
+def over_tasks(
+    which: Callable[[Study], OverTasks], *, sourced: bool
+) -> dict[str, tuple[Ask, Callable[[Shape], float]]]:
+    """Returns the methods that put tasks together, with what their intervals should hold."""
+
+    def of(shape: Shape) -> Draw:
+        return of_sources(shape.arm) if sourced else shape.arm
+
+    def asked(ask: Callable[[OverTasks], stats.Estimate]) -> Ask:
+        return lambda one: ask(which(one))
+
+    return {
+        "mean": (asked(lambda some: stats.mean_over_tasks(some.arm, some.sources)), lambda shape: shape.mean),
+        "IQM": (
+            asked(lambda some: stats.iqm_estimate(some.arm, seed=some.seed, sources=some.sources, resamples=RESAMPLES)),
+            lambda shape: truth(of(shape), iqm),
+        ),
+        "mean difference": (
+            asked(lambda some: stats.difference_over_tasks(some.arm, some.baseline, some.sources)),
+            lambda shape: shape.difference,
+        ),
+        "median": (
+            asked(
+                lambda some: stats.median_over_tasks(
+                    some.arm, seed=some.seed, sources=some.sources, resamples=RESAMPLES
+                )
+            ),
+            lambda shape: shape.mean,
+        ),
+        "optimality gap": (
+            asked(
+                lambda some: stats.mean_over_tasks(
+                    [stats.shortfall(scores, some.gamma) for scores in some.arm], some.sources
+                )
+            ),
+            lambda shape: gap(shape, sourced=sourced),
+        ),
+        "probability of improvement": (
+            asked(improvement_over_tasks),
+            lambda shape: better(shape, sourced=sourced, by=shape.mean + shape.sd),
+        ),
+    }
 
 
 # Each method: what a study asks of it, and the truth that its interval should hold.
-METHODS: dict[str, tuple[Callable[[Study], stats.Estimate | None], Callable[[Shape], float]]] = {
+METHODS: dict[str, tuple[Ask, Callable[[Shape], float]]] = {
     "mean": (lambda one: stats.mean(one.arm()), lambda shape: shape.mean),
     "mean difference": (
         lambda one: stats.mean_difference(one.arm(), one.baseline()),
@@ -170,8 +270,24 @@ METHODS: dict[str, tuple[Callable[[Study], stats.Estimate | None], Callable[[Sha
         better,
     ),
     "share of the gain": (share_of_gain, lambda _: 0.5),
+    "IQM, two runs a source": (iqm_two_runs_a_source, lambda shape: truth(of_sources(shape.arm), iqm)),
+    "median, two runs a source": (
+        lambda one: stats.median(*one.twice()),
+        lambda shape: truth(of_sources(shape.arm), median),
+    ),
+    "probability of improvement, two runs a source": (
+        improvement_two_runs_a_source,
+        lambda shape: better(shape, sourced=True),
+    ),
 }
-OF_ONE_ARM = {"mean", "mean over tasks", "optimality gap", "median", "IQM", "IQM over tasks"}
+for _name, _method in over_tasks(own_sources, sourced=False).items():
+    METHODS.setdefault(f"{_name} over tasks", _method)
+METHODS |= {
+    f"{_name} over tasks, shared sources": _method
+    for _name, _method in over_tasks(shared_sources, sourced=True).items()
+}
+OF_TWO_ARMS = ("difference", "improvement", "share of the gain")
+OF_ONE_ARM = {name for name in METHODS if not any(word in name for word in OF_TWO_ARMS)}
 
 
 def measure(task: tuple[str, str, int, int], seed: int = 0) -> tuple[str, str, int, float]:
@@ -204,25 +320,38 @@ def measure_alarms(task: tuple[tuple[int, int], float, int], seed: int = 0) -> l
     return [float(np.mean(found <= level)) for level in ALARM_LEVELS]
 
 
-def measured(studies: int, jobs: int) -> dict[str, object]:
-    tasks = [
-        (name, shape, runs, studies)
+def lacking(table: dict) -> list[tuple[str, str, int]]:
+    """Returns the cells that a table lacks: method, shape, runs."""
+    return [
+        (name, shape, runs)
         for name in METHODS
         for shape in SHAPES
         if shape != "mixed" or name not in OF_ONE_ARM
         for runs in RUNS
+        if shape not in table.get("coverage", {}).get(name, {}).get(str(runs), {})
     ]
-    found: dict[str, dict[str, dict[str, float]]] = {}
+
+
+def measured(studies: int, jobs: int, table: dict) -> dict[str, object]:
+    """Returns a table with all that it lacked."""
+    cells = lacking(table)
+    found: dict[str, dict[str, dict[str, float]]] = {
+        name: {str(runs): dict(table.get("coverage", {}).get(name, {}).get(str(runs), {})) for runs in RUNS}
+        for name in METHODS
+    }
+    command = f"python scripts/measure_coverage.py --{'add' if table else 'write'} --studies {studies}"
     with multiprocessing.Pool(jobs) as pool:
+        tasks = [(*cell, studies) for cell in cells]
         for done, (name, shape, runs, share) in enumerate(pool.imap(measure, tasks), start=1):
-            found.setdefault(name, {}).setdefault(str(runs), {})[shape] = round(share, 4)
+            found[name][str(runs)][shape] = round(share, 4)
             print(f"{done:>4}/{len(tasks)} {name}, {shape}, {runs} runs: {share:.3f}", file=sys.stderr, flush=True)
         cases = [(runs, spread, studies) for runs in ALARM_RUNS for spread in SPREADS]
-        alarms = pool.map(measure_alarms, cases, chunksize=1)
+        alarms = [] if table else pool.map(measure_alarms, cases, chunksize=1)
     return {
-        "command": f"python scripts/measure_coverage.py --write --studies {studies}",
+        "command": "; ".join(filter(None, [table.get("command", ""), command])),
         "coverage": found,
-        "alarms": [
+        "alarms": table.get("alarms")
+        or [
             {"runs": list(runs), "spread": spread, "shares": [round(share, 4) for share in shares]}
             for (runs, spread, _), shares in zip(cases, alarms, strict=True)
         ],
@@ -255,13 +384,15 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=5_000, help="simulated studies of each kind (default: 5,000)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--write", action="store_true", help=f"measure, and write {TABLE.name} of the package")
+    parser.add_argument("--add", action="store_true", help=f"measure what {TABLE.name} lacks, and add it")
     parser.add_argument("--markdown", action="store_true", help="print the tables from that file")
     arguments = parser.parse_args()
     if arguments.markdown:
         print(markdown(json.loads(TABLE.read_text())))
         return
-    text = json.dumps(measured(arguments.studies, arguments.jobs), indent=1)
-    if arguments.write:
+    table = json.loads(TABLE.read_text()) if arguments.add else {}
+    text = json.dumps(measured(arguments.studies, arguments.jobs, table), indent=1)
+    if arguments.write or arguments.add:
         TABLE.write_text(text + "\n")
     else:
         print(text)

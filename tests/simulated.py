@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy.stats
 
 from rltransfer import stats
 from rltransfer.comparison.verdicts import Pair, contrast_family, origin
@@ -31,7 +32,10 @@ def permutation_ps(arms, baselines):
     pooled = ((pooled - low) / (high - low)).astype(np.float32)
     found = [_tails(pooled[i : i + _PAIRS_AT_ONCE], picks) for i in range(0, len(pooled), _PAIRS_AT_ONCE)]
     extra = 0 if exact else 1
-    return np.minimum(1.0, 2 * (np.concatenate(found) + extra) / (len(picks) + extra))
+    p_values = np.minimum(1.0, 2 * (np.concatenate(found) + extra) / (len(picks) + extra))
+    if runs == baselines.shape[1]:
+        return p_values
+    return np.maximum(p_values, scipy.stats.ttest_ind(arms, baselines, axis=1, equal_var=False).pvalue)
 
 
 def _tails(pooled, picks):

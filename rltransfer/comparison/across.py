@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 from rltransfer import stats
-from rltransfer.comparison.scores import NORMALISED, values
+from rltransfer.comparison import coverage
+from rltransfer.comparison.scores import NORMALISED, sources_of, values
 from rltransfer.comparison.tables import Arm, ArmAcrossTasks, TaskComparison
 from rltransfer.metrics import Undefined
 from rltransfer.stats import Numbers
 
 
 def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[ArmAcrossTasks, ...], str]:
-    """Returns the arms that are on all tasks with normalised scores, and why there are none or tasks were left out.
+    """Returns the arms that are on all tasks with normalised scores, and what these lack.
+
+    That is: why there are none, why tasks were left out, which intervals hold less often than they say.
 
     Arms that lack one of these tasks are left out: their average would be over other tasks than the others'.
     """
@@ -30,7 +33,9 @@ def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[A
     if len(names) < 2:
         return (), "no arm beside the baseline is on all tasks"
     found = tuple(_arm(name, usable, seed=seed) for name in names)
-    return found, f"left out: {'; '.join(reasons)}" if reasons else ""
+    baselines = [task.arm(str(task.baseline)) for task in usable]
+    weak = coverage.over_tasks([[task.arm(name) for task in usable] for name in names], baselines)
+    return found, ". ".join(filter(None, [f"left out: {'; '.join(reasons)}" if reasons else "", weak]))
 
 
 def _unusable(task: TaskComparison) -> str:
@@ -53,15 +58,15 @@ def _arm(name: str, tasks: Sequence[TaskComparison], *, seed: int) -> ArmAcrossT
     theirs = [scores for arm in baselines if (scores := _scores(arm)) is not None]
     is_baseline = all(arm.kind == "baseline" for arm in arms)
     every = [scores for task in tasks for arm in task.arms if (scores := _scores(arm)) is not None]
-    shares = [stats.probability_of_improvement(a, b) for a, b in zip(mine, theirs, strict=True)]
+    sources, their_sources = ([sources_of(arm.runs) for arm in some] for some in (arms, baselines))
     return ArmAcrossTasks(
         name=name,
         tasks=tuple(task.name for task in tasks),
-        mean=stats.mean_over_tasks(mine),
-        median=stats.median_over_tasks(mine, seed=seed),
-        iqm=stats.iqm_estimate(mine, seed=seed),
-        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine]),
-        mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs),
-        improvement=None if is_baseline else stats.mean_of_shares(shares),
-        profile=stats.profile(mine, stats.profile_points(every)),
+        mean=stats.mean_over_tasks(mine, sources),
+        median=stats.median_over_tasks(mine, seed=seed, sources=sources),
+        iqm=stats.iqm_estimate(mine, seed=seed, sources=sources),
+        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine], sources),
+        mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs, sources, their_sources),
+        improvement=None if is_baseline else stats.improvement_over_tasks(mine, theirs, sources, their_sources),
+        profile=stats.profile(mine, stats.profile_points(every), sources),
     )

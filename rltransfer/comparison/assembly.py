@@ -218,7 +218,9 @@ def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[Sk
         band=stats.iqm_band(np.stack([run.curve for run in runs]), seed=task.seed, sources=scores.sources_of(runs)),
         scores={name: scores.score(runs, baseline, name) for name in scores.METRICS},
         robust=scores.robust(runs, baseline, measuring.metric, seed=task.seed),
-        profile=None if isinstance(primary, Undefined) else stats.profile([primary], _profile_points(task)),
+        profile=None
+        if isinstance(primary, Undefined)
+        else stats.profile([primary], _profile_points(task), [scores.sources_of(runs)]),
         improvement=scores.improvement(runs, baseline, measuring.metric),
         p_value=contrast.p_value,
         p_adjusted=contrast.p_adjusted,

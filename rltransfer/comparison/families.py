@@ -160,7 +160,8 @@ def _share(task: ScoredTask, arm: str, control: str | None) -> Estimate | None:
         return None
     mine, controls, zero = (one for one in numbers if not isinstance(one, str))
     paired = scores.is_paired(task.runs[arm], task.runs[control])
-    return stats.share_of_gain(mine, controls, zero, paired=paired)
+    sources, control_sources = (scores.sources_of(task.runs[name]) for name in (arm, control))
+    return stats.share_of_gain(mine, controls, zero, paired=paired, sources=sources, control_sources=control_sources)
 
 
 def detectable_by(task: ScoredTask, name: str, tested: Tested) -> Detectable | None:

@@ -21,6 +21,8 @@ RUN_METRICS = ("auc", "success_auc", "final", "final_success", "initial", "train
 NORMALISED = "normalised"
 METRICS = (*RUN_METRICS, NORMALISED)
 _GRID_POINTS = 400
+# A baseline that leaves less of the scale than this is too near to perfect, however little it varies over seeds.
+_LEAST_ROOM = 0.05
 # Return scales that are 0 to 1 by the environment's definition: MiniGrid pays 1 - 0.9 * steps / limit at the goal.
 _UNIT_RETURNS = ("minigrid", "babyai")
 
@@ -153,8 +155,10 @@ def robust(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metr
         iqm=stats.iqm_estimate([mine], seed=seed, sources=[sources]),
         iqm_difference=None
         if isinstance(theirs, Undefined)
-        else stats.iqm_difference(mine, theirs, seed=seed, sources=sources),
-        median=stats.median(mine),
+        else stats.iqm_difference(
+            mine, theirs, seed=seed, sources=sources, baseline_sources=sources_of(baseline or ())
+        ),
+        median=stats.median(mine, sources),
         optimality_gap=gap if isinstance(gap, Undefined) else stats.mean(stats.shortfall(gap), sources),
     )
 
@@ -166,7 +170,7 @@ def improvement(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None,
     mine, theirs = values(runs, metric), values(baseline, metric)
     if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
         return None
-    return stats.probability_of_improvement(mine, theirs)
+    return stats.probability_of_improvement(mine, theirs, sources_of(runs), sources_of(baseline))
 
 
 def threshold_times(
@@ -180,7 +184,12 @@ def threshold_times(
         found.append(
             ThresholdTime(
                 level,
-                stats.censored_mean(steps, [time.reached for time in times], horizon=measuring.budget_steps),
+                stats.censored_mean(
+                    steps,
+                    [time.reached for time in times],
+                    horizon=measuring.budget_steps,
+                    sources=sources_of(runs),
+                ),
                 _steps_saved(runs, baseline, index),
             )
         )
@@ -234,8 +243,16 @@ def forward_transfer(runs: Sequence[RunScores], baseline: Sequence[RunScores] | 
         return found
     arm, zero = found
     value = metrics.forward_transfer(arm.value, zero.value)
-    if isinstance(value, Undefined):
-        return value
+    return value if isinstance(value, Undefined) else _share_of_room(arm, zero)
+
+
+def _share_of_room(arm: MeanFacts, zero: MeanFacts) -> Estimate | Undefined:
+    """Returns how much of the room above the baseline the arm gains; refused where that room is little."""
+    if 1 - zero.value < _LEAST_ROOM:
+        return Undefined(
+            f"scratch is too near to perfect: the room above it is {1 - zero.value:.2g} of the scale, and a ratio to "
+            f"less than {_LEAST_ROOM:g} means nothing"
+        )
     if min(arm.freedom, zero.freedom) == 0:
         return Undefined("one seed cannot show that scratch leaves room for improvement")
     whole = stats.ratio([(1.0, 0.0, arm), (-1.0, -1.0, zero)], constants=(0.0, 1.0))

@@ -6,17 +6,16 @@ the same study were run again with new seeds on the same task. It says nothing a
 """
 
 from rltransfer.stats.bootstrap import iqm_band, iqm_difference, iqm_estimate, median_over_tasks
-from rltransfer.stats.coverage import ACCEPTED, Coverage, measured_coverage
+from rltransfer.stats.clusters import MeanFacts, Sources, fewest_units, linked, mean_facts, units_of
+from rltransfer.stats.coverage import ACCEPTED, Coverage, measured_coverage, measured_methods
 from rltransfer.stats.estimates import LEVEL, Band, Estimate, Numbers, Tasks, iqm, share_better, shortfall
 from rltransfer.stats.intervals import (
     CensoredMean,
-    MeanFacts,
     censored_mean,
     difference_over_tasks,
+    improvement_over_tasks,
     mean,
     mean_difference,
-    mean_facts,
-    mean_of_shares,
     mean_over_tasks,
     median,
     paired_difference,
@@ -40,23 +39,27 @@ __all__ = [
     "MeanFacts",
     "Numbers",
     "Profile",
+    "Sources",
     "Spread",
     "Tasks",
     "Verdict",
     "censored_mean",
     "detectable_effect",
     "difference_over_tasks",
+    "fewest_units",
     "holm",
+    "improvement_over_tasks",
     "iqm",
     "iqm_band",
     "iqm_difference",
     "iqm_estimate",
+    "linked",
     "mean",
     "mean_difference",
     "mean_facts",
-    "mean_of_shares",
     "mean_over_tasks",
     "measured_coverage",
+    "measured_methods",
     "median",
     "median_over_tasks",
     "paired_difference",
@@ -72,5 +75,6 @@ __all__ = [
     "share_of_gain",
     "shortfall",
     "smallest_p",
+    "units_of",
     "verdict",
 ]

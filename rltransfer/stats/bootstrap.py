@@ -1,10 +1,11 @@
 """Bootstrap over runs, for estimates without a closed form: the interquartile mean and the median over tasks.
 
 Whole runs are resampled with replacement, within their task (stratified), and never cells of curves; where sources
-serve several runs each, whole sources are. A percentile interval of a few runs is too narrow, since a sample's own
-spread is sqrt((runs - 1) / runs) of what it estimates: the tails are taken further out by that factor (Hesterberg, The
-American Statistician 2015, without the further factor for Student's t, which makes the interval of the interquartile
-mean too wide).
+serve several runs each, whole sources are, and for all tasks at once where they serve several tasks. A percentile
+interval of a few runs is too narrow, since a sample's own spread is sqrt((runs - 1) / runs) of what it estimates: the
+tails are taken further out by that factor (Hesterberg, The American Statistician 2015, without the further factor for
+Student's t, which makes the interval of the interquartile mean of one task too wide; over tasks that share their
+sources it is needed, since an average over tasks varies as a mean does).
 """
 
 import functools
@@ -14,12 +15,12 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
+from rltransfer.stats.clusters import Sources, fewest_units, linked, units_of
 from rltransfer.stats.estimates import LEVEL, Band, Estimate, Numbers, Tasks, finite, iqm
 
 RESAMPLES = 50_000
 BAND_RESAMPLES = 2_000
 _CELLS_AT_ONCE = 2_000_000
-Sources = Sequence[str] | None
 Counts = Int[np.ndarray, "resamples runs"]
 Replicates = Float[np.ndarray, " resamples"]
 
@@ -35,18 +36,25 @@ def iqm_estimate(
         tasks: The numbers of each task, one per run.
         seed: Seed of the resampling.
         sources: For each task, which source each run started from; whole sources are resampled where they serve
-            several runs each.
+            several runs each, of one task or of several.
         resamples: How many resamples are drawn.
     """
     value = float(iqm(np.concatenate([finite(task) for task in tasks])))
     units = smallest_stratum(tasks, sources)
     if units < 2:
         return Estimate(value)
-    return _widened(value, iqm_replicates(tasks, seed=seed, sources=sources, resamples=resamples), units)
+    drawn = iqm_replicates(tasks, seed=seed, sources=sources, resamples=resamples)
+    return _widened(value, drawn, units, of_sources=bool(linked(sources or ())))
 
 
 def iqm_difference(
-    arm: Numbers, baseline: Numbers, *, seed: int, sources: Sources = None, resamples: int = RESAMPLES
+    arm: Numbers,
+    baseline: Numbers,
+    *,
+    seed: int,
+    sources: Sources = None,
+    baseline_sources: Sources = None,
+    resamples: int = RESAMPLES,
 ) -> Estimate:
     """Returns iqm(arm) - iqm(baseline) with a bootstrap interval; the two are resampled independently.
 
@@ -55,36 +63,48 @@ def iqm_difference(
         baseline: One number per run of what it is compared with.
         seed: Seed of the resampling.
         sources: Which source each run of the arm started from, as in ``iqm_estimate``.
+        baseline_sources: The same of the baseline's runs.
         resamples: How many resamples are drawn.
     """
     value = float(iqm(finite(arm)) - iqm(finite(baseline)))
-    units = smallest_stratum([arm, baseline], [sources, None])
+    units = min(smallest_stratum([arm], [sources]), smallest_stratum([baseline], [baseline_sources]))
     if units < 2:
         return Estimate(value)
     mine = iqm_replicates([arm], seed=seed, sources=[sources], resamples=resamples)
-    theirs = iqm_replicates([baseline], seed=seed, resamples=resamples, stream=1)
+    theirs = iqm_replicates([baseline], seed=seed, sources=[baseline_sources], resamples=resamples, stream=1)
     return _widened(value, mine - theirs, units)
 
 
-def median_over_tasks(tasks: Tasks, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
+def median_over_tasks(
+    tasks: Tasks, *, seed: int, sources: Sequence[Sources] | None = None, resamples: int = RESAMPLES
+) -> Estimate:
     """Returns the median over tasks of the mean over runs, with a stratified bootstrap interval.
 
-    "Median" of Agarwal et al., NeurIPS 2021, section 4.1.
+    "Median" of Agarwal et al., NeurIPS 2021, section 4.1. See ``iqm_estimate`` for the arguments.
     """
     arrays = [finite(task) for task in tasks]
     value = float(np.median([array.mean() for array in arrays]))
-    units = smallest_stratum(tasks)
+    units = smallest_stratum(tasks, sources)
     if units < 2:
         return Estimate(value)
-    return _widened(value, median_replicates(tasks, seed=seed, resamples=resamples), units)
+    drawn = median_replicates(tasks, seed=seed, sources=sources, resamples=resamples)
+    return _widened(value, drawn, units, of_sources=bool(linked(sources or ())))
 
 
-def median_replicates(tasks: Tasks, *, seed: int, resamples: int = RESAMPLES) -> Replicates:
-    """Returns the median over tasks of the mean over runs, for every resample of the tasks' runs."""
-    arrays = [finite(task) for task in tasks]
-    means = [counts_of(len(array), resamples, seed, 2 * i) @ array / len(array) for i, array in enumerate(arrays)]
-    medians: Replicates = np.median(means, axis=0)
-    return medians
+def median_replicates(
+    tasks: Tasks, *, seed: int, sources: Sequence[Sources] | None = None, resamples: int = RESAMPLES
+) -> Replicates:
+    """Returns the median over tasks of the mean over runs, for every resample of the tasks' runs.
+
+    Where tasks have not all of the sources, resamples without any run of some task are left out.
+    """
+    means = []
+    for values, counts in _drawn(tasks, sources, seed=seed, resamples=resamples):
+        total = counts.sum(axis=1)
+        means.append(np.where(total > 0, counts @ values, np.nan) / np.maximum(total, 1))
+    medians = np.median(means, axis=0)
+    whole: Replicates = medians[~np.isnan(medians)]
+    return whole
 
 
 def iqm_replicates(
@@ -99,12 +119,8 @@ def iqm_replicates(
 
     ``stream`` tells apart draws that have to be independent of each other under one seed.
     """
-    values, counts = [], []
-    for task, (numbers, mine) in enumerate(zip(tasks, sources or [None] * len(tasks), strict=True)):
-        array = np.asarray(numbers, dtype=float)
-        order, units = _arranged(array[:, None], mine)
-        values.append(array[order])
-        counts.append(counts_of(int(units[-1]) + 1, resamples, seed, stream + 2 * task)[:, units])
+    drawn = _drawn(tasks, sources, seed=seed, resamples=resamples, stream=stream)
+    values, counts = [one for one, _ in drawn], [one for _, one in drawn]
     pooled = np.concatenate(values)
     ascending = np.argsort(pooled, kind="stable")
     step = max(1, _CELLS_AT_ONCE // len(pooled))
@@ -141,20 +157,24 @@ def iqm_band(
     return Band(middle, low, high)
 
 
-def widened_tails(runs: int) -> tuple[float, float]:
-    """Returns the tails of a percentile interval of so many runs (or sources); see the module's text.
+def widened_tails(runs: int, *, of_sources: bool = False) -> tuple[float, float]:
+    """Returns the tails of a percentile interval of so many runs; see the module's text.
+
+    Args:
+        runs: How many runs (or sources) are resampled.
+        of_sources: Whether they are sources that serve several tasks.
 
     >>> [round(tail, 4) for tail in widened_tails(5)]
     [0.0142, 0.9858]
     """
-    tail = float(scipy.stats.norm.cdf(scipy.stats.norm.ppf((1 - LEVEL) / 2) * np.sqrt(runs / (runs - 1))))
+    outer = scipy.stats.t(runs - 1) if of_sources else scipy.stats.norm
+    tail = float(scipy.stats.norm.cdf(outer.ppf((1 - LEVEL) / 2) * np.sqrt(runs / (runs - 1))))
     return tail, 1 - tail
 
 
 def smallest_stratum(tasks: Tasks, sources: Sequence[Sources] | None = None) -> int:
     """Returns how many runs (or sources, where these serve several runs each) the smallest task has to resample."""
-    given = sources or [None] * len(tasks)
-    return min(_units_of(len(task), mine) for task, mine in zip(tasks, given, strict=True))
+    return fewest_units([len(task) for task in tasks], sources or [None] * len(tasks))
 
 
 @functools.lru_cache(maxsize=16)
@@ -167,10 +187,36 @@ def counts_of(units: int, resamples: int, seed: int, stream: int) -> Counts:
     return counts
 
 
-def _units_of(runs: int, sources: Sources) -> int:
-    """Returns how many independent units the runs are: the sources where several serve several runs each."""
-    units = len(set(sources or ()))
-    return units if 1 < units < runs else runs
+def _drawn(
+    tasks: Tasks, sources: Sequence[Sources] | None, *, seed: int, resamples: int, stream: int = 0
+) -> list[tuple[Float[np.ndarray, " runs"], Counts]]:
+    """Returns the numbers of each task, with how often each is in each resample."""
+    given = sources or [None] * len(tasks)
+    together = linked(given)
+    places = _places([(tasks[at], given[at] or ()) for at in together])
+    drawn = []
+    for task, (numbers, mine) in enumerate(zip(tasks, given, strict=True)):
+        array = np.asarray(numbers, dtype=float)
+        if task in together:
+            counts = counts_of(len(places), resamples, seed, stream + 2 * together[0])
+            drawn.append((array, counts[:, [places[source] for source in mine or ()]]))
+        else:
+            order, units = _arranged(array[:, None], mine)
+            drawn.append((array[order], counts_of(int(units[-1]) + 1, resamples, seed, stream + 2 * task)[:, units]))
+    return drawn
+
+
+def _places(tasks: Sequence[tuple[Numbers, Sequence[str]]]) -> dict[str, int]:
+    """Returns a place for each source of several tasks that depends on its numbers, and not on the order of runs."""
+    every = {source for _, sources in tasks for source in sources}
+    scores = {
+        source: [
+            sorted(float(one) for one, whose in zip(values, sources, strict=True) if whose == source)
+            for values, sources in tasks
+        ]
+        for source in every
+    }
+    return {source: place for place, source in enumerate(sorted(every, key=scores.__getitem__))}
 
 
 def _arranged(
@@ -178,7 +224,7 @@ def _arranged(
 ) -> tuple[Int[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
     """Returns an order of the runs that does not depend on the one given, and the unit that each belongs to in it."""
     order = np.lexsort(rows.T[::-1])
-    if sources is None or _units_of(len(rows), sources) == len(rows):
+    if sources is None or units_of(len(rows), sources) == len(rows):
         return order, np.arange(len(rows))
     members = [[i for i in order if sources[i] == source] for source in set(sources)]
     members.sort(key=lambda runs: [tuple(rows[i]) for i in runs])
@@ -195,6 +241,6 @@ def _iqm_of_counts(ascending: Float[np.ndarray, " runs"], counts: Counts) -> Rep
     return means
 
 
-def _widened(value: float, replicates: Replicates, units: int) -> Estimate:
-    low, high = np.quantile(replicates, widened_tails(units))
+def _widened(value: float, replicates: Replicates, units: int, *, of_sources: bool = False) -> Estimate:
+    low, high = np.quantile(replicates, widened_tails(units, of_sources=of_sources))
     return Estimate(value, float(low), float(high))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from importlib import resources
 
 from rltransfer.errors import unknown
@@ -13,7 +14,10 @@ _TABLE = "coverage.json"
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """The share of simulated studies whose 95 % interval held the truth, by the distribution of the scores."""
+    """The share of simulated studies whose 95 % interval held the truth, by the distribution of the scores.
+
+    Without ``shares`` it was not measured.
+    """
 
     method: str
     runs: int
@@ -21,12 +25,17 @@ class Coverage:
 
     @property
     def least(self) -> float:
-        """The share under the distribution that suits the method least: nobody knows that of their own scores."""
-        return min(self.shares.values())
+        """The share under the distribution that suits the method least: nobody knows that of their own scores.
+
+        NaN where nothing was measured.
+        """
+        return min(self.shares.values(), default=math.nan)
 
 
 def measured_coverage(method: str, runs: int) -> Coverage:
     """Returns what was measured for a method with so many runs per arm, or with the next smaller number measured.
+
+    With fewer runs than were ever measured nothing is known of it, and there are no shares.
 
     Args:
         method: A name in the table.
@@ -38,9 +47,13 @@ def measured_coverage(method: str, runs: int) -> Coverage:
     table = _table()
     if method not in table:
         raise unknown("method", method, table)
-    measured = sorted(table[method])
-    at = max((number for number in measured if number <= runs), default=measured[0])
-    return Coverage(method, at, table[method][at])
+    at = max((number for number in table[method] if number <= runs), default=None)
+    return Coverage(method, runs, {}) if at is None else Coverage(method, at, table[method][at])
+
+
+def measured_methods() -> frozenset[str]:
+    """Returns the names of the methods whose coverage was measured."""
+    return frozenset(_table())
 
 
 @functools.cache

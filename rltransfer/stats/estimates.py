@@ -71,7 +71,7 @@ def share_better(arm: Numbers, baseline: Numbers) -> float:
 
 
 def shortfall(normalised: Numbers, gamma: float = 1.0) -> Float[np.ndarray, " runs"]:
-    """Returns by how much each run falls short of ``gamma``, 0 where it does not.
+    """Returns by how much each run falls short of ``gamma``, 0 where it does not, in the order of the runs.
 
     Its mean is the optimality gap of Agarwal et al., NeurIPS 2021, section 4.3, for scores that are 0 for a random
     policy and 1 for the reference.
@@ -79,5 +79,5 @@ def shortfall(normalised: Numbers, gamma: float = 1.0) -> Float[np.ndarray, " ru
     >>> shortfall([0.25, 1.5]).tolist()
     [0.75, 0.0]
     """
-    gaps: Float[np.ndarray, " runs"] = gamma - np.minimum(finite(normalised), gamma)
+    gaps: Float[np.ndarray, " runs"] = gamma - np.minimum(np.asarray(normalised, dtype=float), gamma)
     return gaps

@@ -12,6 +12,15 @@ import scipy.optimize
 import scipy.stats
 from jaxtyping import Float
 
+from rltransfer.stats.clusters import (
+    MeanFacts,
+    Part,
+    Sources,
+    fewest_units,
+    independent_terms,
+    is_clustered,
+    mean_facts,
+)
 from rltransfer.stats.estimates import LEVEL, Estimate, Numbers, finite, share_better
 
 _UPPER = (1 + LEVEL) / 2
@@ -27,38 +36,7 @@ class CensoredMean:
     runs: int
 
 
-@dataclasses.dataclass(frozen=True)
-class MeanFacts:
-    """A mean, the variance of that mean, and the degrees of freedom of the variance (0: a single run, no variance)."""
-
-    value: float
-    variance: float
-    freedom: float
-
-
-def mean_facts(values: Numbers, sources: Sequence[str] | None = None) -> MeanFacts:
-    """Returns a mean with its variance over new seeds.
-
-    Args:
-        values: One number per run.
-        sources: Which source each run started from. Where several runs share one of several sources, they are not
-            independent: the variance is that of the sources' means (each weighted by its runs), with one degree of
-            freedom less than there are sources. With a single source the mean is that of this source.
-    """
-    array = finite(values)
-    mean = float(array.mean())
-    units = set(sources or ())
-    if sources is None or len(units) in (0, 1, len(array)):
-        runs = len(array)
-        return MeanFacts(mean, 0.0, 0) if runs < 2 else MeanFacts(mean, float(array.var(ddof=1)) / runs, runs - 1)
-    given = np.asarray(values, dtype=float)
-    belongs = [np.array([one == source for one in sources]) for source in units]
-    pulls = [math.fsum(given[mine] - mean) / len(given) for mine in belongs]
-    variance = math.fsum(pull**2 for pull in pulls) * len(units) / (len(units) - 1)
-    return MeanFacts(mean, variance, len(units) - 1)
-
-
-def mean(values: Numbers, sources: Sequence[str] | None = None) -> Estimate:
+def mean(values: Numbers, sources: Sources = None) -> Estimate:
     """Returns the mean with Student's t interval, the uncertainty of the mean over new seeds.
 
     With ``sources`` that serve several runs each it is the interval over new sources and seeds (``mean_facts``).
@@ -69,8 +47,8 @@ def mean(values: Numbers, sources: Sequence[str] | None = None) -> Estimate:
 def mean_difference(
     arm: Numbers,
     baseline: Numbers,
-    sources: Sequence[str] | None = None,
-    baseline_sources: Sequence[str] | None = None,
+    sources: Sources = None,
+    baseline_sources: Sources = None,
 ) -> Estimate:
     """Returns mean(arm) - mean(baseline) with Welch's 95 % t interval; no interval if either has a single run.
 
@@ -89,7 +67,7 @@ def mean_difference(
     return _combined([(1.0, mean_facts(arm, sources)), (-1.0, mean_facts(baseline, baseline_sources))])
 
 
-def paired_difference(arm: Numbers, other: Numbers, sources: Sequence[str] | None = None) -> Estimate:
+def paired_difference(arm: Numbers, other: Numbers, sources: Sources = None) -> Estimate:
     """Returns the mean of arm - other, pair by pair in the order given, with its t interval over pairs.
 
     For runs that share something by pairs, as an arm and its control share the source agent of each seed: what a
@@ -106,18 +84,35 @@ def paired_difference(arm: Numbers, other: Numbers, sources: Sequence[str] | Non
     return mean(np.asarray(arm, dtype=float) - np.asarray(other, dtype=float), sources)
 
 
-def mean_over_tasks(tasks: Sequence[Numbers]) -> Estimate:
+def mean_over_tasks(tasks: Sequence[Numbers], sources: Sequence[Sources] | None = None) -> Estimate:
     """Returns the average of the tasks' means; the interval is over new seeds on these tasks, not over new tasks.
 
-    The tasks' variances add up, with the degrees of freedom of Welch and Satterthwaite.
+    The tasks' variances add up, with the degrees of freedom of Welch and Satterthwaite; where the same sources serve
+    several tasks, a source is averaged over tasks first, and the interval is over sources.
+
+    Args:
+        tasks: The numbers of each task, one per run.
+        sources: For each task, which source each run started from.
     """
-    return _combined([(1 / len(tasks), mean_facts(task)) for task in tasks])
+    return _combined(independent_terms(_parts(1 / len(tasks), tasks, sources)))
 
 
-def difference_over_tasks(arm: Sequence[Numbers], baseline: Sequence[Numbers]) -> Estimate:
-    """Returns the average over tasks of mean(arm) - mean(baseline), with its t interval over new seeds."""
-    pairs = [(factor / len(arm), mean_facts(task)) for factor, tasks in ((1, arm), (-1, baseline)) for task in tasks]
-    return _combined(pairs)
+def difference_over_tasks(
+    arm: Sequence[Numbers],
+    baseline: Sequence[Numbers],
+    sources: Sequence[Sources] | None = None,
+    baseline_sources: Sequence[Sources] | None = None,
+) -> Estimate:
+    """Returns the average over tasks of mean(arm) - mean(baseline), with its t interval over new seeds.
+
+    Args:
+        arm: The arm's numbers on each task, one per run.
+        baseline: Those of what it is compared with.
+        sources: For each task, which source each run of the arm started from (``mean_over_tasks``).
+        baseline_sources: The same of the baseline's runs.
+    """
+    parts = [*_parts(1 / len(arm), arm, sources), *_parts(-1 / len(arm), baseline, baseline_sources)]
+    return _combined(independent_terms(parts))
 
 
 def ratio(
@@ -146,7 +141,15 @@ def ratio(
     return _fieller((above, below), variances, freedom)
 
 
-def share_of_gain(arm: Numbers, control: Numbers, baseline: Numbers, *, paired: bool) -> Estimate | None:
+def share_of_gain(
+    arm: Numbers,
+    control: Numbers,
+    baseline: Numbers,
+    *,
+    paired: bool,
+    sources: Sources = None,
+    control_sources: Sources = None,
+) -> Estimate | None:
     """Returns (control - baseline) / (arm - baseline) on means, with Fieller's interval; None where that is unbounded.
 
     The share of an arm's gain that its control has too. None when the gain itself is not clearly positive, or an arm
@@ -158,27 +161,35 @@ def share_of_gain(arm: Numbers, control: Numbers, baseline: Numbers, *, paired: 
         control: One number per run of its control.
         baseline: One number per run of the baseline.
         paired: Whether run i of arm and control share their source agent.
+        sources: Which source each run of the arm started from (``mean_facts``).
+        control_sources: The same of the control's runs; where these are paired it is the arm's.
     """
-    facts = [mean_facts(values) for values in (arm, control, baseline)]
+    facts = [
+        mean_facts(arm, sources),
+        mean_facts(control, sources if paired else control_sources),
+        mean_facts(baseline),
+    ]
     gain, shared, zero = facts
     if min(one.freedom for one in facts) == 0 or gain.value <= zero.value:
         return None
     if not paired:
         return ratio([(0.0, 1.0, gain), (1.0, 0.0, shared), (-1.0, -1.0, zero)])
     a, c = (np.asarray(values, dtype=float) for values in (arm, control))
-    common = math.fsum((a - gain.value) * (c - shared.value)) / (len(a) - 1) / len(a)
+    common = _covariance(a - gain.value, c - shared.value, sources)
     above, below = shared.value - zero.value, gain.value - zero.value
-    left = mean_facts(c - above / below * a)
+    left = mean_facts(c - above / below * a, sources)
     variances = (shared.variance + zero.variance, gain.variance + zero.variance, common + zero.variance)
     freedom = welch_freedom([(left.variance, left.freedom), ((1 - above / below) ** 2 * zero.variance, zero.freedom)])
     return _fieller((above, below), variances, freedom)
 
 
-def median(values: Numbers) -> Estimate:
+def median(values: Numbers, sources: Sources = None) -> Estimate:
     """Returns the median with an interval between order statistics, which holds for any continuous distribution.
 
     Interpolated as in Hettmansperger and Sheather, Statistics & Probability Letters 1986. With fewer than six runs no
-    two order statistics reach 95 %: the interval is the range, which covers 1 - 2^(1 - runs).
+    two order statistics reach 95 %: the interval is the range, which covers 1 - 2^(1 - runs). With ``sources`` that
+    serve several runs each its ends are the order statistics around those of the interval of the share of runs below
+    the median (``share_interval``; Woodruff, JASA 1952).
 
     >>> median([1.0, 2.0, 4.0, 8.0, 9.0])
     Estimate(value=4.0, low=1.0, high=9.0)
@@ -188,6 +199,10 @@ def median(values: Numbers) -> Estimate:
     middle = float(np.median(ordered))
     if runs < 2:
         return Estimate(middle)
+    if sources is not None and is_clustered(runs, sources):
+        whole = share_interval(0.5, [Part(1.0, np.asarray(values, dtype=float) <= middle, sources)])
+        low = float(np.quantile(ordered, whole.low or 0.0, method="lower"))
+        return Estimate(middle, low, float(np.quantile(ordered, whole.high or 1.0, method="higher")))
     covers = [1 - 2 * float(scipy.stats.binom.cdf(depth, runs, 0.5)) for depth in range((runs + 1) // 2)]
     outer = sum(cover >= LEVEL for cover in covers)
     if outer == 0:
@@ -199,31 +214,75 @@ def median(values: Numbers) -> Estimate:
     return Estimate(middle, low, high)
 
 
-def probability_of_improvement(arm: Numbers, baseline: Numbers) -> Estimate:
+def probability_of_improvement(
+    arm: Numbers, baseline: Numbers, sources: Sources = None, baseline_sources: Sources = None
+) -> Estimate:
     """Returns the chance that a run of the arm beats a run of the baseline, with its interval; ties count half.
 
     Newcombe, Statistics in Medicine 2006 (part 2), method 5: a score interval, which stays honest where every run of
     the arm is better (a bootstrap of runs would call that certain). It is too narrow where spreads differ much.
+    Where sources serve several runs each it is that of ``improvement_over_tasks``.
     """
     value = share_better(arm, baseline)
     runs = (len(finite(arm)), len(finite(baseline)))
     if min(runs) < 2:
         return Estimate(value)
+    if is_clustered(runs[0], sources) or is_clustered(runs[1], baseline_sources):
+        return improvement_over_tasks([arm], [baseline], [sources], [baseline_sources])
     return Estimate(value, *_newcombe(value, *runs))
 
 
-def mean_of_shares(shares: Sequence[Estimate]) -> Estimate:
-    """Returns the average of independent estimates, with an interval from theirs (Zou and Donner, 2008)."""
-    value = math.fsum(one.value for one in shares) / len(shares)
-    ends = [(one.low, one.high, one.value) for one in shares if one.low is not None and one.high is not None]
-    if len(ends) < len(shares):
+def improvement_over_tasks(
+    arm: Sequence[Numbers],
+    baseline: Sequence[Numbers],
+    sources: Sequence[Sources],
+    baseline_sources: Sequence[Sources],
+) -> Estimate:
+    """Returns the probability of improvement averaged over tasks, over new sources where these serve several runs.
+
+    The share of the baseline that each run beats, and the share of the arm that beats each run of the baseline, are
+    what the runs add to the average: its variance is that of these (Obuchowski, Biometrics 1997).
+
+    Args:
+        arm: The arm's numbers on each task, one per run.
+        baseline: Those of what it is compared with.
+        sources: For each task, which source each run of the arm started from.
+        baseline_sources: The same of the baseline's runs.
+    """
+    wins = [_wins(mine, theirs) for mine, theirs in zip(arm, baseline, strict=True)]
+    value = math.fsum(share_better(mine, theirs) for mine, theirs in zip(arm, baseline, strict=True)) / len(wins)
+    parts = [
+        *_parts(1 / len(wins), [one.mean(axis=1) for one in wins], sources),
+        *_parts(1 / len(wins), [one.mean(axis=0) for one in wins], baseline_sources),
+    ]
+    return share_interval(value, parts)
+
+
+def share_interval(value: float, parts: Sequence[Part]) -> Estimate:
+    """Returns a share with Wilson's interval for as many runs as its variance over sources is worth.
+
+    Korn and Graubard, Survey Methodology 1998: that many independent runs would have this variance, less what a
+    variance costs that few sources tell. A share of 0 or 1 shows no variance, and then each source counts as one run,
+    which is the most that a share can vary.
+
+    Args:
+        value: The share, from 0 to 1.
+        parts: What the runs add to it; the sum of their means varies as the share does.
+    """
+    terms = independent_terms(parts)
+    if any(one.freedom == 0 for _, one in terms):
         return Estimate(value)
-    below = math.sqrt(math.fsum((middle - low) ** 2 for low, _, middle in ends)) / len(shares)
-    above = math.sqrt(math.fsum((high - middle) ** 2 for _, high, middle in ends)) / len(shares)
-    return Estimate(value, value - below, value + above)
+    squares = [(factor**2 * one.variance, one.freedom) for factor, one in terms]
+    total = math.fsum(square for square, _ in squares)
+    worth = float(fewest_units([len(part.values) for part in parts], [part.sources for part in parts]))
+    if total > 0:
+        cost = (_NORMAL_QUANTILE / _t_quantile(welch_freedom(squares))) ** 2
+        worth = min(value * (1 - value) / total * cost, sum(len(part.values) for part in parts))
+    low, high = wilson(np.asarray(value * worth), worth)
+    return Estimate(value, float(low), float(high))
 
 
-def wilson(hits: Float[np.ndarray, "..."], runs: int) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+def wilson(hits: Float[np.ndarray, "..."], runs: float) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """Returns the ends of Wilson's score interval of shares ``hits / runs`` (JASA 1927)."""
     z = _NORMAL_QUANTILE
     share = np.asarray(hits, dtype=float) / runs
@@ -233,16 +292,16 @@ def wilson(hits: Float[np.ndarray, "..."], runs: int) -> tuple[Float[np.ndarray,
     return np.minimum(np.maximum(centre - margin, 0.0), share), np.maximum(np.minimum(centre + margin, 1.0), share)
 
 
-def censored_mean(times: Numbers, reached: Sequence[bool], *, horizon: float) -> CensoredMean:
+def censored_mean(times: Numbers, reached: Sequence[bool], *, horizon: float, sources: Sources = None) -> CensoredMean:
     """Returns the mean of times that are cut at a common horizon, with the number of runs that reached the event.
 
     The restricted mean keeps failures, at the horizon: leaving them out would reward arms for failing. Its interval
-    is cut to what such a mean can be.
+    is cut to what such a mean can be; with ``sources`` that serve several runs each it is over new sources too.
 
     >>> censored_mean([30.0, 100.0], [True, False], horizon=100).restricted_mean
     Estimate(value=65.0, low=0.0, high=100.0)
     """
-    whole = mean(times)
+    whole = mean(times, sources)
     if whole.low is not None and whole.high is not None:
         whole = Estimate(whole.value, max(whole.low, 0.0), min(whole.high, float(horizon)))
     return CensoredMean(whole, int(np.sum(reached)), len(reached))
@@ -267,6 +326,27 @@ def _combined(parts: Sequence[tuple[float, MeanFacts]]) -> Estimate:
         return Estimate(value, value, value)
     margin = _t_quantile(welch_freedom(squares)) * math.sqrt(total)
     return Estimate(value, value - margin, value + margin)
+
+
+def _parts(factor: float, tasks: Sequence[Numbers], sources: Sequence[Sources] | None) -> list[Part]:
+    given = sources or [None] * len(tasks)
+    return [Part(factor, task, mine) for task, mine in zip(tasks, given, strict=True)]
+
+
+def _wins(arm: Numbers, baseline: Numbers) -> Float[np.ndarray, "runs others"]:
+    """Returns 1 where a run of the arm beats one of the baseline, 1/2 where they are equal, else 0."""
+    a, b = np.asarray(arm, dtype=float), np.asarray(baseline, dtype=float)
+    wins: Float[np.ndarray, "runs others"] = (np.sign(a[:, None] - b[None, :]) + 1) / 2
+    return wins
+
+
+def _covariance(first: Float[np.ndarray, " runs"], second: Float[np.ndarray, " runs"], sources: Sources) -> float:
+    """Returns the covariance of two means, from the deviations of their runs (or sources), pair by pair."""
+    if sources is not None and is_clustered(len(first), sources):
+        belongs = [np.array([one == source for one in sources]) for source in sorted(set(sources))]
+        first, second = (np.array([math.fsum(some[mine]) for mine in belongs]) for some in (first, second))
+        return math.fsum(first * second) * len(belongs) / (len(belongs) - 1) / len(sources) ** 2
+    return math.fsum(first * second) / (len(first) - 1) / len(first)
 
 
 def _t_quantile(freedom: float) -> float:

@@ -1,12 +1,14 @@
 """Performance profiles: the share of runs above each score, so that a mean cannot hide a tail."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
+from rltransfer.stats.clusters import Part, Sources, is_clustered, linked
 from rltransfer.stats.estimates import Tasks, finite
-from rltransfer.stats.intervals import wilson
+from rltransfer.stats.intervals import share_interval, wilson
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +21,18 @@ class Profile:
     high: Float[np.ndarray, " points"] | None
 
 
-def profile(tasks: Tasks, at: Float[np.ndarray, " points"]) -> Profile:
+def profile(tasks: Tasks, at: Float[np.ndarray, " points"], sources: Sequence[Sources] | None = None) -> Profile:
     """Returns the share of runs above each score, averaged over tasks.
 
     The run-score distribution of Agarwal et al., NeurIPS 2021, section 4.3. At each score the number of runs above it
     is binomial: its interval is Wilson's, and those of several tasks are put together as by Zou and Donner (Statistics
-    in Medicine 2008). So a share of 0 or 1 has an interval too.
+    in Medicine 2008). So a share of 0 or 1 has an interval too. Where sources serve several runs, of one task or of
+    several, the band is over new sources as well (``share_interval``).
+
+    Args:
+        tasks: The numbers of each task, one per run.
+        at: Scores at which the share is asked.
+        sources: For each task, which source each run started from.
 
     >>> profile([[1.0, 2.0, 3.0, 4.0]], np.array([0.0, 2.0])).share.tolist()
     [1.0, 0.5]
@@ -35,10 +43,33 @@ def profile(tasks: Tasks, at: Float[np.ndarray, " points"]) -> Profile:
     share = np.mean(shares, axis=0)
     if min(map(len, arrays)) < 2:
         return Profile(at, share, None, None)
+    if sources is not None and (
+        linked(sources) or any(is_clustered(len(task), mine) for task, mine in zip(tasks, sources, strict=True))
+    ):
+        return _over_sources(tasks, at, share, sources)
     ends = [wilson(hits, len(array)) for hits, array in zip(above, arrays, strict=True)]
     below = np.sqrt(sum((one - low) ** 2 for one, (low, _) in zip(shares, ends, strict=True))) / len(tasks)
     upper = np.sqrt(sum((high - one) ** 2 for one, (_, high) in zip(shares, ends, strict=True))) / len(tasks)
     return Profile(at, share, share - below, share + upper)
+
+
+def _over_sources(
+    tasks: Tasks,
+    at: Float[np.ndarray, " points"],
+    share: Float[np.ndarray, " points"],
+    sources: Sequence[Sources],
+) -> Profile:
+    ends = []
+    for point, value in zip(at, share, strict=True):
+        parts = [
+            Part(1 / len(tasks), (np.asarray(task, dtype=float) > point).astype(float), mine)
+            for task, mine in zip(tasks, sources, strict=True)
+        ]
+        ends.append(share_interval(float(value), parts))
+    if any(one.low is None or one.high is None for one in ends):
+        return Profile(at, share, None, None)
+    low, high = (np.array(side, dtype=float) for side in zip(*((one.low, one.high) for one in ends), strict=True))
+    return Profile(at, share, low, high)
 
 
 def profile_points(arms: Tasks, most: int = 200) -> Float[np.ndarray, " points"]:

@@ -25,7 +25,7 @@ def false_alarms(draw, monkeypatch, **sizes):
     return np.mean([set(verdicts.values()) != {"inconclusive"} for verdicts in found])
 
 
-@pytest.mark.parametrize("runs", [(3, 3), (5, 5), (7, 7), (10, 10), (12, 12)])
+@pytest.mark.parametrize("runs", [(3, 3), (5, 5), (7, 7), (10, 10), (12, 12), (3, 9), (5, 20)])
 def test_many_tests_at_once_are_our_test(runs):
     rng = np.random.default_rng(1)
     arms, baselines = (rng.normal(size=(3, n)) for n in runs)
@@ -73,6 +73,19 @@ def test_the_power_of_2000_studies_is_the_one_predicted(runs, wanted, monkeypatc
     for power in power_found(monkeypatch, runs=runs, studies=2_000, effect=effect, seed=6):
         print(f"power, {runs} seeds: predicted {wanted:g}, found {power:.3f}")
         assert abs(power - wanted) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("runs", "tests"),
+    [((5, 20), 1), ((5, 20), 4), ((20, 5), 4), ((3, 40), 1), ((6, 10), 4), ((10, 20), 4), ((8, 8), 90), ((7, 9), 40)],
+)
+def test_power_with_unequal_numbers_of_runs_or_many_tests_is_the_one_predicted(runs, tests):
+    rng = np.random.default_rng(12)
+    arms, baselines = (rng.normal(size=(1_000, n)) for n in runs)
+    for wanted in (0.5, 0.8, 0.95):
+        effect = stats.detectable_effect(1.0, *runs, tests=tests, wanted=wanted)
+        assert stats.power_at(effect, 1.0, *runs, tests=tests) == pytest.approx(wanted, abs=0.001)
+        assert np.mean(permutation_ps(arms + effect, baselines) <= LEVEL / tests) == pytest.approx(wanted, abs=0.05)
 
 
 @pytest.mark.parametrize("runs", [5, 10])

@@ -8,6 +8,7 @@ import pytest
 import sweeping
 from synthetic import FINETUNE, FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled, source
 
+from rltransfer import stats
 from rltransfer.comparison import compare
 from rltransfer.comparison.names import safe_names, sweep_names, task_names
 from rltransfer.comparison.verdicts import Pair, contrast_family
@@ -501,3 +502,59 @@ def test_analysis_imports_no_torch(module):
     code = f"import sys, rltransfer.{module}; print({heavy} & {{*sys.modules}})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_over_tasks_that_the_same_sources_serve_the_interval_is_over_sources(tmp_path):
+    for name, task in (("swapped", TASK), ("plain", TaskFacts(env=TASK.env))):
+        for seed, level in enumerate((100, 200, 390)):
+            facts = {"seed": seed, "task": task, "task_name": name}
+            make_run(tmp_path, arm="scratch", folder=f"{name}/scratch/{seed}", returns=ramp(20, 100 + seed), **facts)
+            made = {"strategy": FROZEN, "source": source(seed), "returns": ramp(20, level)}
+            make_run(tmp_path, arm="frozen", folder=f"{name}/frozen/{seed}", **made, **facts)
+    comparison = compare(tmp_path)
+    by_task = [[run.scores["normalised"] for run in task.arm("frozen").runs] for task in comparison.tasks]
+    found = next(arm for arm in comparison.across if arm.name == "frozen")
+    assert found.mean.low == pytest.approx(stats.mean(np.mean(by_task, axis=0)).low)
+    assert found.mean.low < stats.mean_over_tasks(by_task).low
+    fewer = stats.measured_coverage("IQM over tasks, shared sources", 3)
+    assert f"IQM over tasks, shared sources {100 * fewer.least:.1f} % with 3" in comparison.across_reason
+    assert "is not known" not in comparison.across_reason
+
+
+def test_everything_of_an_arm_whose_sources_serve_several_seeds_is_over_its_sources(tmp_path):
+    levels = (40, 42, 44, 80, 82, 84, 120, 122, 124)
+    for seed, level in enumerate(levels):
+        make_run(tmp_path, arm="scratch", seed=seed, returns=ramp(0, 60 + 3 * seed))
+        shared = source(seed // 3)
+        make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, returns=ramp(0, level), source=shared)
+    task = compare(tmp_path, threshold=50.0).tasks[0]
+    arm, runs = task.arm("frozen"), task.arm("frozen").runs
+    auc = [run.scores["auc"] for run in runs]
+    sources = [run.source.sha256 for run in runs]
+    assert arm.robust.median == stats.median(auc, sources) != stats.median(auc)
+    zero = [run.scores["auc"] for run in task.arm("scratch").runs]
+    assert arm.improvement.low < stats.probability_of_improvement(auc, zero).low
+    alone = stats.profile([auc], arm.profile.at)
+    assert np.mean(arm.profile.high - arm.profile.low) > np.mean(alone.high - alone.low)
+    steps = [run.times[0].env_steps for run in runs]
+    assert arm.times[0].time.restricted_mean.low < stats.mean(steps).low
+    coverages = {one.method: one for one in task.coverages}
+    assert coverages["median, two runs a source"].runs == 3
+    assert not coverages["IQM difference, two runs a source (not measured)"].shares
+
+
+def test_two_seeds_have_the_measured_coverage_of_two(tmp_path):
+    make_study(tmp_path, seeds=2)
+    found = {one.method: one for one in compare(tmp_path).tasks[0].coverages}
+    assert {one.runs for one in found.values()} == {2}
+    assert found["IQM"].least < 0.6
+
+
+def test_forward_transfer_is_refused_near_a_perfect_baseline_that_does_not_vary(tmp_path):
+    for seed in range(5):
+        make_run(tmp_path, arm="scratch", seed=seed, successes=[0.75, 1, 1, 1, 1, 1])
+        make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, successes=[0.5] * 6, source=source(seed))
+    found = compare(tmp_path, metric="success_auc").tasks[0].arm("frozen").forward_transfer
+    assert isinstance(found, Undefined)
+    assert "the room above it is 0.025 of the scale" in found.reason
+    assert "less than 0.05" in found.reason

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -236,7 +238,10 @@ def test_the_points_of_a_profile_are_the_scores_and_one_below():
 
 def test_coverage_is_that_of_the_next_smaller_number_of_runs_and_of_the_worst_scores():
     assert stats.measured_coverage("mean", 13).runs == 10
-    assert stats.measured_coverage("mean", 2).runs == 3
+    assert stats.measured_coverage("mean", 2).runs == 2
     assert stats.measured_coverage("mean", 5).least == min(stats.measured_coverage("mean", 5).shares.values()) < 0.9
     with pytest.raises(UnknownNameError, match="Did you mean 'median'"):
         stats.measured_coverage("medan", 5)
+    unknown = stats.measured_coverage("mean", 1)
+    assert not unknown.shares
+    assert math.isnan(unknown.least)
