@@ -29,8 +29,8 @@ REASONS = {
     "leave": "SystemExit: 0",
     "wrong shape": r"ValueError: an observation of shape \(3,\), where its space says \(4,\)",
     "no info": "ValueError: info is no dictionary: None",
-    "sleep": r"a step took longer than 5 seconds, and was ended \(--step-timeout\)",
-    "spin": r"a step took longer than 5 seconds, and was ended \(--step-timeout\)",
+    "sleep": r"a step took longer than 3 seconds, and was ended \(--step-timeout\)",
+    "spin": r"a step took longer than 3 seconds, and was ended \(--step-timeout\)",
 }
 DEATHS = {"kill": "its process was killed by signal 9", "exit": "its process ended with exit code 7"}
 
@@ -39,7 +39,7 @@ def broken(how: str, algo: str = "ppo", **settings: Any) -> RunConfig:
     """Returns a run whose first training environment breaks, and whose evaluations do not."""
     settings = {"hyperparams": {"n_envs": 2, "normalize": True}, "n_timesteps": 640, "checkpoint_freq": 64, **settings}
     config = run_config(
-        algo, env="Breaking-v0", kwargs={"how": how, "step": STEP}, step_timeout_seconds=5.0, **settings
+        algo, env="Breaking-v0", kwargs={"how": how, "step": STEP}, step_timeout_seconds=3.0, **settings
     )
     return config.model_copy(update={"evaluation": Evaluation(eval_freq=160, episodes=2, env_kwargs={})})
 
