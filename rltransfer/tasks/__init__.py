@@ -9,7 +9,7 @@ from rltransfer.tasks.build import (
     make_train_env,
     reward_threshold,
 )
-from rltransfer.tasks.keep import Keeping, find_keeping, keep, put_states, take_states
+from rltransfer.tasks.keep import Keeping, find_joint_keeping, find_keeping, put_states, take_states
 from rltransfer.tasks.state import copy_generators
 from rltransfer.tasks.stopwatch import Stopwatch
 from rltransfer.tasks.watch import Watched, watch_of
@@ -22,9 +22,9 @@ __all__ = [
     "check_task",
     "copy_generators",
     "evaluates_deterministically",
+    "find_joint_keeping",
     "find_keeping",
     "import_packages",
-    "keep",
     "make_eval_env",
     "make_train_env",
     "put_states",

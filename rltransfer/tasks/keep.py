@@ -190,13 +190,17 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
 def find_keeping(env: VecEnv) -> Keeping:
     """Finds out how the state of vectorised environments can be kept, and lets all of them keep it."""
     keeping: Keeping = env.env_method("find_keeping", indices=[0])[0]
-    keep(env, keeping)
+    env.env_method("keep", keeping)
     return keeping
 
 
-def keep(env: VecEnv, keeping: Keeping) -> None:
-    """Lets vectorised environments keep their state as others of their task do."""
-    env.env_method("keep", keeping)
+def find_joint_keeping(env: VecEnv, eval_env: VecEnv) -> Keeping:
+    """Does so for the environments of a run, which may be wrapped otherwise for evaluation; returns the weaker of both.
+
+    Only where both can be kept is a run the same after an interruption.
+    """
+    training, evaluation = find_keeping(env), find_keeping(eval_env)
+    return training if evaluation.is_exact else evaluation
 
 
 def take_states(env: VecEnv) -> list[bytes] | None:

@@ -88,10 +88,8 @@ class Race:
     def keep_states(self) -> tasks.Keeping:
         """Lets all training environments keep their states, which are of one task; returns how."""
         with undisturbed():
-            keeping = tasks.find_keeping(self.field.runners[0].env)
-        for env in self.field.envs:
-            tasks.keep(env, keeping)
-        return keeping
+            found = [tasks.find_joint_keeping(one.env, one.prepared.eval_env) for one in self.field.runners]
+        return next((keeping for keeping in found if not keeping.is_exact), found[0])
 
     def run(self, curve: LeaderCurve) -> Runner:
         """Lets the agents race, then the winner use up the budget; returns the winner."""
