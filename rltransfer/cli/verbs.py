@@ -175,14 +175,17 @@ def say_where(folder: Path) -> None:
 def _train(arguments: argparse.Namespace, config: RunConfig) -> int:
     from rltransfer.claims import release
     from rltransfer.training.folder import claim_numbered, claim_tensorboard
+    from rltransfer.training.rewind import tensorboard_folder
 
     folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
     try:
-        return _run(claim_tensorboard(config, folder), folder)
+        config = claim_tensorboard(config, folder)
+        return _run(config, folder)
     except (ConfigError, IncompatibleError, MissingExtraError, SourceError, UnknownNameError):
         # Nothing was trained: leave no trace of the try.
         shutil.rmtree(folder)
-        for parent in (folder.parent, folder.parent.parent):
+        events = tensorboard_folder(config, folder)
+        for parent in (*list(events.parents)[:3], folder.parent, folder.parent.parent):
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise

@@ -187,19 +187,23 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         return self.observation_space.sample()
 
 
-def find_keeping(env: VecEnv) -> Keeping:
-    """Finds out how the state of vectorised environments can be kept, and lets all of them keep it."""
-    keeping: Keeping = env.env_method("find_keeping", indices=[0])[0]
-    env.env_method("keep", keeping)
+def find_keeping(*envs: VecEnv) -> Keeping:
+    """Finds out how the state of vectorised environments that are made alike can be kept, and lets all of them keep it.
+
+    One trial, of the first of them, is enough.
+    """
+    keeping: Keeping = envs[0].env_method("find_keeping", indices=[0])[0]
+    for env in envs:
+        env.env_method("keep", keeping)
     return keeping
 
 
-def find_joint_keeping(env: VecEnv, eval_env: VecEnv) -> Keeping:
+def find_joint_keeping(envs: Sequence[VecEnv], eval_envs: Sequence[VecEnv]) -> Keeping:
     """Does so for the environments of a run, which may be wrapped otherwise for evaluation; returns the weaker of both.
 
     Only where both can be kept is a run the same after an interruption.
     """
-    training, evaluation = find_keeping(env), find_keeping(eval_env)
+    training, evaluation = find_keeping(*envs), find_keeping(*eval_envs)
     return training if evaluation.is_exact else evaluation
 
 

@@ -106,7 +106,7 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     session.introduce()
     transfer = _apply(session, prepared)
     with undisturbed():
-        keeping = tasks.find_joint_keeping(_env_of(agent), prepared.eval_env)
+        keeping = tasks.find_joint_keeping([_env_of(agent)], [prepared.eval_env])
     agent.set_logger(session.logger())
     # First of all: where environments remember, its states must be those of an interrupted run.
     probe = Probe(agent, prepared.eval_env, seed=derived_seed(config.seed, "probe"))

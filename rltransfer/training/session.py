@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from rltransfer import files, tasks
 from rltransfer.artifact.sources import LAST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
-from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped, TakenOverError
+from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped
 from rltransfer.records import Check, Episodes, Resumption, SourceFacts, read_record
 from rltransfer.training import rewind
 from rltransfer.training.agents import refuse_broken_weights
@@ -174,11 +174,8 @@ class Session:
         """Writes into the record how a run came to an early end, and names a file where the disk is full."""
         try:
             yield
-        except TakenOverError:
-            # The record is another process's now.
-            raise
         except Stopped:
-            note_end(self.folder, status="stopped", wall_seconds=self.seconds())
+            self._note_end(status="stopped")
             raise
         except BaseException as error:
             named: BaseException = error
@@ -186,10 +183,15 @@ class Session:
                 named = files.not_written(error.filename or f"a file in {self.folder}", error)
             is_ours = isinstance(named, RLTransferError)
             reason = str(named) if is_ours else "".join(traceback.format_exception_only(named)).strip()
-            note_end(self.folder, status="failed", error=reason, wall_seconds=self.seconds())
+            self._note_end(status="failed", error=reason)
             if named is not error:
                 raise named from error
             raise
+
+    def _note_end(self, **facts: Any) -> None:
+        """Writes into the record how the run ended, unless the record is another process's by now."""
+        if self.heart.owns_folder():
+            note_end(self.folder, **facts, wall_seconds=self.seconds())
 
     def _save(self, env_steps: int, state: dict[str, Any]) -> None:
         facts = {

@@ -159,6 +159,12 @@ def test_runs_of_one_name_do_not_share_a_tensorboard_folder(here: Path) -> None:
     assert len(set(events)) == len(events) == 3
 
 
+def test_a_try_that_trained_nothing_leaves_no_trace_there(here: Path, tmp_path: Path) -> None:
+    line = f"transfer --from nowhere.zip --strategy full -n 128 --eval-freq -1 --tensorboard-log tb {SMALL}"
+    assert main(line.split()) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_workers_of_environments_do_not_outlive_a_run_that_is_killed(here: Path) -> None:
     settings = SMALL.replace("n_steps:64", "n_envs:2 n_steps:64")
     process = rltransfer(f"pretrain -n 100000000 --seed 3 --vec-env subproc --eval-freq -1 {settings}")

@@ -104,7 +104,7 @@ class Processes:
         if code is not None and code < 0:
             # A process that was killed may leave others behind.
             _kill(one.process)
-        ending = _ending(one.job, _said(one.worker) or (None, _last_words(one.job, code)))
+        ending = _ending(one.job, code, _said(one.worker))
         if ending.kind in ("crashed", "stopped") and one.is_overtime:
             limit = duration(self._time_limit or 0)
             return Ending("failed", f"it took longer than its time limit of {limit}, and was stopped")
@@ -112,28 +112,29 @@ class Processes:
         return Ending("stopped") if ending.kind == "crashed" and self._is_stopping else ending
 
 
-def _said(worker: Connection) -> tuple[int | None, str] | None:
+def _said(worker: Connection) -> tuple[int | None, str]:
     """Returns how a worker said that it ended, and why it failed; one that was killed, or left, said nothing."""
     with worker, contextlib.suppress(EOFError, OSError):
         if worker.poll():
-            code, reason = worker.recv()
-            return int(code), str(reason)
-    return None
+            how, reason = worker.recv()
+            return int(how), str(reason)
+    return None, ""
 
 
-def _ending(job: Job, said: tuple[int | None, str]) -> Ending:
-    code, reason = said
+def _ending(job: Job, code: int | None, said: tuple[int | None, str]) -> Ending:
+    how, reason = said
     try:
         state = run_state(job)
     except RLTransferError as error:
         return Ending("failed", str(error))
     if state.state == "done":
         return Ending("done")
-    if code == TAKEN:
+    if how == TAKEN:
         return Ending("taken")
-    if code == STOPPED:
+    if how == STOPPED:
         return Ending("stopped")
-    return Ending("failed" if code == USER_ERROR else "crashed", reason or state.detail)
+    recorded = state.detail if state.state == "failed" else ""
+    return Ending("failed" if how == USER_ERROR else "crashed", reason or recorded or _last_words(job, code))
 
 
 def _last_words(job: Job, code: int | None) -> str:
@@ -142,11 +143,8 @@ def _last_words(job: Job, code: int | None) -> str:
     beat = read_heartbeat(place)
     if beat is None:
         return f"it ended before it began (exit code {code}); see {place / LOG}"
-    return (
-        f"{config.task.env}: its process ended with exit code {code} (after {beat.env_steps:,} env_steps or "
-        f"more, seed {config.seed}); see "
-        f"{place / LOG}"
-    )
+    where = f"after {beat.env_steps:,} env_steps or more, seed {config.seed}"
+    return f"{config.task.env}: its process ended with exit code {code} ({where}); see {place / LOG}"
 
 
 def _kill(process: BaseProcess) -> None:

@@ -87,9 +87,9 @@ class Race:
 
     def keep_states(self) -> tasks.Keeping:
         """Lets all training environments keep their states, which are of one task; returns how."""
+        runners = self.field.runners
         with undisturbed():
-            found = [tasks.find_joint_keeping(one.env, one.prepared.eval_env) for one in self.field.runners]
-        return next((keeping for keeping in found if not keeping.is_exact), found[0])
+            return tasks.find_joint_keeping([one.env for one in runners], [one.prepared.eval_env for one in runners])
 
     def run(self, curve: LeaderCurve) -> Runner:
         """Lets the agents race, then the winner use up the budget; returns the winner."""
