@@ -59,7 +59,7 @@ def runs(folder: Path) -> None:
 
 
 def study(folder: Path, source: dict, target: dict, **hyperparams: str) -> None:
-    """Writes a study of two seeds: seed 0 is done; of seed 1 three arms were stopped in the middle and ``frozen`` waits."""
+    """Writes a study of two seeds: seed 0 is done; of seed 1 three arms were stopped, and ``frozen`` waits."""
     config = StudyConfig.model_validate(
         {
             "algo": "ppo",
@@ -112,7 +112,8 @@ if __name__ == "__main__":
         keyed = {"env": "keyed_tasks:Keyed-v0"}
         study(made / "study_unsorted_keys", {**keyed, "n_timesteps": 64}, keyed, policy="MultiInputPolicy")
         sorted_keys = {**keyed, "kwargs": {"keys": "a:2,z:3"}}
-        study(made / "study_sorted_keys", {**sorted_keys, "n_timesteps": 64}, sorted_keys, policy="MultiInputPolicy")
+        source = {**sorted_keys, "n_timesteps": 64}
+        study(made / "study_sorted_keys", source, sorted_keys, policy="MultiInputPolicy")
         study(
             made / "study_of_artifact",
             {"path": str(made / "artifacts" / "discrete_unsorted_keys")},
