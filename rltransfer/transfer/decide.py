@@ -8,7 +8,7 @@ import torch
 from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, agent_tensors, anatomy_of_agent
+from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, agent_tensors, anatomy_of_agent, readings_of
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
@@ -168,6 +168,7 @@ def _pairs(
         inputs=parse_mapping(Inputs, inputs, "inputs"),
         actions=parse_mapping(Actions, actions, "actions"),
         is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
+        readings=readings_of(agent),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
 

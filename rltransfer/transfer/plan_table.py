@@ -1,5 +1,6 @@
 """Prints a plan as a table: a line for each tensor, what is not weights, and the totals."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from rltransfer.strategies import (
@@ -23,7 +24,7 @@ from rltransfer.strategies import (
     held_parts,
     strategy_label,
 )
-from rltransfer.transfer.plan import Plan, PlanEntry, StatisticsStart
+from rltransfer.transfer.plan import Column, Plan, PlanEntry, StatisticsStart
 
 
 def plan_table(plan: Plan) -> str:
@@ -89,12 +90,18 @@ def _describe_map(entry: PlanEntry) -> str:
         }
         side = "entries" if len(entry.shape) == 1 else "columns"
         taken = sum(isinstance(column, int) for column in entry.columns)
-        words.append(
-            ", ".join([f"{taken} of {len(entry.columns)} {side} copied", *(f"{n} {kind}" for kind, n in kinds.items())])
-        )
+        copied = f"{taken} of {len(entry.columns)} {side} copied"
+        if _is_reordered(entry.columns):
+            copied += " in new order"
+        words.append(", ".join([copied, *(f"{n} {kind}" for kind, n in kinds.items())]))
     if entry.gain != 1.0:
         words.append(f"times {entry.gain:g}")
     return f"mapped: {'; '.join(words)}{', shuffled' if entry.permuted else ''}{_from(entry)}"
+
+
+def _is_reordered(columns: Sequence[Column]) -> bool:
+    taken = [column for column in columns if isinstance(column, int)]
+    return taken != sorted(taken)
 
 
 def _describe_mix(entry: PlanEntry) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from gymnasium import spaces
+
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
 from rltransfer.transfer.meeting.align import Pair
@@ -127,6 +129,14 @@ def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
 def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
     if pair.encoder is None or pair.encoder.observation_space is None or pair.is_adapted:
         return
+    orders = [
+        list(space.spaces)
+        for space in (pair.encoder.observation_space, pair.observation_space)
+        if isinstance(space, spaces.Dict)
+    ]
+    if len(orders) == 2 and sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]:
+        words = "the keys of the observation are in another order: {} in the source, {} here; they are matched by name"
+        yield _finding("key_order", "note", words.format(*(", ".join(order) for order in orders)))
     for part in pair.parts:
         where = f" of {part.key}" if part.key else ""
         if part.source is None:

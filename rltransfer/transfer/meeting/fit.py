@@ -12,6 +12,7 @@ from rltransfer.artifact.architecture import policy_kwargs_text
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
 from rltransfer.transfer.meeting.align import Pair, key_of
+from rltransfer.transfer.meeting.unread import refuse_unread_inputs
 from rltransfer.transfer.treatment import Treatment
 
 
@@ -59,6 +60,8 @@ def _refuse_other_observations(pair: Pair, encoder: Encoder) -> None:
             f"rltransfer.extractors.LinearAdapter and features_extractor_kwargs features_dim {asked}."
         )
     if not pair.is_adapted:
+        _ = pair.parts
+        refuse_unread_inputs(pair)
         _ = pair.features
         return
     adapter = next(layer for layer in pair.anatomy.layers if layer.role == "adapter")
