@@ -23,6 +23,7 @@ from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.facts import deciding_settings, finished_record, first_record, update_record
 from rltransfer.training.folder import PLAN, write_settings
 from rltransfer.training.heartbeat import Heart
+from rltransfer.training.older_runs import refuse_misread_run
 from rltransfer.training.prepare import Prepared, prepare, read_sources, source_facts
 from rltransfer.training.race import LeaderCurve, Race
 from rltransfer.training.representation import Probe, RepresentationCurve
@@ -166,6 +167,8 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
     plan = prepared.plan
     if plan is None:
         return None
+    if session.checkpoint is not None:
+        refuse_misread_run(session.folder, prepared.encoders, prepared.agent.observation_space)
     files.write_json(session.folder / OWN_FOLDER / PLAN, plan.to_json())
     totals = plan.totals()
     session.say(
