@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files, tasks
 from rltransfer.config import RunConfig
-from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, read_record, write_record
+from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, moved_words, read_record, write_record
 from rltransfer.strategies import Auto, strategy_label
 from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
@@ -172,7 +172,7 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
     files.write_json(session.folder / OWN_FOLDER / PLAN, plan.to_json())
     totals = plan.totals()
     session.say(
-        f"{strategy_label(plan.strategy)}: {totals['moved']:,} of {totals['values']:,} values moved, "
+        f"{strategy_label(plan.strategy)}: {totals['values']:,} values; moved {moved_words(totals)}, "
         f"{totals['frozen']:,} frozen, {totals['trained']:,} trained"
     )
     for finding in plan.findings:

@@ -50,6 +50,7 @@ from rltransfer.transfer.meeting.columns import (
 from rltransfer.transfer.meeting.counterparts import counterparts
 from rltransfer.transfer.meeting.findings import findings_of
 from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.meeting.left_out import left_out_of, source_size
 from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.statistics import planned_statistics
 from rltransfer.transfer.treatment import Treatment, treatment_of
@@ -111,11 +112,13 @@ def plan_transfer(
         refuse_misfit(pair, pair.encoder, treatment, sources)
     if isinstance(part, NormaliserOnly):
         refuse_without_statistics(pair.encoder)
+    entries = tuple(_entries(pairs, treatment, sources))
+    left_out = tuple(left_out_of(pairs, entries, treatment, sources)) if moves else ()
     plan = Plan(
         strategy=parsed,
         algo=pair.anatomy.algo,
         seed=_shuffling_seed(part, agent),
-        entries=tuple(_entries(pairs, treatment, sources)),
+        entries=entries,
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
@@ -124,12 +127,14 @@ def plan_transfer(
         encoder=pair.encoder,
         others=encoders[1:],
         fresh=_fresh(agent) if treatment.return_pull else None,
+        source_values=source_size(encoders) if moves else 0,
+        left_out=left_out,
     )
     planned_statistics(plan, agent)
     refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
-    findings = [*findings_of(plan, pairs, treatment), *experience_findings(plan, agent)]
+    findings = [*findings_of(plan, pairs, treatment, sources), *experience_findings(plan, agent)]
     return dataclasses.replace(plan, findings=tuple(sorted(findings, key=lambda one: one.severity != "warning")))
 
 

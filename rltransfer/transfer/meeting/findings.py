@@ -1,6 +1,6 @@
 """Finds what the user of a plan should know before training: from the plan and the source's contract alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from gymnasium import spaces
@@ -9,6 +9,7 @@ from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_normalised
+from rltransfer.transfer.meeting.left_out import left_out_findings
 from rltransfer.transfer.plan import Finding, Plan
 from rltransfer.transfer.treatment import Treatment
 
@@ -18,11 +19,22 @@ WEAK = 0.5
 """A source that got less than this far from a random policy to what solves its task is weak."""
 
 
-def findings_of(plan: Plan, pairs: Sequence[Pair], treatment: Treatment) -> Iterator[Finding]:
-    """Yields what is to be known of a plan, worst first; ``pairs`` are the target with each of its sources."""
+def findings_of(
+    plan: Plan, pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yields what is to be known of a plan, worst first.
+
+    Args:
+        plan: The plan.
+        pairs: The target with each of its sources.
+        treatment: What the strategy means for the agent.
+        sources: The source's tensor for each of the target's that has one, whether it moves or not.
+    """
     found = [*_of_weights(plan, pairs[0], treatment)]
     for number, pair in enumerate(pairs, start=1):
-        for finding in _of_source(plan, pair, treatment):
+        lost = [tensor for tensor in plan.left_out if tensor.source_number == number - 1]
+        moved = left_out_findings(pair, plan.entries, lost, sources) if plan.source_values else ()
+        for finding in (*moved, *_of_source(plan, pair, treatment)):
             words = finding.words if len(pairs) == 1 else f"source {number}: {finding.words}"
             found.append(finding.model_copy(update={"words": words}))
     yield from sorted(found, key=lambda finding: finding.severity != "warning")

@@ -196,7 +196,12 @@ def _left_over(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapp
     if encoder.algo == pair.anatomy.algo:
         meeting |= whole
     for tensor, layer in theirs.items():
-        if layer.role == "encoder" and layer.path in meeting and tensor not in used and not _is_unused_key(pair, layer):
+        if (
+            layer.role == "encoder"
+            and layer.path in meeting
+            and tensor not in used
+            and not is_of_unused_key(pair, layer)
+        ):
             yield f"{tensor}: the source has {list(encoder.anatomy.shapes[tensor])}, the target has no such tensor"
 
 
@@ -204,7 +209,7 @@ def _path_of(anatomy: Anatomy, tensor: str) -> str:
     return anatomy.layer_of()[tensor].path
 
 
-def _is_unused_key(pair: Pair, layer: Layer) -> bool:
+def is_of_unused_key(pair: Pair, layer: Layer) -> bool:
     """Says whether a layer of the source reads a key that no key of the target stands for."""
     key = key_of(layer)
     return bool(key) and key not in {part.source for part in pair.parts}
