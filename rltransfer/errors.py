@@ -28,6 +28,10 @@ class IncompatibleError(RLTransferError, ValueError):
     """A source and a target do not fit, or a strategy cannot be applied to them."""
 
 
+class TransferError(RLTransferError, RuntimeError):
+    """An agent does not hold what its plan says; nothing was trained."""
+
+
 class MissingExtraError(RLTransferError, ImportError):
     """An optional dependency is not installed; the message holds the command that installs it."""
 

@@ -22,7 +22,7 @@ from rltransfer import (
     hold_plan,
     plan_transfer,
 )
-from rltransfer.errors import IncompatibleError
+from rltransfer.errors import IncompatibleError, TransferError
 from rltransfer.transfer import read_plan
 from rltransfer.transfer.gradient.steps import agent_optimizers
 
@@ -221,7 +221,8 @@ def test_what_did_not_arrive_mixed_is_found(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         apply, "planned_tensors", lambda *given: {name: 2 * values for name, values in planned(*given).items()}
     )
-    assert not apply_plan(plan, target).checks()[0].passed
+    with pytest.raises(TransferError, match="64 of 64 values are not those of the plan"):
+        apply_plan(plan, target)
 
 
 def test_a_control_of_composed_parts_does_as_they_do_with_shuffled_weights(tmp_path: Path) -> None:
