@@ -18,6 +18,7 @@ from rltransfer.strategies import Strategy, dump_strategy, parse_strategy
 Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced"]
 StatisticsStart = Literal["none", "fresh", "copied", "mapped"]
 Column = int | Literal["zero", "random", "fresh", "mean"]
+Reason = Literal["strategy", "no_place", "inputs", "norm"]
 MOVED = ("copied", "mapped")
 """The origins of tensors that hold numbers of the source."""
 
@@ -136,7 +137,7 @@ class LeftOut(BaseModel):
         size: The number of its values.
         values: How many of them are left out.
         reason: ``strategy`` leaves it out, the agent has ``no_place`` for it, or lacks the ``inputs`` or actions that
-            it goes with.
+            it goes with; or only its ``norm`` is used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -146,7 +147,7 @@ class LeftOut(BaseModel):
     source_number: int = 0
     size: int
     values: int
-    reason: Literal["strategy", "no_place", "inputs"]
+    reason: Reason
 
 
 class InputMap(BaseModel):

@@ -33,6 +33,7 @@ _REASONS = {
     "no_place": "no place in the agent",
     "inputs": "inputs or actions that the agent lacks",
     "strategy": "by the strategy",
+    "norm": "but for its norm",
 }
 
 

@@ -8,7 +8,7 @@ from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
 from rltransfer.artifact import Encoder
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_of_unused_key
-from rltransfer.transfer.plan import MOVED, Finding, LeftOut, PlanEntry
+from rltransfer.transfer.plan import MOVED, Finding, LeftOut, PlanEntry, Reason
 from rltransfer.transfer.treatment import Treatment
 
 _SHOWN = 6
@@ -37,9 +37,6 @@ def left_out_of(
         moving = [entry for entry in entries if entry.source_number == number]
         for tensor, shape in pair.encoder.anatomy.shapes.items():
             takers = [entry for entry in moving if entry.source_tensor == tensor]
-            if any(entry.origin == "rescaled" for entry in takers):
-                # Its norm is what is used of it.
-                continue
             taken = _taken(shape, [entry for entry in takers if entry.origin in MOVED])
             if taken.all():
                 continue
@@ -49,7 +46,7 @@ def left_out_of(
                 source_number=number,
                 size=taken.size,
                 values=int((~taken).sum()),
-                reason="inputs" if taken.any() else _reason(pair, layers[tensor], tensor, treatment, sources),
+                reason=_used_reason(takers) or _reason(pair, layers[tensor], tensor, treatment, sources),
             )
 
 
@@ -67,8 +64,15 @@ def _taken(shape: tuple[int, ...], entries: Sequence[PlanEntry]) -> np.ndarray:
     return taken
 
 
-def _reason(pair: Pair, layer: Layer, tensor: str, treatment: Treatment, sources: Mapping[str, str]) -> str:
-    """Returns why nothing of a source's tensor moves."""
+def _used_reason(takers: Sequence[PlanEntry]) -> Reason | None:
+    """Returns why a tensor of which something is used does not move as a whole; None of one that is not used."""
+    if any(entry.origin == "rescaled" for entry in takers):
+        return "norm"
+    return "inputs" if any(entry.origin in MOVED for entry in takers) else None
+
+
+def _reason(pair: Pair, layer: Layer, tensor: str, treatment: Treatment, sources: Mapping[str, str]) -> Reason:
+    """Returns why nothing of a source's tensor is used."""
     if is_of_unused_key(pair, layer):
         return "inputs"
     if tensor in sources.values() or any(target.role == "column" for target in pair.anatomy.layers):
