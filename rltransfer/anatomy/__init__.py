@@ -8,7 +8,7 @@ first of them.
 """
 
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip
-from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, refuse_unknown_layers
+from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, depth_of, describe_layers, refuse_unknown_layers
 from rltransfer.anatomy.outputs import Output, Reader, layer_outputs, readers
 from rltransfer.anatomy.rules import ALGORITHMS, LOG_ENT_COEF, Branch, Kind, Role, Rule, is_same_network, place
 
@@ -28,6 +28,8 @@ __all__ = [
     "anatomy_of_agent",
     "anatomy_of_zip",
     "choose_layers",
+    "depth_of",
+    "describe_layers",
     "is_same_network",
     "layer_outputs",
     "place",

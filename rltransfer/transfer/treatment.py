@@ -38,6 +38,7 @@ from rltransfer.strategies import (
     modifiers,
     weights_part,
 )
+from rltransfer.transfer.layer_counts import refuse_missing_layers
 from rltransfer.transfer.meeting.counterparts import SourceBranch
 from rltransfer.transfer.plan import Origin
 
@@ -86,8 +87,9 @@ def treatment_of(strategy: Strategy, anatomy: Anatomy) -> Treatment:
     """Returns the treatment that a strategy gives to an agent of this anatomy.
 
     Raises:
-        IncompatibleError: The strategy names layers that the agent lacks.
+        IncompatibleError: The strategy names layers that the agent lacks, or more layers than it has.
     """
+    refuse_missing_layers(strategy, anatomy)
     treatment = _of_weights(weights_part(strategy), anatomy)
     for part in modifiers(strategy):
         treatment = _modified(treatment, part, anatomy)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
+from rltransfer.transfer.layer_counts import shorter_branches
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_normalised
 from rltransfer.transfer.plan import Finding, Plan
@@ -67,6 +68,10 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
     if free:
         words = f"the rank of the updates is no limit where a layer has no more inputs or units: {', '.join(free)}"
         yield _finding("full_rank", "note", words)
+    for stated, branch, there in shorter_branches(plan.strategy, pair.anatomy):
+        has = f"{there} layer{'' if there == 1 else 's'}"
+        words = f"{stated.setting}:{stated.count} is all of the {branch}, which has {has}"
+        yield _finding("fewer_layers", "note", words, layers=there)
     if treatment.resets_critic:
         yield _finding("critic_reset", "note", "the critic starts afresh under the source's actor")
 
