@@ -168,6 +168,7 @@ def _pairs(
         inputs=parse_mapping(Inputs, inputs, "inputs"),
         actions=parse_mapping(Actions, actions, "actions"),
         is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
+        squashes_actions=bool(getattr(agent.policy, "squash_output", False)),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
 

@@ -34,7 +34,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A source and a target agent, as far as a decision needs them."""
+    """A source and a target agent, as far as a decision needs them.
+
+    One that ``squashes_actions`` gives actions between -1 and 1, which SB3 scales to the bounds of the target's.
+    """
 
     encoder: Encoder | None
     anatomy: Anatomy
@@ -45,6 +48,7 @@ class Pair:
     inputs: Inputs | None = None
     actions: Actions | None = None
     is_stacked: bool = False
+    squashes_actions: bool = False
 
     @property
     def is_adapted(self) -> bool:

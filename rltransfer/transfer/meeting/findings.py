@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from gymnasium import spaces
+
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
 from rltransfer.transfer.layer_counts import shorter_branches
+from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_normalised
-from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.transfer.plan import MOVED, Finding, Plan
 from rltransfer.transfer.treatment import Treatment
 
 LITTLE = 0.1
@@ -36,6 +39,7 @@ def _of_source(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding
         yield from _of_architecture(pair, pair.encoder)
     yield from _of_contract(pair, pair.encoder)
     yield from _of_inputs(plan, pair)
+    yield from _of_action_bounds(plan, pair, pair.encoder, treatment)
     yield from _of_details(pair, pair.encoder, treatment)
 
 
@@ -151,6 +155,23 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
     if ignored:
         words = f"new inputs are ignored for good: their weights are zero and frozen ({', '.join(sorted(ignored))})"
         yield _finding("ignored_inputs", "warning", words)
+
+
+def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
+    entries = None if pair.actions is None else pair.actions.entries()
+    bounds = other_bounds(encoder.action_space, pair.action_space, entries)
+    if not bounds or (entries is None and pair.action_sizes is not None):
+        return
+    which = f"the bounds of the actions differ, {describe_bounds(bounds, spaces.flatdim(pair.action_space))}"
+    if treatment.heads and pair.squashes_actions:
+        words = f"{which}: what the heads give is scaled to them, so that the same output is another action"
+        yield _finding("action_bounds", "warning", words, actions=len(bounds))
+    elif treatment.heads:
+        words = f"{which}: the heads give actions in the source's units, which are clipped to the bounds here"
+        yield _finding("action_bounds", "warning", words, actions=len(bounds))
+    elif any(entry.origin in MOVED and entry.source_tensor.startswith("critic.qf") for entry in plan.entries):
+        words = f"{which}: first layers of Q(s, a) read actions that are scaled to them, so that they read others here"
+        yield _finding("action_bounds", "note", words, actions=len(bounds))
 
 
 def _of_details(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
