@@ -36,6 +36,7 @@ from rltransfer.strategies import (
 )
 from rltransfer.transfer.experience.outlook import experience_findings
 from rltransfer.transfer.experience.teacher import teacher_of
+from rltransfer.transfer.freezing import frozen_by_plan, frozen_by_user, refuse_nothing_to_train
 from rltransfer.transfer.gradient.distill import refuse_student
 from rltransfer.transfer.gradient.fisher import refuse_unplayable
 from rltransfer.transfer.gradient.lowrank import refuse_low_rank
@@ -126,6 +127,7 @@ def plan_transfer(
         fresh=_fresh(agent) if treatment.return_pull else None,
     )
     planned_statistics(plan, agent)
+    refuse_nothing_to_train(plan, agent)
     refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
@@ -169,6 +171,8 @@ def _pairs(
         actions=parse_mapping(Actions, actions, "actions"),
         is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
         squashes_actions=bool(getattr(agent.policy, "squash_output", False)),
+        frozen_by_user=frozen_by_user(agent, anatomy),
+        frozen_by_plan=frozen_by_plan(agent),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
 
@@ -294,15 +298,18 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
         # What new inputs bring has to be learned, however well the rest is known.
         is_held = is_chosen and not is_partly_new
         is_low_rank = moves and layer.name in treatment.low_rank
-        frozen = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
+        by_user = tensor in pair.frozen_by_user
+        held = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
+        frozen, learns = held or by_user, is_chosen and not by_user
         entry = _entry(
             pair.anatomy,
             layer,
             tensor,
             frozen=frozen,
+            frozen_by_user=by_user,
             trains=is_parameter and not frozen,
-            lr_scale=treatment.rates.get(layer.name, 1.0) if is_chosen and is_parameter else 1.0,
-            held_until=treatment.held_until.get(layer.name, 0) if is_held else 0,
+            lr_scale=treatment.rates.get(layer.name, 1.0) if learns and is_parameter else 1.0,
+            held_until=treatment.held_until.get(layer.name, 0) if learns and is_held else 0,
         )
         if layer.role == "head":
             yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))

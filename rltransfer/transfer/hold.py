@@ -40,6 +40,7 @@ from rltransfer.transfer.experience.minibatches import Minibatches, remove_minib
 from rltransfer.transfer.experience.replay import source_replay_of
 from rltransfer.transfer.experience.residual import WatchResidual, equip, remove_residual
 from rltransfer.transfer.experience.teacher import innermost, teacher_of
+from rltransfer.transfer.freezing import note_frozen
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
 from rltransfer.transfer.gradient.fisher import importance_of
 from rltransfer.transfer.gradient.lowrank import low_rank_updates
@@ -137,9 +138,10 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
 
     Raises:
         IncompatibleError: The plan holds statistics and the agent has no VecNormalize; or it pulls towards a source
-            that it does not have, since it was read from a file.
+            that it does not have, since it was read from a file; or the user froze what it trains.
     """
     refuse_lost_anchors(plan)
+    note_frozen(plan, agent)
     tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:

@@ -40,6 +40,7 @@ class PlanEntry(BaseModel):
         permuted: Whether the entries that come from the source are permuted on the way.
         trains: Whether an optimizer may change it; False for buffers and target networks too.
         frozen: Whether it is held bit-identical.
+        frozen_by_user: Whether that is since the user froze it on the agent, before the plan was made.
         lr_scale: The factor on the learning rate.
         held_until: The env_steps before which no update changes it.
         shrink: What the source's numbers are multiplied by, before ``perturb`` times the agent's own are added.
@@ -70,6 +71,7 @@ class PlanEntry(BaseModel):
     permuted: bool = False
     trains: bool
     frozen: bool
+    frozen_by_user: bool = False
     lr_scale: float = 1.0
     held_until: int = 0
     shrink: float = 1.0

@@ -110,7 +110,7 @@ def _describe_training(entry: PlanEntry) -> str:
     if entry.branch == "target":
         return "held equal to its twin" if entry.frozen else "follows its twin"
     if entry.frozen:
-        return "frozen"
+        return "frozen (by you)" if entry.frozen_by_user else "frozen"
     if not entry.trains:
         return "statistic"
     words = f"low-rank update (rank {entry.rank})" if entry.rank else "trained"

@@ -37,6 +37,7 @@ class Pair:
     """A source and a target agent, as far as a decision needs them.
 
     One that ``squashes_actions`` gives actions between -1 and 1, which SB3 scales to the bounds of the target's.
+    ``frozen_by_user`` and ``frozen_by_plan`` are the target's tensors that its user, or an earlier plan, froze.
     """
 
     encoder: Encoder | None
@@ -49,6 +50,8 @@ class Pair:
     actions: Actions | None = None
     is_stacked: bool = False
     squashes_actions: bool = False
+    frozen_by_user: frozenset[str] = frozenset()
+    frozen_by_plan: frozenset[str] = frozenset()
 
     @property
     def is_adapted(self) -> bool:

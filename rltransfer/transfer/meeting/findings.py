@@ -7,11 +7,23 @@ from gymnasium import spaces
 
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
+from rltransfer.strategies import (
+    EWC,
+    L2SP,
+    Discriminative,
+    GradualUnfreeze,
+    L2Init,
+    LoRA,
+    ReDo,
+    held_parts,
+)
+from rltransfer.strategies.weights import StrategyPart
+from rltransfer.transfer.freezing import frozen_names
 from rltransfer.transfer.layer_counts import shorter_branches
 from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_normalised
-from rltransfer.transfer.plan import MOVED, Finding, Plan
+from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
 from rltransfer.transfer.treatment import Treatment
 
 LITTLE = 0.1
@@ -60,8 +72,13 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
     if treatment.heads:
         words = "the heads move too: right only where actions and reward mean the same in source and target"
         yield _finding("heads_kept", "warning" if pair.actions is None else "note", words)
+    yield from _of_freezing(plan, pair, treatment)
     random = sum(
-        entry.size for entry in plan.entries if entry.frozen and entry.origin == "initialised" and entry.twin is None
+        entry.size
+        for entry in plan.entries
+        if entry.frozen and entry.origin == "initialised" and entry.twin is None
+        # What the user froze need not be random.
+        if not entry.frozen_by_user or entry.layer in treatment.chosen
     )
     if random:
         words = f"{random:,} frozen values are random: this is a control, and no source's features are used"
@@ -78,6 +95,39 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
         yield _finding("fewer_layers", "note", words, layers=there)
     if treatment.resets_critic:
         yield _finding("critic_reset", "note", "the critic starts afresh under the source's actor")
+
+
+def _of_freezing(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+    frozen = [entry for entry in plan.entries if entry.frozen_by_user]
+    if frozen:
+        size = sum(entry.size for entry in frozen)
+        words = f"you froze {frozen_names(plan.entries)} (requires_grad False): what they start with stays"
+        parts = _without_effect(plan, frozen, treatment)
+        if parts:
+            words += f"; {' and '.join(parts)} {'does' if len(parts) == 1 else 'do'} nothing there"
+        yield _finding("frozen_by_user", "note", words, values=size)
+    released = sorted({entry.layer for entry in plan.entries if entry.trains and entry.tensor in pair.frozen_by_plan})
+    if released:
+        words = f"an earlier plan froze {', '.join(released)}, and this one trains them"
+        yield _finding("released", "note", words, layers=len(released))
+
+
+def _without_effect(plan: Plan, frozen: Sequence[PlanEntry], treatment: Treatment) -> list[str]:
+    """Returns what would change how the weights learn that the user froze."""
+    is_chosen = any(entry.layer in treatment.chosen for entry in frozen)
+    moves = any(entry.origin in MOVED for entry in frozen)
+    rates = [treatment.rates.get(entry.layer, 1.0) for entry in frozen]
+    ways: dict[type[StrategyPart], bool] = {
+        Discriminative: is_chosen,
+        GradualUnfreeze: is_chosen,
+        LoRA: any(entry.layer in treatment.low_rank for entry in frozen),
+        EWC: moves,
+        L2SP: True,
+        L2Init: True,
+        ReDo: any(entry.role == "encoder" for entry in frozen),
+    }
+    parts = [f"{part.kind!r}" for part in held_parts(plan.strategy) if ways.get(type(part), False)]
+    return parts if parts or all(rate == 1.0 for rate in rates) else ["'lr_scale'"]
 
 
 def _of_score(encoder: Encoder) -> Iterator[Finding]:
