@@ -52,6 +52,7 @@ from rltransfer.transfer.meeting.counterparts import counterparts
 from rltransfer.transfer.meeting.findings import findings_of
 from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
 from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
 from rltransfer.transfer.statistics import planned_statistics
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
@@ -126,6 +127,7 @@ def plan_transfer(
         others=encoders[1:],
         fresh=_fresh(agent) if treatment.return_pull else None,
     )
+    plan = dataclasses.replace(plan, statistics_steps=steps_to_recompute(recomputed(plan), agent))
     planned_statistics(plan, agent)
     refuse_nothing_to_train(plan, agent)
     refuse_low_rank(parsed, plan.entries)
@@ -173,6 +175,7 @@ def _pairs(
         squashes_actions=bool(getattr(agent.policy, "squash_output", False)),
         frozen_by_user=frozen_by_user(agent, anatomy),
         frozen_by_plan=frozen_by_plan(agent),
+        running_statistics=running_statistics(agent),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
 
@@ -311,7 +314,9 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
             lr_scale=treatment.rates.get(layer.name, 1.0) if learns and is_parameter else 1.0,
             held_until=treatment.held_until.get(layer.name, 0) if learns and is_held else 0,
         )
-        if layer.role == "head":
+        if is_chosen and treatment.recomputes and tensor in pair.running_statistics:
+            yield entry.model_copy(update={"origin": "recomputed"})
+        elif layer.role == "head":
             yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))
         elif moves:
             found = _origin(tensor, sources[tensor], maps[tensor])

@@ -126,7 +126,7 @@ class Transfer:
         return (Check(name="held observation statistics unchanged", passed=same, detail=f"{len(now)} arrays"),)
 
 
-def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = ()) -> Transfer:
+def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (), *, env_steps: int = 0) -> Transfer:
     """Makes an agent train as planned, without writing any weights; ``apply_plan`` does this by itself.
 
     Call it alone after ``load`` or a resume. Calling it again replaces what was held before.
@@ -135,6 +135,7 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         plan: The plan, from ``plan_transfer`` or ``read_plan``.
         agent: The agent, with its environment.
         applied: Checks made while the plan was applied.
+        env_steps: What applying it took, to be counted as the agent's.
 
     Raises:
         IncompatibleError: The plan holds statistics and the agent has no VecNormalize; or it pulls towards a source
@@ -156,15 +157,15 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
-    holdings = tuple(_holdings(plan, agent, tensors))
+    holdings = tuple(_holdings(plan, agent, tensors, env_steps))
     warning = _WarnOfFailedChecks()
     transfer = Transfer(plan, agent, [*holdings, warning], applied, _fingerprints(agent, frozen), statistics, holdings)
     warning.transfer = transfer
     return transfer
 
 
-def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> Iterator[Holding]:
-    """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
+def release_plan(agent: "BaseAlgorithm") -> None:
+    """Takes from an agent what an earlier plan put on its steps and its experience."""
     # In the order that undoes the one in which they are put there: one may cover what another put on an environment.
     remove_views(agent)
     remove_minibatches(agent)
@@ -172,8 +173,17 @@ def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Te
     remove_guide(agent)
     remove_demonstration(agent)
     remove_distillation(agent)
+
+
+def _holdings(
+    plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor], env_steps: int
+) -> Iterator[Holding]:
+    """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
+    release_plan(agent)
     parts = held_parts(plan.strategy)
     taken: dict[str, Callable[[], int]] = {}
+    if env_steps:
+        taken["running statistics"] = partial(int, env_steps)
     importance = None
     for ewc in (part for part in parts if isinstance(part, EWC)):
         importance = importance_of(plan, agent, ewc)

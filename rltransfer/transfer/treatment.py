@@ -49,7 +49,8 @@ class Treatment:
 
     ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count. ``low_rank`` are the
     chosen layers that an update of ``rank`` moves; with ``holds_vectors`` nothing else in them trains. One that
-    ``is_silent`` starts with actions of zero.
+    ``is_silent`` starts with actions of zero. With ``recomputes`` the running statistics of chosen layers are
+    recomputed, since they fit the weights no more.
     """
 
     chosen: frozenset[str] = frozenset()
@@ -69,6 +70,7 @@ class Treatment:
     holds_vectors: bool = False
     heads: bool = False
     permuted: bool = False
+    recomputes: bool = False
     log_std: Extra = "reset"
     log_ent_coef: Extra = "reset"
     copies_statistics: bool = False
@@ -173,7 +175,7 @@ def _of_weights(part: WeightsPart, anatomy: Anatomy) -> Treatment:
         case Progressive():
             treatment = _in_columns(anatomy)
         case RandomFrozen():
-            treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, copies_statistics=True)
+            treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, recomputes=True, copies_statistics=True)
         case Rescaled():
             treatment = Treatment(
                 chosen=_chosen(part, anatomy),
@@ -230,7 +232,7 @@ def _warmup_steps(part: Full | Finetune | Frozen, anatomy: Anatomy) -> int:
 
 
 def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
-    return dataclasses.replace(treatment_of(part.of, anatomy), permuted=True)
+    return dataclasses.replace(treatment_of(part.of, anatomy), permuted=True, recomputes=True)
 
 
 def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, lr_scale: float = 1.0) -> Treatment:

@@ -38,6 +38,7 @@ class Pair:
 
     One that ``squashes_actions`` gives actions between -1 and 1, which SB3 scales to the bounds of the target's.
     ``frozen_by_user`` and ``frozen_by_plan`` are the target's tensors that its user, or an earlier plan, froze.
+    ``running_statistics`` are the means and variances of layers that normalise.
     """
 
     encoder: Encoder | None
@@ -52,6 +53,7 @@ class Pair:
     squashes_actions: bool = False
     frozen_by_user: frozenset[str] = frozenset()
     frozen_by_plan: frozenset[str] = frozenset()
+    running_statistics: frozenset[str] = frozenset()
 
     @property
     def is_adapted(self) -> bool:

@@ -83,6 +83,13 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
     if random:
         words = f"{random:,} frozen values are random: this is a control, and no source's features are used"
         yield _finding("frozen_random", "warning", words, values=random)
+    layers = sorted({entry.layer for entry in plan.entries if entry.origin == "recomputed"})
+    if layers:
+        words = (
+            f"the running statistics of {', '.join(layers)} would not fit the weights there: they are recomputed "
+            f"before training, in {plan.statistics_steps:,} env_steps of a random policy that count as the agent's"
+        )
+        yield _finding("recomputed_statistics", "note", words, env_steps=plan.statistics_steps)
     if treatment.permuted:
         yield _finding("shuffled", "note", "what moves is permuted: this is a control of another strategy")
     free = sorted({entry.layer for entry in plan.entries if entry.rank and entry.rank == entry.full_rank})
