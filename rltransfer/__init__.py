@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rltransfer.training import diagnose
     from rltransfer.transfer import apply_plan, equip, hold_plan, plan_transfer, read_plan
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "Encoder": "artifact",

@@ -18,7 +18,8 @@ MAX_ENTRIES = 10_000_000
 def space_to_json(space: Space) -> dict[str, Any]:
     """Returns a space as plain JSON data; ``space_from_json`` gives an equal space back.
 
-    Bounds that are the same in every entry are one number; infinity is the text ``inf``.
+    Bounds that are the same in every entry are one number; infinity is the text ``inf``. The keys of a Dict keep their
+    order: SB3 concatenates the parts in the space's own.
 
     >>> space_to_json(spaces.Discrete(3))
     {'type': 'Discrete', 'n': 3, 'start': 0}
@@ -64,6 +65,25 @@ def space_from_json(content: Mapping[str, Any]) -> Space:
         return _BUILDERS[kind](content)
     except (KeyError, TypeError, ValueError, OverflowError, AssertionError) as error:
         raise SourceError(f"The data of a {kind} space is wrong: {error!r}.") from None
+
+
+def same_space(first: Space | None, second: Space | None) -> bool:
+    """Returns whether two spaces are equal, the order of keys included: Gymnasium's ``==`` ignores that of a Dict.
+
+    >>> first, second = (spaces.Dict([(key, spaces.Discrete(2)) for key in keys]) for keys in ("ab", "ba"))
+    >>> first == second, same_space(first, second)
+    (True, False)
+    """
+    if first is None or second is None or first != second:
+        return first is second
+    match first, second:
+        case spaces.Dict(), spaces.Dict():
+            return list(first.spaces) == list(second.spaces) and all(
+                same_space(part, second.spaces[key]) for key, part in first.spaces.items()
+            )
+        case spaces.Tuple(), spaces.Tuple():
+            return all(same_space(*pair) for pair in zip(first.spaces, second.spaces, strict=True))
+    return True
 
 
 def describe(space: Space | None) -> str:
@@ -144,7 +164,8 @@ def _multi_binary(content: Mapping[str, Any]) -> Space:
 
 
 def _dict(content: Mapping[str, Any]) -> Space:
-    return spaces.Dict({str(key): space_from_json(item) for key, item in content["spaces"].items()})
+    # Pairs keep their order; Gymnasium sorts the keys of a plain dict.
+    return spaces.Dict([(str(key), space_from_json(item)) for key, item in content["spaces"].items()])
 
 
 def _tuple(content: Mapping[str, Any]) -> Space:

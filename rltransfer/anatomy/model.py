@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rltransfer.anatomy.rules import Branch, Role, Rule, place
+from rltransfer.anatomy.rules import Branch, Kind, Role, Rule, place
 from rltransfer.errors import IncompatibleError, did_you_mean
 
 
@@ -71,6 +71,20 @@ class Anatomy:
             return has_matrix and not any(other.branch in (layer.branch, "shared") for other in before)
         return not any(self.rule_of(other).kind == "recurrent" or _is_shared_net(other) for other in before)
 
+    def before(self, layer: Layer) -> tuple[Layer, ...]:
+        """Returns the online layers that a layer's input has gone through; of a Dict extractor, those of its key."""
+        stage = _stage(self.rule_of(layer).kind, layer)
+        key = layer.name[: layer.name.rfind(".")]
+        found = []
+        for other in self.online:
+            if other.path == layer.path:
+                is_before = other.depth < layer.depth and (stage or within(other.name, key))
+            else:
+                is_before = other.branch in (layer.branch, "shared") and _stage(self.rule_of(other).kind, other) < stage
+            if is_before:
+                found.append(other)
+        return tuple(found)
+
     def layer_of(self) -> dict[str, Layer]:
         """Returns the layer of each tensor."""
         return {tensor: layer for layer in self.layers for tensor in layer.tensors}
@@ -124,6 +138,15 @@ def describe_layers(layers: Sequence[Layer]) -> str:
         return "no encoder layers"
     count = depth_of(layers)
     return f"{count} layer{'' if count == 1 else 's'} ({'; '.join(names)})"
+
+
+def _stage(kind: Kind, layer: Layer) -> int:
+    """Returns the place of a layer's module on the way from the observations to the heads."""
+    if kind in ("extractor", "recurrent"):
+        return ("extractor", "recurrent").index(kind)
+    if _is_shared_net(layer):
+        return 2
+    return 4 if kind == "head" else 3
 
 
 def _is_shared_net(layer: Layer) -> bool:

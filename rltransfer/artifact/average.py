@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Space
 
-from rltransfer.artifact.encoder import Encoder
+from rltransfer.artifact.encoder import AVERAGE_OF, Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.normaliser import Normaliser, Statistics
 from rltransfer.records import SourceFacts
+from rltransfer.spaces import same_space
 
 _SHOWN = 6
 
@@ -38,7 +40,7 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
         first,
         tensors={name: _mean([one.tensors[name] for one in encoders]) for name in first.tensors},
         normaliser=_pooled([one.normaliser for one in encoders]),
-        source=joint_facts([one.source for one in encoders], "average of "),
+        source=joint_facts([one.source for one in encoders], AVERAGE_OF),
         hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
         replay_buffer=None,
     )
@@ -54,7 +56,8 @@ def _refuse_difference(first: Encoder, other: Encoder) -> None:
         "normalised observations": (_is_normalised(first), _is_normalised(other)),
     }
     for what, (one, another) in facts.items():
-        if one != another:
+        same = same_space(one, another) if isinstance(one, Space) else one == another
+        if not same:
             raise IncompatibleError(f"{where}their {what} differ: {one} and {another}.")
     shapes, others = first.anatomy.shapes, other.anatomy.shapes
     wrong = [

@@ -7,6 +7,7 @@ Target networks do not: their tensors are copies of online ones. There is no pic
 import dataclasses
 import hashlib
 import json
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from gymnasium.spaces import Space
+from gymnasium.spaces import Dict, Space
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
@@ -30,6 +31,8 @@ from rltransfer.spaces import space_from_json, space_to_json
 
 TENSORS = "encoder.safetensors"
 MANIFEST = "manifest.json"
+AVERAGE_OF = "average of "
+"""What stands before the paths of the sources that an artifact is the average of."""
 _NO_HASH = "0" * 64
 
 
@@ -45,11 +48,14 @@ class _LayerFacts(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """``manifest.json``; ``manifest_sha256`` is the hash of the file's bytes with 64 zeros in its own place."""
+    """``manifest.json``; ``manifest_sha256`` is the hash of the file's bytes with 64 zeros in its own place.
+
+    In version 1 the keys of a Dict space were sorted, whatever their order in the source.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     algo: str
     activation: str
     layers: tuple[_LayerFacts, ...]
@@ -147,9 +153,13 @@ def load_artifact(folder: Path) -> Encoder:
     """Returns the encoder of an artifact folder after checking every byte of it.
 
     Raises:
-        SourceError: A file is missing or damaged; the message names it.
+        SourceError: A file is missing or damaged; the message names it. Or the artifact was written by rltransfer 0.1,
+            which lost the order of its observation's keys.
     """
     manifest = _read_manifest(folder / MANIFEST)
+    observation_space = None if manifest.observation_space is None else space_from_json(manifest.observation_space)
+    if manifest.schema_version == 1:
+        _refuse_lost_order(folder, manifest, observation_space)
     path = folder / TENSORS
     try:
         content = path.read_bytes()
@@ -168,11 +178,22 @@ def load_artifact(folder: Path) -> Encoder:
     return Encoder(
         anatomy=anatomy,
         tensors=tensors,
-        observation_space=None if manifest.observation_space is None else space_from_json(manifest.observation_space),
+        observation_space=observation_space,
         action_space=None if manifest.action_space is None else space_from_json(manifest.action_space),
         normaliser=None if manifest.normaliser is None else Normaliser.from_json(manifest.normaliser),
         source=manifest.source,
         hyperparams=manifest.hyperparams,
+    )
+
+
+def _refuse_lost_order(folder: Path, manifest: _Manifest, space: Space[Any] | None) -> None:
+    if not isinstance(space, Dict) or len(space.spaces) < 2:
+        return
+    paths = manifest.source.path.removeprefix(AVERAGE_OF).split(", ")
+    raise SourceError(
+        f"{folder} was written by rltransfer 0.1, which sorted the keys of its observation "
+        f"({', '.join(space.spaces)}): in which order its layers read them is lost. Extract it again: "
+        f"rltransfer extract {shlex.join(paths)} -o {shlex.quote(str(folder))}"
     )
 
 

@@ -51,3 +51,7 @@ class SmallCNN(BaseFeaturesExtractor):
             "convolution_2": ("convolutions.4",),
             "linear": ("linear",),
         }
+
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        """Returns the names of the weights that read the image: their second side are its channels."""
+        return {"": ("convolutions.0.weight",)}

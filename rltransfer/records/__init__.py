@@ -13,7 +13,7 @@ from rltransfer.records.curves import (
     write_representation,
 )
 from rltransfer.records.names import CURVE, HEARTBEAT, MONITORS, OWN_FOLDER, PLAN, RECORD, REPRESENTATION
-from rltransfer.records.plan import PlanFacts, TensorFacts, read_plan_facts
+from rltransfer.records.plan import PlanFacts, TensorFacts, moved_words, read_plan_facts
 from rltransfer.records.record import (
     Check,
     Episodes,
@@ -58,6 +58,7 @@ __all__ = [
     "TrainingEpisodes",
     "Trial",
     "find_runs",
+    "moved_words",
     "read_command",
     "read_curve",
     "read_heartbeat",

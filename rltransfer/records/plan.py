@@ -1,6 +1,7 @@
 """What the plan of a run says, read without torch from ``<run>/rltransfer/plan.json``."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -66,6 +67,20 @@ class PlanFacts(BaseModel, frozen=True, extra="ignore"):
     def same_moves(self, other: "PlanFacts") -> bool:
         """Says whether two plans do the same, whatever they remark."""
         return self.model_copy(update={"findings": ()}) == other.model_copy(update={"findings": ()})
+
+
+def moved_words(totals: Mapping[str, int]) -> str:
+    """Returns how many values a plan moves, and of how many of the source's; one of them can go to several places.
+
+    >>> moved_words({"moved": 320, "source_moved": 320, "source_values": 450})
+    "320 of the source's 450"
+    """
+    moved, given, size = (totals.get(name, 0) for name in ("moved", "source_moved", "source_values"))
+    if not size:
+        return f"{moved:,}"
+    if moved == given:
+        return f"{moved:,} of the source's {size:,}"
+    return f"{moved:,} (from {given:,} of the source's {size:,})"
 
 
 def read_plan_facts(run_folder: Path) -> PlanFacts | None:

@@ -181,6 +181,11 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     resumed: tuple[Resumption, ...] = ()
     error: str | None = None
 
+    @property
+    def is_of_version_0_1(self) -> bool:
+        """Whether rltransfer 0.1 began the run."""
+        return self.versions.get("rltransfer", "").startswith("0.1.")
+
 
 def write_record(run_folder: Path, record: RunRecord) -> None:
     """Writes ``<run>/rltransfer/record.json`` atomically."""

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from rltransfer import claims
-from rltransfer.config import StudyConfig, read_study
+from rltransfer.config import RunConfig, StudyConfig, read_study
 from rltransfer.errors import ConfigError, unknown
+from rltransfer.records import read_record
 from rltransfer.study.check import check_study, naming
 from rltransfer.study.cores import count_cores
 from rltransfer.study.engines import Engine
@@ -96,7 +97,9 @@ def work_on_study(
     """
     _refuse_negative(retries)
     runner = make_engine("local", jobs=jobs, time_limit_seconds=time_limit_seconds)
-    _run_on(runner, study_status(folder), retries, say)
+    states = study_status(folder)
+    _refuse_misread(states)
+    _run_on(runner, states, retries, say)
     return study_status(folder)
 
 
@@ -165,8 +168,23 @@ def _set_up(
     if waiting:
         with naming(where):
             remarks = call_warm(check_study, config, waiting)
+        _refuse_misread(states)
     write_study(config, place)
     return config, place, states, remarks
+
+
+def _refuse_misread(states: Sequence[RunState]) -> None:
+    """Raises RunError if a study goes on whose runs rltransfer 0.1 gave the wrong weights to."""
+    begun = [state.job for state in states if state.state in ("done", "stopped") and state.job.config.role == "target"]
+    old = [job for job in begun if read_record(job.folder).is_of_version_0_1]
+    if old and any(state.state != "done" for state in states):
+        call_warm(_check_misread, [job.folder for job in old], [job.config for job in old])
+
+
+def _check_misread(folders: Sequence[Path], configs: Sequence[RunConfig]) -> None:
+    from rltransfer.training.older_runs import refuse_misread_study
+
+    refuse_misread_study(folders, configs)
 
 
 def default_folder(study: StudyConfig | Path | str) -> Path:

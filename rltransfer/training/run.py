@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files, tasks
 from rltransfer.config import RunConfig
-from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, read_record, write_record
+from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, moved_words, read_record, write_record
 from rltransfer.strategies import Auto, strategy_label
 from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
@@ -23,6 +23,7 @@ from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.facts import deciding_settings, finished_record, first_record, update_record
 from rltransfer.training.folder import PLAN, write_settings
 from rltransfer.training.heartbeat import Heart
+from rltransfer.training.older_runs import refuse_misread_run
 from rltransfer.training.prepare import Prepared, prepare, read_sources, source_facts
 from rltransfer.training.race import LeaderCurve, Race
 from rltransfer.training.representation import Probe, RepresentationCurve
@@ -166,10 +167,12 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
     plan = prepared.plan
     if plan is None:
         return None
+    if session.checkpoint is not None:
+        refuse_misread_run(session.folder, prepared.encoders, prepared.agent.observation_space)
     files.write_json(session.folder / OWN_FOLDER / PLAN, plan.to_json())
     totals = plan.totals()
     session.say(
-        f"{strategy_label(plan.strategy)}: {totals['moved']:,} of {totals['values']:,} values moved, "
+        f"{strategy_label(plan.strategy)}: {totals['values']:,} values; moved {moved_words(totals)}, "
         f"{totals['frozen']:,} frozen, {totals['trained']:,} trained"
     )
     for finding in plan.findings:

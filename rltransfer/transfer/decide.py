@@ -8,7 +8,7 @@ import torch
 from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, agent_tensors, anatomy_of_agent
+from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, agent_tensors, anatomy_of_agent, readings_of
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
@@ -51,6 +51,7 @@ from rltransfer.transfer.meeting.columns import (
 from rltransfer.transfer.meeting.counterparts import counterparts
 from rltransfer.transfer.meeting.findings import findings_of
 from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.meeting.left_out import left_out_of, source_size
 from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
 from rltransfer.transfer.statistics import planned_statistics
@@ -113,11 +114,13 @@ def plan_transfer(
         refuse_misfit(pair, pair.encoder, treatment, sources)
     if isinstance(part, NormaliserOnly):
         refuse_without_statistics(pair.encoder)
+    entries = tuple(_entries(pairs, treatment, sources))
+    left_out = tuple(left_out_of(pairs, entries, treatment, sources)) if moves else ()
     plan = Plan(
         strategy=parsed,
         algo=pair.anatomy.algo,
         seed=_shuffling_seed(part, agent),
-        entries=tuple(_entries(pairs, treatment, sources)),
+        entries=entries,
         statistics=_statistics(pair, treatment),
         critic_warmup_steps=treatment.critic_warmup_steps,
         quiet_steps=_quiet_steps(treatment, agent),
@@ -126,6 +129,8 @@ def plan_transfer(
         encoder=pair.encoder,
         others=encoders[1:],
         fresh=_fresh(agent) if treatment.return_pull else None,
+        source_values=source_size(encoders) if moves else 0,
+        left_out=left_out,
     )
     plan = dataclasses.replace(plan, statistics_steps=steps_to_recompute(recomputed(plan), agent))
     planned_statistics(plan, agent)
@@ -133,7 +138,7 @@ def plan_transfer(
     refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
-    findings = [*findings_of(plan, pairs, treatment), *experience_findings(plan, agent)]
+    findings = [*findings_of(plan, pairs, treatment, sources), *experience_findings(plan, agent)]
     return dataclasses.replace(plan, findings=tuple(sorted(findings, key=lambda one: one.severity != "warning")))
 
 
@@ -176,6 +181,7 @@ def _pairs(
         frozen_by_user=frozen_by_user(agent, anatomy),
         frozen_by_plan=frozen_by_plan(agent),
         running_statistics=running_statistics(agent),
+        readings=readings_of(agent),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
 

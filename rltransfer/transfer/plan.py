@@ -103,6 +103,20 @@ class PlanEntry(BaseModel):
         return size
 
     @property
+    def moved_size(self) -> int:
+        """The number of values that come from the source: what new inputs and actions start with is not among them."""
+        if self.origin not in MOVED:
+            return 0
+        size = self.size
+        if self.rows is not None:
+            size = size // len(self.rows) * sum(row is not None for row in self.rows)
+        if self.columns is not None:
+            size = (
+                size // len(self.columns) * sum(isinstance(column, int) or column == "mean" for column in self.columns)
+            )
+        return size
+
+    @property
     def full_rank(self) -> int:
         """The highest rank of its matrix: first side by the others."""
         return min(self.shape[0], self.size // self.shape[0]) if len(self.shape) > 1 else 1
@@ -113,6 +127,29 @@ class PlanEntry(BaseModel):
         if not self.trains:
             return 0
         return self.rank * (self.shape[0] + self.size // self.shape[0]) if self.rank else self.size
+
+
+class LeftOut(BaseModel):
+    """A tensor of the source of which nothing, or not everything, moves.
+
+    Attributes:
+        tensor: Its name in the source.
+        layer: The source's layer that it belongs to.
+        source_number: Of several sources, the one that it belongs to.
+        size: The number of its values.
+        values: How many of them are left out.
+        reason: ``strategy`` leaves it out, the agent has ``no_place`` for it, or lacks the ``inputs`` or actions that
+            it goes with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensor: str
+    layer: str
+    source_number: int = 0
+    size: int
+    values: int
+    reason: Literal["strategy", "no_place", "inputs"]
 
 
 class InputMap(BaseModel):
@@ -166,6 +203,8 @@ class Plan:
     ``statistics_steps`` are the env_steps of a random policy that running statistics are recomputed on.
     ``fresh`` holds the agent's own weights as it was planned for, where a pull leads back to what they make; None in a
     plan read from a file.
+    ``source_values`` is how many values the sources' online networks have, where the strategy moves weights, and
+    ``left_out`` names the tensors of which some do not move.
     """
 
     strategy: Strategy
@@ -182,6 +221,8 @@ class Plan:
     encoder: Encoder | None = dataclasses.field(default=None, repr=False, compare=False)
     others: tuple[Encoder, ...] = dataclasses.field(default=(), repr=False, compare=False)
     fresh: Mapping[str, torch.Tensor] | None = dataclasses.field(default=None, repr=False, compare=False)
+    source_values: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -206,17 +247,23 @@ class Plan:
             "inputs": {key: part.model_dump(mode="json") for key, part in self.inputs.items()},
             "actions": self.actions,
             "findings": [finding.model_dump(mode="json") for finding in self.findings],
+            "left_out": [tensor.model_dump(mode="json") for tensor in self.left_out],
             "entries": [entry.model_dump(mode="json") for entry in self.entries],
         }
 
     def totals(self) -> dict[str, int]:
-        """Returns how many values of the online networks are moved, frozen, trained, and how many there are."""
+        """Returns how many values of the online networks are moved, frozen, trained, and how many there are.
+
+        ``source_values`` are those of the sources where weights move, ``source_moved`` those of them that move.
+        """
         online = [entry for entry in self.entries if entry.branch != "target"]
         return {
             "values": sum(entry.size for entry in online),
-            "moved": sum(entry.size for entry in online if entry.origin in MOVED),
+            "moved": sum(entry.moved_size for entry in online),
             "frozen": sum(entry.size for entry in online if entry.frozen),
             "trained": sum(entry.trained_size for entry in online),
+            "source_values": self.source_values,
+            "source_moved": self.source_values - sum(tensor.values for tensor in self.left_out),
         }
 
     def __str__(self) -> str:
@@ -246,6 +293,9 @@ def read_plan(path: Path | str) -> Plan:
             inputs={key: InputMap.model_validate(part) for key, part in content["inputs"].items()},
             actions=None if content.get("actions") is None else tuple(content["actions"]),
             findings=tuple(Finding.model_validate(finding) for finding in content["findings"]),
+            # Plans of 0.1 do not tell.
+            source_values=content["totals"].get("source_values", 0),
+            left_out=tuple(LeftOut.model_validate(tensor) for tensor in content.get("left_out", ())),
         )
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None

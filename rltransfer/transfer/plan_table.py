@@ -1,7 +1,10 @@
 """Prints a plan as a table: a line for each tensor, what is not weights, and the totals."""
 
+import textwrap
+from collections.abc import Sequence
 from typing import assert_never
 
+from rltransfer.records import moved_words
 from rltransfer.strategies import (
     EWC,
     L2SP,
@@ -23,7 +26,14 @@ from rltransfer.strategies import (
     held_parts,
     strategy_label,
 )
-from rltransfer.transfer.plan import Plan, PlanEntry, StatisticsStart
+from rltransfer.transfer.plan import Column, LeftOut, Plan, PlanEntry, StatisticsStart
+
+_WIDTH = 120
+_REASONS = {
+    "no_place": "no place in the agent",
+    "inputs": "inputs or actions that the agent lacks",
+    "strategy": "by the strategy",
+}
 
 
 def plan_table(plan: Plan) -> str:
@@ -40,10 +50,28 @@ def plan_table(plan: Plan) -> str:
         f"reward statistics: {_describe_start(plan.statistics.reward, hold=False)}",
         "optimizer moments: fresh",
         *_beside_weights(plan),
-        f"online networks: {totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
+        f"online networks: {totals['values']:,} values; moved {moved_words(totals)}, frozen {totals['frozen']:,}, "
         f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
+        *_left_out(plan),
     ]
     return "\n".join([*lines, "", *facts, *map(str, plan.findings)])
+
+
+def _left_out(plan: Plan) -> list[str]:
+    """Returns a line for each reason for which tensors of the source do not move, with their names."""
+    lines = []
+    for reason, words in _REASONS.items():
+        names = [_left_out_name(tensor) for tensor in plan.left_out if tensor.reason == reason]
+        if names:
+            text = f"left out of the source, {words}: {', '.join(names)}"
+            lines.append(textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False))
+    return lines
+
+
+def _left_out_name(tensor: LeftOut) -> str:
+    number = f" of source {tensor.source_number + 1}" if tensor.source_number else ""
+    part = f" ({tensor.values:,} of {tensor.size:,} values)" if tensor.values < tensor.size else ""
+    return f"{tensor.tensor}{number}{part}"
 
 
 def _beside_weights(plan: Plan) -> list[str]:
@@ -92,12 +120,18 @@ def _describe_map(entry: PlanEntry) -> str:
         }
         side = "entries" if len(entry.shape) == 1 else "columns"
         taken = sum(isinstance(column, int) for column in entry.columns)
-        words.append(
-            ", ".join([f"{taken} of {len(entry.columns)} {side} copied", *(f"{n} {kind}" for kind, n in kinds.items())])
-        )
+        copied = f"{taken} of {len(entry.columns)} {side} copied"
+        if _is_reordered(entry.columns):
+            copied += " in new order"
+        words.append(", ".join([copied, *(f"{n} {kind}" for kind, n in kinds.items())]))
     if entry.gain != 1.0:
         words.append(f"times {entry.gain:g}")
     return f"mapped: {'; '.join(words)}{', shuffled' if entry.permuted else ''}{_from(entry)}"
+
+
+def _is_reordered(columns: Sequence[Column]) -> bool:
+    taken = [column for column in columns if isinstance(column, int)]
+    return taken != sorted(taken)
 
 
 def _describe_mix(entry: PlanEntry) -> str:

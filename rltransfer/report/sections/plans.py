@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rltransfer.comparison import TaskComparison
-from rltransfer.records import PlanFacts, TensorFacts
+from rltransfer.records import PlanFacts, TensorFacts, moved_words
 from rltransfer.report.blocks import Block, Folded, Paragraph, Table, bullets
 from rltransfer.report.provenance import ArmPlan, Provenance
 
@@ -20,9 +20,9 @@ def blocks(task: TaskComparison, provenance: Provenance) -> tuple[Block, ...]:
 
 def summary(plan: PlanFacts) -> str:
     """Returns in one line how many values were moved, frozen and trained."""
-    totals = {name: plan.totals.get(name, 0) for name in ("values", "moved", "frozen", "trained")}
+    totals = {"values": 0, "frozen": 0, "trained": 0} | plan.totals
     return (
-        f"{totals['values']:,} values; moved {totals['moved']:,}, frozen {totals['frozen']:,}, "
+        f"{totals['values']:,} values; moved {moved_words(totals)}, frozen {totals['frozen']:,}, "
         f"trained {totals['trained']:,}"
     )
 

@@ -2,34 +2,23 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 
-from rltransfer.anatomy import Anatomy, Layer
+from rltransfer.anatomy import INPUT_WEIGHTS, Anatomy, Layer, Reading
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, IndexMap, Inputs
 from rltransfer.spaces import describe
 from rltransfer.transfer.meeting.columns import columns_of_column, is_first_of_column
+from rltransfer.transfer.meeting.parts import Part, has_three_sides, meet_observations, refuse_wrong_indexes
 
-_ENDLESS = 1e30
 _ACTION_HEADS = ("action_net", "log_std", "actor.mu", "actor.log_std", "q_net.q_net", "quantile_net.quantile_net")
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A part of the observation: a key of a Dict, or all of it (the key is then empty).
-
-    ``source`` is the source's key, None where the part is new. ``entries`` holds the source's entry of each of the
-    target's (of an image: channels), None where they are alike.
-    """
-
-    key: str
-    source: str | None
-    entries: IndexMap | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +43,7 @@ class Pair:
     frozen_by_user: frozenset[str] = frozenset()
     frozen_by_plan: frozenset[str] = frozenset()
     running_statistics: frozenset[str] = frozenset()
+    readings: tuple[Reading, ...] = ()
 
     @property
     def is_adapted(self) -> bool:
@@ -80,11 +70,24 @@ class Pair:
         if source is None or self.is_adapted:
             entries = self.inputs.entries() if self.inputs else None
             return (Part("", "", entries),)
-        if isinstance(source, spaces.Dict) != isinstance(self.observation_space, spaces.Dict):
-            raise _misfit(source, self.observation_space)
-        if isinstance(source, spaces.Dict) and isinstance(self.observation_space, spaces.Dict):
-            return tuple(_meet_keys(source, self.observation_space, self.inputs, stacked=self.is_stacked))
-        return (Part("", "", _meet("", source, self.observation_space, self.inputs, stacked=self.is_stacked)),)
+        return meet_observations(
+            source,
+            self.observation_space,
+            self.inputs,
+            stacked=self.is_stacked,
+            flattened=frozenset(key for key in _by_key(self.observation_space) if not self._is_image(key)),
+        )
+
+    def _is_image(self, key: str) -> bool:
+        """Returns whether the agent takes a part of its observation for an image: by channels, not by entries."""
+        space = _space(self.observation_space, key)
+        if not has_three_sides(space):
+            return False
+        return not self.is_flattened(key) or is_image_space(space, check_channels=False)
+
+    def is_flattened(self, key: str) -> bool:
+        """Returns whether no features extractor has weights of its own for a part of the observation."""
+        return all(reading.is_known and key not in (reading.weights or {}) for reading in self.readings)
 
     @functools.cached_property
     def features(self) -> IndexMap | None:
@@ -93,20 +96,37 @@ class Pair:
             return None
         if self.encoder.observation_space is None:
             return self.parts[0].entries
-        if all(part.entries is None and part.source == part.key for part in self.parts):
+        if not all(reading.is_known for reading in self.readings):
+            # It states its inputs, and what it gives is its own: see `refuse_unread_inputs`.
+            return None
+        if not self.parts[0].key and self.parts[0].entries is None:
             return None
         widths = _widths(self.encoder.anatomy, self.encoder.observation_space)
+        return self._one_after_another(widths, _widths(self.anatomy, self.observation_space))
+
+    def _one_after_another(self, widths: Mapping[str, int], own: Mapping[str, int]) -> IndexMap | None:
+        """Returns the source's place for each of the target's, where parts of these widths follow each other."""
         starts = dict(zip(widths, np.cumsum([0, *widths.values()]).tolist(), strict=False))
-        own = _widths(self.anatomy, self.observation_space)
         features: list[int | None] = []
         for part in self.parts:
             if part.source is None:
                 features += [None] * own[part.key]
-            elif part.entries is None or _is_image(_space(self.observation_space, part.key)):
+            elif part.entries is None or not self.is_flattened(part.key):
                 features += [starts[part.source] + entry for entry in range(own[part.key])]
             else:
-                features += [None if entry is None else starts[part.source] + entry for entry in part.entries]
+                entries = self._flat(part.key, part.entries)
+                features += [None if entry is None else starts[part.source] + entry for entry in entries]
         return None if features == list(range(sum(widths.values()))) else tuple(features)
+
+    def _flat(self, key: str, entries: IndexMap) -> IndexMap:
+        """Returns a map of a part's flattened entries; that of an image is given by channel."""
+        space = _space(self.observation_space, key)
+        if not self._is_image(key) or space.shape is None:
+            return entries
+        size = math.prod(space.shape[1:])
+        return tuple(
+            None if channel is None else channel * size + place for channel in entries for place in range(size)
+        )
 
     @property
     def keys(self) -> dict[str, str]:
@@ -127,6 +147,8 @@ class Pair:
         assert self.encoder is not None
         if layer.role == "column":
             return columns_of_column(layer, self.anatomy.shapes[tensor], self.parts[0].entries)
+        if self.anatomy.rule_of(layer).kind == "extractor":
+            return self._columns_of_extractor(tensor)
         shapes = self.encoder.anatomy.shapes
         if not self.anatomy.reads_features(layer) or not _reads_input(layer, tensor):
             return None
@@ -139,13 +161,45 @@ class Pair:
         source_features = source_width - source_actions
         features = self.features if self.features is not None else tuple(range(width - actions))
         if self.features is not None and self.encoder.observation_space is None:
-            _refuse_wrong_indexes("inputs", features, (source_features, width - actions))
+            refuse_wrong_indexes("inputs", features, (source_features, width - actions))
         if len(features) != width - actions or (self.features is None and len(features) != source_features):
             return None
         new = "zero" if self.inputs is None else self.inputs.new
         columns: list[int | str] = [new if entry is None else entry for entry in features]
         columns += self._action_columns(actions, source_actions, source_features)
         return None if columns == list(range(source_width)) else tuple(columns)
+
+    def _columns_of_extractor(self, tensor: str) -> tuple[int | str, ...] | None:
+        """Returns what each column of a features extractor's tensor takes, where it states that this one reads inputs.
+
+        Kernels of images are another matter, see ``channels``.
+        """
+        shape = self.anatomy.shapes[tensor]
+        for key in self._keys_read_by(tensor):
+            entries = self._stated_entries(key)
+            if entries is None or (len(shape) == 4 and self._is_image(key)):
+                return None
+            if len(entries) != shape[min(1, len(shape) - 1)]:
+                raise IncompatibleError(
+                    f"inputs: the map has {len(entries)} entries, and {tensor} of shape {list(shape)} reads "
+                    f"{shape[min(1, len(shape) - 1)]}. Does {INPUT_WEIGHTS}() name the right weights?"
+                )
+            # A scale of zero would not only leave a new input out.
+            new = "fresh" if len(shape) == 1 else "zero" if self.inputs is None else self.inputs.new
+            return tuple(new if entry is None else entry for entry in entries)
+        return None
+
+    def _stated_entries(self, key: str) -> IndexMap | None:
+        """Returns the source's entry for each that a stated weight reads under a key, or of all keys together."""
+        source = self.encoder.observation_space if self.encoder else None
+        if not key and isinstance(source, spaces.Dict):
+            return self._one_after_another(_flat_widths(source), _flat_widths(self.observation_space))
+        entries = next((part.entries for part in self.parts if part.key == key), None)
+        return None if entries is None else self._flat(key, entries)
+
+    def _keys_read_by(self, tensor: str) -> list[str]:
+        """Returns the keys of the observation that a features extractor says a tensor of its reads."""
+        return [key for reading in self.readings for key, names in (reading.weights or {}).items() if tensor in names]
 
     def _action_columns(self, actions: int, source_actions: int, start: int) -> Iterator[int | str]:
         entries: IndexMap = tuple(range(actions)) if actions == source_actions else (None,) * actions
@@ -157,9 +211,9 @@ class Pair:
         """Returns what each input channel of an image's first convolution takes, None where it is all alike."""
         assert self.encoder is not None
         shape, source_shape = self.anatomy.shapes[tensor], self.encoder.anatomy.shapes[source_tensor]
-        if len(shape) != 4 or not self._is_first_convolution(layer, tensor):
+        key = self._key_of_kernel(layer, tensor)
+        if len(shape) != 4 or key is None:
             return None
-        key = key_of(layer)
         entries = next((part for part in self.parts if part.key == key), self.parts[0]).entries
         if entries is not None:
             new = "zero" if self.inputs is None else self.inputs.new
@@ -170,15 +224,11 @@ class Pair:
             return ("mean",) * shape[1]
         return tuple(channel % source_shape[1] for channel in range(shape[1]))
 
-    def _is_first_convolution(self, layer: Layer, tensor: str) -> bool:
+    def _key_of_kernel(self, layer: Layer, tensor: str) -> str | None:
+        """Returns the key of the image that a kernel reads; None of one that reads no observation."""
         if layer.role == "column":
-            return is_first_of_column(layer)
-        key = key_of(layer)
-        prefix = f"{layer.path}.extractors.{key}" if key else layer.path
-        kernels = [
-            name for name, shape in self.anatomy.shapes.items() if name.startswith(prefix + ".") and len(shape) == 4
-        ]
-        return kernels[:1] == [tensor]
+            return key_of(layer) if is_first_of_column(layer) else None
+        return next(iter(self._keys_read_by(tensor)), None)
 
     def rows(self, layer: Layer, tensor: str, source_tensor: str) -> tuple[int | None, ...] | None:
         """Returns the source's row for each row of a head that gives actions, None where nothing is mapped.
@@ -223,125 +273,21 @@ def key_of(layer: Layer) -> str:
     return rest.split(".")[0] if first == "extractors" else ""
 
 
-def _meet_keys(source: spaces.Dict, target: spaces.Dict, inputs: Inputs | None, *, stacked: bool) -> Iterator[Part]:
-    stated = inputs.keys if inputs else {}
-    for key in (*stated, *(inputs.map if inputs and isinstance(inputs.map, dict) else ())):
-        if key not in target.spaces:
-            raise IncompatibleError(f"inputs: the target's observation has no key {key!r}: {describe(target)}.")
-    meeting = {key: stated.get(key, key) for key in target.spaces}
-    for key, theirs in stated.items():
-        if theirs not in source.spaces:
-            raise IncompatibleError(
-                f"inputs: the source's observation has no key {theirs!r} (for {key!r}): {describe(source)}."
-            )
-    unused = set(source.spaces) - set(meeting.values())
-    if unused and not stated:
-        raise IncompatibleError(
-            f"The source's observation has {', '.join(map(repr, sorted(unused)))}, which the target's lacks: source "
-            f"{describe(source)}, target {describe(target)}. Say which key of the source each one of the target is "
-            "with inputs (keys)."
-        )
-    for key, space in target.spaces.items():
-        theirs = meeting[key]
-        if theirs not in source.spaces:
-            yield Part(key, None, None)
-        else:
-            yield Part(key, theirs, _meet(key, source.spaces[theirs], space, inputs, stacked=stacked))
-
-
-def _meet(
-    key: str, source: spaces.Space[Any], target: spaces.Space[Any], inputs: Inputs | None, *, stacked: bool
-) -> IndexMap | None:
-    """Returns the source's entry (of images: channel) for each of the target's, None where they are alike."""
-    if _is_image(source) and _is_image(target):
-        return _meet_images(key, source, target, inputs)
-    stated = inputs.entries(key) if inputs else None
-    widths = (spaces.flatdim(source), spaces.flatdim(target))
-    if stated is not None:
-        _refuse_wrong_indexes("inputs", stated, widths)
-        return None if stated == tuple(range(widths[0])) else stated
-    if type(source) is type(target) and source.shape == target.shape and _is_same_kind(source, target):
-        if widths[0] == widths[1]:
-            return None
-    elif _only_adds(source, target) and not stacked:
-        # What is added to each of stacked frames is not behind the source's inputs, but among them.
-        return (*range(widths[0]), *[None] * (widths[1] - widths[0]))
-    raise _misfit(source, target, key)
-
-
-def _meet_images(key: str, source: Any, target: Any, inputs: Inputs | None) -> IndexMap | None:
-    stated = inputs.entries(key) if inputs else None
-    if source.shape[1:] != target.shape[1:]:
-        height, width = source.shape[1:]
-        raise IncompatibleError(
-            f"The source's images are {source.shape[2]}x{height}, the target's {target.shape[2]}x{target.shape[1]} "
-            f"pixels{f' ({key})' if key else ''}. Resize the target's with a wrapper: --hyperparams "
-            f"\"env_wrapper:{{'gymnasium.wrappers.ResizeObservation': {{'shape': [{height}, {width}]}}}}\""
-        )
-    if not _is_same_kind(source, target):
-        raise _misfit(source, target, key)
-    if stated is not None:
-        _refuse_wrong_indexes("inputs", stated, (source.shape[0], target.shape[0]))
-        return None if stated == tuple(range(source.shape[0])) else stated
-    way = inputs.channels if inputs else None
-    if way == "repeat" and target.shape[0] % source.shape[0]:
-        raise IncompatibleError(
-            f"inputs: the source's {source.shape[0]} channels cannot be repeated in {target.shape[0]}: use mean, or a "
-            "map of channels."
-        )
-    if source.shape[0] != target.shape[0] and way is None:
-        raise IncompatibleError(
-            f"The source's images have {source.shape[0]} channels, the target's {target.shape[0]}"
-            f"{f' ({key})' if key else ''}. Say what the target's channels start from: inputs with channels repeat or "
-            "mean, or a map of channels (--inputs channels:repeat)."
-        )
-    return None
-
-
-def _refuse_wrong_indexes(what: str, stated: IndexMap, lengths: tuple[int, int]) -> None:
-    if len(stated) != lengths[1]:
-        raise IncompatibleError(
-            f"{what}: the map has {len(stated)} entries, and the target has {lengths[1]}: one entry for each of them."
-        )
-    wrong = [index for index in stated if index is not None and index >= lengths[0]]
-    if wrong:
-        raise IncompatibleError(
-            f"{what}: the map names entry {wrong[0]} of the source, which has {lengths[0]} (0 to {lengths[0] - 1})."
-        )
-    if all(index is None for index in stated):
-        raise IncompatibleError(f"{what}: no entry of the source meets one of the target.")
-
-
-def _only_adds(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
-    """Says whether a target's vector is the source's with further entries behind it, bounds alike."""
-    if not (isinstance(source, spaces.Box) and isinstance(target, spaces.Box)) or not _is_same_kind(source, target):
-        return False
-    if not len(source.shape) == len(target.shape) == 1 or source.shape[0] >= target.shape[0]:
-        return False
-    length = source.shape[0]
-    # The old gym wrote float32's largest number where Gymnasium writes infinity.
-    bounds = [np.clip(bound, -_ENDLESS, _ENDLESS) for bound in (source.low, source.high, target.low, target.high)]
-    return all(np.allclose(theirs, ours[:length]) for theirs, ours in zip(bounds[:2], bounds[2:], strict=True))
-
-
-def _is_same_kind(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
-    """Says whether numbers mean the same: SB3 turns every float into float32, and divides whole numbers of images."""
-    kinds = [np.dtype(space.dtype).kind if space.dtype is not None else "" for space in (source, target)]
-    return source.dtype == target.dtype or kinds == ["f", "f"]
-
-
-def _is_image(space: spaces.Space[Any]) -> bool:
-    return isinstance(space, spaces.Box) and len(space.shape) == 3
-
-
 def _space(space: spaces.Space[Any], key: str) -> spaces.Space[Any]:
     return space.spaces[key] if key and isinstance(space, spaces.Dict) else space
 
 
+def _by_key(space: spaces.Space[Any]) -> Mapping[str, spaces.Space[Any]]:
+    return space.spaces if isinstance(space, spaces.Dict) else {"": space}
+
+
 def _widths(anatomy: Anatomy, space: spaces.Space[Any]) -> dict[str, int]:
     """Returns how many features each part of an observation gives, in the order in which they are read."""
-    own: Mapping[str, spaces.Space[Any]] = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-    return {key: _features_of(anatomy, key, part) for key, part in own.items()}
+    return {key: _features_of(anatomy, key, part) for key, part in _by_key(space).items()}
+
+
+def _flat_widths(space: spaces.Space[Any]) -> dict[str, int]:
+    return {key: spaces.flatdim(part) for key, part in _by_key(space).items()}
 
 
 def _features_of(anatomy: Anatomy, key: str, space: spaces.Space[Any]) -> int:
@@ -393,7 +339,7 @@ def _action_rows(actions: Actions, source: spaces.Space[Any], target: spaces.Spa
         )
     sizes, own = _component_sizes(source), _component_sizes(target)
     entries = actions.entries()
-    _refuse_wrong_indexes("actions", entries, (len(sizes), len(own)))
+    refuse_wrong_indexes("actions", entries, (len(sizes), len(own)))
     for component, entry in enumerate(entries):
         if entry is None:
             yield from [None] * own[component]
@@ -404,11 +350,3 @@ def _action_rows(actions: Actions, source: spaces.Space[Any], target: spaces.Spa
             )
         else:
             yield from range(sum(sizes[:entry]), sum(sizes[: entry + 1]))
-
-
-def _misfit(source: spaces.Space[Any], target: spaces.Space[Any], key: str = "") -> IncompatibleError:
-    return IncompatibleError(
-        f"The observation spaces do not fit{f' ({key})' if key else ''}: the source was trained on {describe(source)}, "
-        f"the target has {describe(target)}. Say which input of the source each one of the target is with inputs "
-        "(--inputs map:[0,1,None]), or choose a target task with the source's observations."
-    )

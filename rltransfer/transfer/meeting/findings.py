@@ -1,6 +1,6 @@
 """Finds what the user of a plan should know before training: from the plan and the source's contract alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from gymnasium import spaces
@@ -23,6 +23,7 @@ from rltransfer.transfer.layer_counts import shorter_branches
 from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_normalised
+from rltransfer.transfer.meeting.left_out import left_out_findings
 from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
 from rltransfer.transfer.treatment import Treatment
 
@@ -32,11 +33,22 @@ WEAK = 0.5
 """A source that got less than this far from a random policy to what solves its task is weak."""
 
 
-def findings_of(plan: Plan, pairs: Sequence[Pair], treatment: Treatment) -> Iterator[Finding]:
-    """Yields what is to be known of a plan, worst first; ``pairs`` are the target with each of its sources."""
+def findings_of(
+    plan: Plan, pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yields what is to be known of a plan, worst first.
+
+    Args:
+        plan: The plan.
+        pairs: The target with each of its sources.
+        treatment: What the strategy means for the agent.
+        sources: The source's tensor for each of the target's that has one, whether it moves or not.
+    """
     found = [*_of_weights(plan, pairs[0], treatment)]
     for number, pair in enumerate(pairs, start=1):
-        for finding in _of_source(plan, pair, treatment):
+        lost = [tensor for tensor in plan.left_out if tensor.source_number == number - 1]
+        moved = left_out_findings(pair, plan.entries, lost, sources) if plan.source_values else ()
+        for finding in (*moved, *_of_source(plan, pair, treatment)):
             words = finding.words if len(pairs) == 1 else f"source {number}: {finding.words}"
             found.append(finding.model_copy(update={"words": words}))
     yield from sorted(found, key=lambda finding: finding.severity != "warning")
@@ -193,6 +205,14 @@ def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
 def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
     if pair.encoder is None or pair.encoder.observation_space is None or pair.is_adapted:
         return
+    orders = [
+        list(space.spaces)
+        for space in (pair.encoder.observation_space, pair.observation_space)
+        if isinstance(space, spaces.Dict)
+    ]
+    if len(orders) == 2 and sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]:
+        words = "the keys of the observation are in another order: {} in the source, {} here; they are matched by name"
+        yield _finding("key_order", "note", words.format(*(", ".join(order) for order in orders)))
     for part in pair.parts:
         where = f" of {part.key}" if part.key else ""
         if part.source is None:

@@ -12,6 +12,7 @@ from rltransfer.artifact.architecture import policy_kwargs_text
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
 from rltransfer.transfer.meeting.align import Pair, key_of
+from rltransfer.transfer.meeting.unread import refuse_unread_inputs
 from rltransfer.transfer.treatment import Treatment
 
 
@@ -59,6 +60,8 @@ def _refuse_other_observations(pair: Pair, encoder: Encoder) -> None:
             f"rltransfer.extractors.LinearAdapter and features_extractor_kwargs features_dim {asked}."
         )
     if not pair.is_adapted:
+        _ = pair.parts
+        refuse_unread_inputs(pair)
         _ = pair.features
         return
     adapter = next(layer for layer in pair.anatomy.layers if layer.role == "adapter")
@@ -193,7 +196,12 @@ def _left_over(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapp
     if encoder.algo == pair.anatomy.algo:
         meeting |= whole
     for tensor, layer in theirs.items():
-        if layer.role == "encoder" and layer.path in meeting and tensor not in used and not _is_unused_key(pair, layer):
+        if (
+            layer.role == "encoder"
+            and layer.path in meeting
+            and tensor not in used
+            and not is_of_unused_key(pair, layer)
+        ):
             yield f"{tensor}: the source has {list(encoder.anatomy.shapes[tensor])}, the target has no such tensor"
 
 
@@ -201,7 +209,7 @@ def _path_of(anatomy: Anatomy, tensor: str) -> str:
     return anatomy.layer_of()[tensor].path
 
 
-def _is_unused_key(pair: Pair, layer: Layer) -> bool:
+def is_of_unused_key(pair: Pair, layer: Layer) -> bool:
     """Says whether a layer of the source reads a key that no key of the target stands for."""
     key = key_of(layer)
     return bool(key) and key not in {part.source for part in pair.parts}

@@ -1,0 +1,93 @@
+"""Refuses inputs that differ from the source's where a features extractor does not say which weights read them."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from gymnasium import spaces
+
+from rltransfer.anatomy import INPUT_WEIGHTS, Reading
+from rltransfer.errors import IncompatibleError
+from rltransfer.transfer.meeting.align import Pair
+from rltransfer.transfer.meeting.parts import has_three_sides
+
+
+@dataclasses.dataclass(frozen=True)
+class _Change:
+    """How a part of the target's observation (its key; empty for all of it) differs from the source's."""
+
+    key: str
+    kind: Literal["entries", "channels", "new key", "other name", "order", "fewer keys"]
+    words: str
+
+
+def refuse_unread_inputs(pair: Pair) -> None:
+    """Raises IncompatibleError if the target's inputs are others than the source's, and no weight can follow.
+
+    The features extractors of SB3 and of rltransfer are known; any other has to state its inputs, see
+    ``rltransfer.anatomy.readings_of``.
+    """
+    if pair.is_adapted:
+        return
+    for change in _changes(pair):
+        for reading in pair.readings:
+            if not _is_followed(reading, change):
+                raise _unread(reading, change)
+    for key in (part.key for part in pair.parts if _is_flat_image(pair, part.key)):
+        if pair.inputs is not None and pair.inputs.channels is not None:
+            raise IncompatibleError(
+                f"inputs: channels {pair.inputs.channels!r} is for convolutions, and the agent flattens its image"
+                f"{f' ({key})' if key else ''}. Give a map of channels (--inputs map:[0,0,0]), or build both agents "
+                "with CnnPolicy."
+            )
+
+
+def _is_followed(reading: Reading, change: _Change) -> bool:
+    if reading.is_known:
+        return True
+    if reading.weights is None:
+        return False
+    # Of keys, the names of tensors tell: one without a counterpart is refused there.
+    return change.kind not in ("entries", "channels") or bool(
+        reading.weights.get(change.key) or reading.weights.get("")
+    )
+
+
+def _unread(reading: Reading, change: _Change) -> IncompatibleError:
+    what = f"The target's observation {change.key!r}" if change.key else "The target's observation"
+    return IncompatibleError(
+        f"{what} {change.words}, and the agent's features extractor {reading.class_name} does not say which of its "
+        f"weights read it: what moves could go to the wrong inputs. Give {reading.class_name} a method "
+        f"{INPUT_WEIGHTS}() that returns {{{change.key!r}: (names of those weights,)}}, or bring the target's "
+        "observation into the source's form with a wrapper (--hyperparams env_wrapper:...)."
+    )
+
+
+def _changes(pair: Pair) -> Iterator[_Change]:
+    source = pair.encoder.observation_space if pair.encoder else None
+    for part in pair.parts:
+        if part.source is None:
+            yield _Change(part.key, "new key", "is not in the source's")
+        elif part.entries is not None:
+            yield _Change(part.key, "entries", "has other entries than the source's, or has them in another order")
+        elif source is not None and _channels(source, part.source) != _channels(pair.observation_space, part.key):
+            yield _Change(part.key, "channels", "has other channels than the source's")
+        if part.source not in (None, part.key):
+            yield _Change(part.key, "other name", f"is called {part.source!r} in the source's")
+    if isinstance(source, spaces.Dict):
+        taken = [part.source for part in pair.parts if part.source is not None]
+        if taken != [key for key in source.spaces if key in taken]:
+            yield _Change("", "order", "has its keys in another order than the source's")
+        elif len(taken) < len(source.spaces):
+            yield _Change("", "fewer keys", "lacks keys of the source's")
+
+
+def _channels(space: spaces.Space[Any], key: str) -> int | None:
+    part = space.spaces[key] if isinstance(space, spaces.Dict) else space
+    return part.shape[0] if has_three_sides(part) and part.shape else None
+
+
+def _is_flat_image(pair: Pair, key: str) -> bool:
+    space = pair.observation_space
+    part = space.spaces[key] if key and isinstance(space, spaces.Dict) else space
+    return has_three_sides(part) and pair.is_flattened(key) and all(reading.is_known for reading in pair.readings)
