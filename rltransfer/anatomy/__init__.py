@@ -8,8 +8,8 @@ first of them.
 """
 
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip
-from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, refuse_unknown_layers
-from rltransfer.anatomy.outputs import Output, Reader, layer_outputs, readers
+from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, depth_of, describe_layers, refuse_unknown_layers
+from rltransfer.anatomy.outputs import Output, Reader, forward_on, layer_outputs, readers
 from rltransfer.anatomy.readings import INPUT_WEIGHTS, Reading, readings_of
 from rltransfer.anatomy.rules import ALGORITHMS, LOG_ENT_COEF, Branch, Kind, Role, Rule, is_same_network, place
 
@@ -31,6 +31,9 @@ __all__ = [
     "anatomy_of_agent",
     "anatomy_of_zip",
     "choose_layers",
+    "depth_of",
+    "describe_layers",
+    "forward_on",
     "is_same_network",
     "layer_outputs",
     "place",

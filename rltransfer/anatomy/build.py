@@ -180,7 +180,8 @@ def _layers(
 
 
 def _length(parts: list[_Part]) -> int:
-    return max((part.position + 1 for part in parts), default=0)
+    """Returns how many layers follow each other in a module; an adapter in front of the encoder is none of them."""
+    return max((part.position + 1 for part in parts if part.role != "adapter"), default=0)
 
 
 def _parts(name: str, module: _Module, groups: Groups, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[_Part]:

@@ -122,6 +122,24 @@ def refuse_unknown_layers(anatomy: Anatomy, names: Sequence[str]) -> None:
             )
 
 
+def depth_of(layers: Sequence[Layer]) -> int:
+    """Returns how many encoder layers follow each other; networks side by side (actor and critic) count once."""
+    return max((layer.depth + 1 for layer in layers), default=0)
+
+
+def describe_layers(layers: Sequence[Layer]) -> str:
+    """Returns in words how many layers follow each other, and which they are."""
+    names = [
+        f"{depth + 1}: {' and '.join(layer.name for layer in layers if layer.depth == depth)}"
+        for depth in range(depth_of(layers))
+        if any(layer.depth == depth for layer in layers)
+    ]
+    if not names:
+        return "no encoder layers"
+    count = depth_of(layers)
+    return f"{count} layer{'' if count == 1 else 's'} ({'; '.join(names)})"
+
+
 def _stage(kind: Kind, layer: Layer) -> int:
     """Returns the place of a layer's module on the way from the observations to the heads."""
     if kind in ("extractor", "recurrent"):

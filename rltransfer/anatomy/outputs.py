@@ -48,7 +48,7 @@ def layer_outputs(agent: "BaseAlgorithm", observations: Any, *, policy: Any = No
     policy.set_training_mode(False)
     try:
         with torch.no_grad():
-            _forward(policy, observations)
+            forward_on(policy, observations)
     finally:
         policy.set_training_mode(was_training)
         for hook in hooks:
@@ -127,13 +127,25 @@ def _keeping(found: dict[str, Output], layer: str, activation: torch.nn.Module |
     return hook
 
 
-def _forward(policy: Any, seen: Any) -> None:
+def forward_on(policy: Any, seen: Any, actions: Any = None) -> None:
+    """Lets all online networks of a policy see observations, so that hooks on them are called.
+
+    Args:
+        policy: The policy.
+        seen: [batch, ...] observations, by key where they have keys.
+        actions: [batch, ...] that a critic of Q(s, a) reads, in an environment's units; None for the policy's own.
+    """
     observations, _ = policy.obs_to_tensor(seen)
     if hasattr(policy, "lstm_actor"):
         policy.predict(seen, deterministic=True)
+        if not policy.share_features_extractor:
+            policy.extract_features(observations)
     elif hasattr(policy, "predict_values"):
         policy(observations)
     else:
-        actions = policy._predict(observations, deterministic=True)
+        chosen = policy._predict(observations, deterministic=True)
+        if actions is not None and hasattr(policy, "critic"):
+            scaled = policy.scale_action(actions).reshape(len(actions), -1)
+            chosen = torch.as_tensor(scaled, dtype=chosen.dtype, device=chosen.device)
         if hasattr(policy, "critic"):
-            policy.critic(observations, actions)
+            policy.critic(observations, chosen)

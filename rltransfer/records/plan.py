@@ -61,6 +61,7 @@ class PlanFacts(BaseModel, frozen=True, extra="ignore"):
     statistics: StatisticsFacts = StatisticsFacts()
     critic_warmup_steps: int = 0
     quiet_steps: int | None = None
+    statistics_steps: int = 0
     findings: tuple[FindingFacts, ...] = ()
 
     def same_moves(self, other: "PlanFacts") -> bool:

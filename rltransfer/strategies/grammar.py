@@ -221,6 +221,17 @@ def uses_replay(strategy: "Strategy") -> bool:
     return any(isinstance(part, Replay) for part in held_parts(strategy))
 
 
+def depends_on_layers(strategy: "Strategy") -> bool:
+    """Returns whether a strategy names or counts layers, so that not every agent has what it asks for."""
+    first = strategy[0]
+    if isinstance(first, Shuffled | Auto):
+        inner = (first.of,) if isinstance(first, Shuffled) else first.candidates
+        return any(depends_on_layers(one) for one in inner)
+    choices = [getattr(part, name, None) for part in strategy for name in ("layers", "actor", "critic")]
+    counts = any(isinstance(choice, int | tuple) for choice in choices)
+    return counts or any(isinstance(part, GradualUnfreeze) and len(part.at) > 1 for part in strategy)
+
+
 Strategy = tuple[Part, ...]
 StrategyField = Annotated[Strategy, BeforeValidator(_as_parts), Field(min_length=1)]
 Shuffled.model_rebuild()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from rltransfer.config import RunConfig, StudyConfig
 from rltransfer.errors import ConfigError, RLTransferError
-from rltransfer.strategies import Scratch
+from rltransfer.strategies import Auto, Scratch, depends_on_layers
 from rltransfer.sweeps import LayerSweep
 
 if TYPE_CHECKING:
-    from rltransfer.anatomy import Layer
+    from rltransfer.anatomy import Anatomy, Layer
 
 
 def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, ...]:
@@ -23,8 +23,8 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
         waiting: Its runs that are not done.
 
     Raises:
-        RLTransferError: A task cannot be made, an agent on disk cannot be read, or a sweep moves layers that there
-            are not.
+        RLTransferError: A task cannot be made, an agent on disk cannot be read, or an arm or a sweep moves layers that
+            there are not.
     """
     from rltransfer import tasks
     from rltransfer.artifact import load_encoder
@@ -39,50 +39,64 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
     for path in study.source.paths:
         with naming("source.path: "):
             load_encoder(path, study.source.which)
-    return () if study.sweeps.layers is None else tuple(_check_layers(study.sweeps.layers, waiting))
+    remarks = () if study.sweeps.layers is None else tuple(_check_sweep(study.sweeps.layers, waiting))
+    _check_arms(waiting)
+    return remarks
 
 
-def _check_layers(sweep: LayerSweep, waiting: Sequence[RunConfig]) -> Iterator[str]:
-    """Yields how many layers the agent of each task has that a sweep can move; it is built for that, and forgotten."""
+def _check_arms(waiting: Sequence[RunConfig]) -> None:
+    """Checks the layers that arms name or count; the agent of each such arm is built for that, and forgotten."""
+    from rltransfer.transfer.treatment import treatment_of
+
+    arms = {(config.task_name, config.arm): config for config in reversed(waiting) if config.role == "target"}
+    for (task, arm), config in sorted(arms.items()):
+        if not depends_on_layers(config.strategy):
+            continue
+        anatomy = _anatomy(config, where=f"tasks.{task}: ")
+        first = config.strategy[0]
+        for strategy in first.candidates if isinstance(first, Auto) else (config.strategy,):
+            with naming(f"tasks.{task}: arms.{arm}: "):
+                treatment_of(strategy, anatomy)
+
+
+def _anatomy(config: RunConfig, where: str) -> "Anatomy":
+    """Returns the anatomy of the agent that a run would train from scratch."""
     from rltransfer.anatomy import anatomy_of_agent
     from rltransfer.training.prepare import prepare
 
+    scratch = config.model_copy(update={"strategy": (Scratch(),), "source": None})
+    with naming(where), prepare(scratch, monitor_folder=None) as prepared:
+        return anatomy_of_agent(prepared.agent)
+
+
+def _check_sweep(sweep: LayerSweep, waiting: Sequence[RunConfig]) -> Iterator[str]:
+    """Yields how many layers the agent of each task has that a sweep can move; it is built for that, and forgotten."""
+    from rltransfer.anatomy import describe_layers
+
     targets = {config.task_name: config for config in reversed(waiting) if config.role == "target"}
     for name in sorted(targets):
-        scratch = targets[name].model_copy(update={"strategy": (Scratch(),), "source": None})
-        with naming(f"tasks.{name}: "), prepare(scratch, monitor_folder=None) as prepared:
-            layers = anatomy_of_agent(prepared.agent).encoders()
-            for branch in sweep.branches:
-                own = [layer for layer in layers if branch == "both" or layer.branch in (branch, "shared")]
+        layers = _anatomy(targets[name], where=f"tasks.{name}: ").encoders()
+        for branch in sweep.branches:
+            own = [layer for layer in layers if branch == "both" or layer.branch in (branch, "shared")]
+            with naming(f"tasks.{name}: "):
                 _refuse_missing_layers(sweep, branch, own)
-                whose = "" if branch == "both" else f" of its {branch}"
-                yield f"{name}: the encoder{whose} has {_described(own)}; the sweep moves {_numbers(sweep.layers)}"
+            whose = "" if branch == "both" else f" of its {branch}"
+            yield f"{name}: the encoder{whose} has {describe_layers(own)}; the sweep moves {_numbers(sweep.layers)}"
 
 
 def _refuse_missing_layers(sweep: LayerSweep, branch: str, layers: "Sequence[Layer]") -> None:
-    there, most = _depth(layers), max(sweep.layers)
+    from rltransfer.anatomy import depth_of, describe_layers
+
+    there, most = depth_of(layers), max(sweep.layers)
     if most > there:
-        whose = "agent" if branch == "both" else branch
+        whose, has = "agent" if branch == "both" else branch, describe_layers(layers)
         raise ConfigError(
-            f"'sweeps.layers' moves the first {most} layers, and the encoder of the {whose} has {_described(layers)}. "
+            f"'sweeps.layers' moves the first {most} layers, and the encoder of the {whose} has {has}. "
             f"Write layers: {there}, or fewer."
             if there
             else f"'sweeps.layers' moves layers of the {whose}, and the encoder has none there. Leave {branch!r} out "
             "of 'branches'."
         )
-
-
-def _depth(layers: "Sequence[Layer]") -> int:
-    """Returns how many layers follow each other; networks side by side (actor and critic) count once."""
-    return max((layer.depth + 1 for layer in layers), default=0)
-
-
-def _described(layers: "Sequence[Layer]") -> str:
-    names = [
-        f"{depth + 1}: {' and '.join(layer.name for layer in layers if layer.depth == depth)}"
-        for depth in range(_depth(layers))
-    ]
-    return f"{len(names)} layer{'' if len(names) == 1 else 's'} ({'; '.join(names)})"
 
 
 def _numbers(layers: Sequence[int]) -> str:

@@ -12,18 +12,22 @@ from rltransfer.tasks.build import (
 from rltransfer.tasks.keep import Keeping, find_joint_keeping, find_keeping, put_states, take_states
 from rltransfer.tasks.state import copy_generators
 from rltransfer.tasks.stopwatch import Stopwatch
+from rltransfer.tasks.uniform import UniformPolicy, action_masks, has_action_masks
 from rltransfer.tasks.watch import Watched, watch_of
 
 __all__ = [
     "Keeping",
     "Stopwatch",
+    "UniformPolicy",
     "Watched",
+    "action_masks",
     "check_randomise",
     "check_task",
     "copy_generators",
     "evaluates_deterministically",
     "find_joint_keeping",
     "find_keeping",
+    "has_action_masks",
     "import_packages",
     "make_eval_env",
     "make_train_env",

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -14,6 +13,7 @@ from rltransfer.errors import ConfigError, RunError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.strategies import Progressive, progressive_part
+from rltransfer.tasks import has_action_masks
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -72,16 +72,6 @@ def _policy_kwargs(config: RunConfig) -> dict[str, Any]:
 def learn_arguments(algo: str, env: VecEnv) -> dict[str, Any]:
     """Returns the arguments of ``learn`` that only one algorithm has."""
     return {"use_masking": has_action_masks(env)} if algo == "maskable_ppo" else {}
-
-
-def has_action_masks(env: VecEnv) -> bool:
-    """Says whether environments tell which actions are valid, as sb3-contrib's MaskablePPO asks them."""
-    return bool(env.has_attr("action_masks"))
-
-
-def action_masks(env: VecEnv) -> np.ndarray:
-    """Returns which actions are valid now: [n_envs, n_actions], boolean."""
-    return np.stack(env.env_method("action_masks"))
 
 
 def refuse_broken_weights(agent: "BaseAlgorithm") -> None:

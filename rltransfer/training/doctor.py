@@ -12,9 +12,10 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_nor
 
 from rltransfer.anatomy import agent_tensors, layer_outputs
 from rltransfer.normaliser import Normaliser, Statistics
-from rltransfer.training.evaluation import UniformPolicy
+from rltransfer.tasks import UniformPolicy
 from rltransfer.transfer import Finding, Plan
 from rltransfer.transfer.plan import MOVED
+from rltransfer.transfer.running_statistics import recompute, recomputed
 from rltransfer.transfer.statistics import copy_statistics
 from rltransfer.transfer.values import planned_tensors
 
@@ -162,6 +163,8 @@ def _idle_units(plan: Plan, agent: "BaseAlgorithm", seen: Any) -> Iterator[Findi
     for name, tensor in planned_tensors(plan, fresh).items():
         if name in own:
             own[name].data.copy_(tensor)
+    if recomputed(plan):
+        recompute(policy, recomputed(plan), seen)
     moved = {entry.layer for entry in plan.entries if entry.origin in MOVED and entry.role == "encoder"}
     for layer, output in layer_outputs(agent, seen, policy=policy).items():
         if layer not in moved or not isinstance(output.activation, torch.nn.ReLU | torch.nn.Tanh):

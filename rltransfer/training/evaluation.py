@@ -1,17 +1,15 @@
 """Evaluates policies so that a score depends only on weights, statistics and seeds."""
 
-import copy
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rltransfer.anatomy import algorithm_of
 from rltransfer.records import Episodes
-from rltransfer.training.agents import action_masks, has_action_masks
+from rltransfer.tasks import UniformPolicy, action_masks, has_action_masks
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -21,23 +19,6 @@ class _Policy(Protocol):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[np.ndarray, Any]: ...
-
-
-class UniformPolicy:
-    """Acts uniformly at random, on valid actions where the environments tell them: what others are compared with."""
-
-    def __init__(self, env: VecEnv, seed: int) -> None:
-        self._env = env
-        self._masks = has_action_masks(env) and isinstance(env.action_space, spaces.Discrete)
-        self._spaces = [copy.deepcopy(env.action_space) for _ in range(env.num_envs)]
-        for index, space in enumerate(self._spaces):
-            space.seed(seed + index)
-
-    def predict(self, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
-        """Returns one random action for each environment."""
-        masks = action_masks(self._env).astype(np.int8) if self._masks else [None] * len(self._spaces)
-        samples = [space.sample(mask) for space, mask in zip(self._spaces, masks, strict=True)]
-        return np.stack([np.asarray(sample) for sample in samples]), None
 
 
 class _Masked:

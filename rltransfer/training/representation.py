@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent, layer_outputs
 from rltransfer.records import Representation, RepresentationPoint, write_representation
-from rltransfer.training.evaluation import UniformPolicy
+from rltransfer.tasks import UniformPolicy
 from rltransfer.training.state import undisturbed
 from rltransfer.transfer.gradient.recycle import dormant_units
 

@@ -8,8 +8,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer import tasks
 from rltransfer.config import RunConfig
 from rltransfer.records import Episodes
+from rltransfer.tasks import UniformPolicy
 from rltransfer.training.callbacks import Snapshot
-from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
+from rltransfer.training.evaluation import derived_seed, evaluate, evaluate_agent
 
 SCORING_EPISODES = 20
 

@@ -9,8 +9,9 @@ from rltransfer.anatomy import agent_tensors, anatomy_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.transfer.gradient.steps import agent_optimizers
-from rltransfer.transfer.hold import Transfer, hold_plan
+from rltransfer.transfer.hold import Transfer, hold_plan, release_plan
 from rltransfer.transfer.plan import MOVED, Plan
+from rltransfer.transfer.running_statistics import recompute_statistics
 from rltransfer.transfer.statistics import copy_statistics
 from rltransfer.transfer.values import planned_tensors
 from rltransfer.transfer.verify import verify_plan
@@ -24,7 +25,8 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
 
     Weights are copied in place, after the policy is built: a new ``Parameter`` would be in no optimizer, and weights
     loaded while it is built are re-initialised by PPO and A2C (FACTS A1, A5). Target networks take the online tensors
-    (A7). Optimizer moments start fresh.
+    (A7). Optimizer moments start fresh. Running statistics that a plan recomputes take env_steps in the agent's
+    environments, which count.
 
     Args:
         plan: From ``plan_transfer`` for this agent.
@@ -48,8 +50,10 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
     _sample_exploration(plan, agent)
     for optimizer in agent_optimizers(agent).values():
         optimizer.state.clear()
+    release_plan(agent)
+    alive = recompute_statistics(plan, agent)
     arrived = _arrival_check(plan, before, {name: tensor.detach() for name, tensor in tensors.items()})
-    transfer = hold_plan(plan, agent, applied=(arrived,))
+    transfer = hold_plan(plan, agent, applied=(arrived, *alive), env_steps=plan.statistics_steps)
     verify_plan(plan, agent, before)
     return transfer
 

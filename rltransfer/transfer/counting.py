@@ -24,7 +24,7 @@ class CountSteps(Holding):
         now = {who: taken() for who, taken in self._taken.items()}
         left = sum(now.values()) - sum(self._counted.values())
         detail = ", ".join(f"{who} {steps:,}" for who, steps in now.items()) + (f"; {left:,} are not" if left else "")
-        return (Check(name="the source's steps counted as env_steps", passed=left == 0, detail=detail),)
+        return (Check(name="steps beside the agent's own counted as env_steps", passed=left == 0, detail=detail),)
 
     def state(self) -> dict[str, Any]:
         """Returns what is counted."""

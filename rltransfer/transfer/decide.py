@@ -36,6 +36,7 @@ from rltransfer.strategies import (
 )
 from rltransfer.transfer.experience.outlook import experience_findings
 from rltransfer.transfer.experience.teacher import teacher_of
+from rltransfer.transfer.freezing import frozen_by_plan, frozen_by_user, refuse_nothing_to_train
 from rltransfer.transfer.gradient.distill import refuse_student
 from rltransfer.transfer.gradient.fisher import refuse_unplayable
 from rltransfer.transfer.gradient.lowrank import refuse_low_rank
@@ -52,6 +53,7 @@ from rltransfer.transfer.meeting.findings import findings_of
 from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
 from rltransfer.transfer.meeting.left_out import left_out_of, source_size
 from rltransfer.transfer.plan import MOVED, InputMap, Origin, Plan, PlanEntry, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
 from rltransfer.transfer.statistics import planned_statistics
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
@@ -130,7 +132,9 @@ def plan_transfer(
         source_values=source_size(encoders) if moves else 0,
         left_out=left_out,
     )
+    plan = dataclasses.replace(plan, statistics_steps=steps_to_recompute(recomputed(plan), agent))
     planned_statistics(plan, agent)
+    refuse_nothing_to_train(plan, agent)
     refuse_low_rank(parsed, plan.entries)
     _refuse_teacher(plan, pair, agent)
     _refuse_without_effect(plan, agent)
@@ -173,6 +177,10 @@ def _pairs(
         inputs=parse_mapping(Inputs, inputs, "inputs"),
         actions=parse_mapping(Actions, actions, "actions"),
         is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
+        squashes_actions=bool(getattr(agent.policy, "squash_output", False)),
+        frozen_by_user=frozen_by_user(agent, anatomy),
+        frozen_by_plan=frozen_by_plan(agent),
+        running_statistics=running_statistics(agent),
         readings=readings_of(agent),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
@@ -299,17 +307,22 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
         # What new inputs bring has to be learned, however well the rest is known.
         is_held = is_chosen and not is_partly_new
         is_low_rank = moves and layer.name in treatment.low_rank
-        frozen = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
+        by_user = tensor in pair.frozen_by_user
+        held = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
+        frozen, learns = held or by_user, is_chosen and not by_user
         entry = _entry(
             pair.anatomy,
             layer,
             tensor,
             frozen=frozen,
+            frozen_by_user=by_user,
             trains=is_parameter and not frozen,
-            lr_scale=treatment.rates.get(layer.name, 1.0) if is_chosen and is_parameter else 1.0,
-            held_until=treatment.held_until.get(layer.name, 0) if is_held else 0,
+            lr_scale=treatment.rates.get(layer.name, 1.0) if learns and is_parameter else 1.0,
+            held_until=treatment.held_until.get(layer.name, 0) if learns and is_held else 0,
         )
-        if layer.role == "head":
+        if is_chosen and treatment.recomputes and tensor in pair.running_statistics:
+            yield entry.model_copy(update={"origin": "recomputed"})
+        elif layer.role == "head":
             yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))
         elif moves:
             found = _origin(tensor, sources[tensor], maps[tensor])

@@ -40,6 +40,7 @@ from rltransfer.transfer.experience.minibatches import Minibatches, remove_minib
 from rltransfer.transfer.experience.replay import source_replay_of
 from rltransfer.transfer.experience.residual import WatchResidual, equip, remove_residual
 from rltransfer.transfer.experience.teacher import innermost, teacher_of
+from rltransfer.transfer.freezing import note_frozen
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
 from rltransfer.transfer.gradient.fisher import importance_of
 from rltransfer.transfer.gradient.lowrank import low_rank_updates
@@ -125,7 +126,7 @@ class Transfer:
         return (Check(name="held observation statistics unchanged", passed=same, detail=f"{len(now)} arrays"),)
 
 
-def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = ()) -> Transfer:
+def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (), *, env_steps: int = 0) -> Transfer:
     """Makes an agent train as planned, without writing any weights; ``apply_plan`` does this by itself.
 
     Call it alone after ``load`` or a resume. Calling it again replaces what was held before.
@@ -134,12 +135,14 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         plan: The plan, from ``plan_transfer`` or ``read_plan``.
         agent: The agent, with its environment.
         applied: Checks made while the plan was applied.
+        env_steps: What applying it took, to be counted as the agent's.
 
     Raises:
         IncompatibleError: The plan holds statistics and the agent has no VecNormalize; or it pulls towards a source
-            that it does not have, since it was read from a file.
+            that it does not have, since it was read from a file; or the user froze what it trains.
     """
     refuse_lost_anchors(plan)
+    note_frozen(plan, agent)
     tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:
@@ -154,15 +157,15 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
         hold_statistics(agent)
         wrapper = agent.get_vec_normalize_env()
         statistics = observation_statistics(wrapper) if wrapper else {}
-    holdings = tuple(_holdings(plan, agent, tensors))
+    holdings = tuple(_holdings(plan, agent, tensors, env_steps))
     warning = _WarnOfFailedChecks()
     transfer = Transfer(plan, agent, [*holdings, warning], applied, _fingerprints(agent, frozen), statistics, holdings)
     warning.transfer = transfer
     return transfer
 
 
-def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> Iterator[Holding]:
-    """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
+def release_plan(agent: "BaseAlgorithm") -> None:
+    """Takes from an agent what an earlier plan put on its steps and its experience."""
     # In the order that undoes the one in which they are put there: one may cover what another put on an environment.
     remove_views(agent)
     remove_minibatches(agent)
@@ -170,8 +173,17 @@ def _holdings(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Te
     remove_guide(agent)
     remove_demonstration(agent)
     remove_distillation(agent)
+
+
+def _holdings(
+    plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor], env_steps: int
+) -> Iterator[Holding]:
+    """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
+    release_plan(agent)
     parts = held_parts(plan.strategy)
     taken: dict[str, Callable[[], int]] = {}
+    if env_steps:
+        taken["running statistics"] = partial(int, env_steps)
     importance = None
     for ewc in (part for part in parts if isinstance(part, EWC)):
         importance = importance_of(plan, agent, ewc)

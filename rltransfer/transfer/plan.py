@@ -15,7 +15,7 @@ from rltransfer.errors import SourceError
 from rltransfer.mapping import IndexMap
 from rltransfer.strategies import Strategy, dump_strategy, parse_strategy
 
-Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced"]
+Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced", "recomputed"]
 StatisticsStart = Literal["none", "fresh", "copied", "mapped"]
 Column = int | Literal["zero", "random", "fresh", "mean"]
 Reason = Literal["strategy", "no_place", "inputs", "norm"]
@@ -30,7 +30,8 @@ class PlanEntry(BaseModel):
         tensor: Its name in the target agent.
         origin: Where its values come from: ``initialised`` (as the agent has them), ``copied`` from the source,
             ``mapped`` (from the source's rows and columns that are named), ``rescaled`` (fresh, at the source's norm),
-            ``set`` to ``value``, ``synced`` with its ``twin``.
+            ``set`` to ``value``, ``synced`` with its ``twin``, ``recomputed`` on observations of the target (running
+            statistics, under the weights that are there).
         source: The source's tensor, where it has another name there.
         source_number: Of several sources, the one that it comes from.
         rows: Of a mapped tensor: the source's row for each row, None for one that is as the agent has it; None if all
@@ -41,6 +42,7 @@ class PlanEntry(BaseModel):
         permuted: Whether the entries that come from the source are permuted on the way.
         trains: Whether an optimizer may change it; False for buffers and target networks too.
         frozen: Whether it is held bit-identical.
+        frozen_by_user: Whether that is since the user froze it on the agent, before the plan was made.
         lr_scale: The factor on the learning rate.
         held_until: The env_steps before which no update changes it.
         shrink: What the source's numbers are multiplied by, before ``perturb`` times the agent's own are added.
@@ -71,6 +73,7 @@ class PlanEntry(BaseModel):
     permuted: bool = False
     trains: bool
     frozen: bool
+    frozen_by_user: bool = False
     lr_scale: float = 1.0
     held_until: int = 0
     shrink: float = 1.0
@@ -198,6 +201,7 @@ class Plan:
     ``critic_warmup_steps`` are the env_steps during which the actor is held while the critic learns.
     ``quiet_steps`` are those at the start of an off-policy agent that acts by what it knows: they take the place of
     random actions, and no update counts in them. None: the agent explores as SB3 starts it.
+    ``statistics_steps`` are the env_steps of a random policy that running statistics are recomputed on.
     ``fresh`` holds the agent's own weights as it was planned for, where a pull leads back to what they make; None in a
     plan read from a file.
     ``source_values`` is how many values the sources' online networks have, where the strategy moves weights, and
@@ -211,6 +215,7 @@ class Plan:
     statistics: StatisticsPlan
     critic_warmup_steps: int = 0
     quiet_steps: int | None = None
+    statistics_steps: int = 0
     inputs: Mapping[str, InputMap] = dataclasses.field(default_factory=dict)
     actions: IndexMap | None = None
     findings: tuple[Finding, ...] = ()
@@ -238,6 +243,7 @@ class Plan:
             "optimizer_moments": "fresh",
             "critic_warmup_steps": self.critic_warmup_steps,
             "quiet_steps": self.quiet_steps,
+            "statistics_steps": self.statistics_steps,
             "totals": self.totals(),
             "inputs": {key: part.model_dump(mode="json") for key, part in self.inputs.items()},
             "actions": self.actions,
@@ -284,6 +290,7 @@ def read_plan(path: Path | str) -> Plan:
             statistics=StatisticsPlan.model_validate(content["statistics"]),
             critic_warmup_steps=content["critic_warmup_steps"],
             quiet_steps=content["quiet_steps"],
+            statistics_steps=content.get("statistics_steps", 0),
             inputs={key: InputMap.model_validate(part) for key, part in content["inputs"].items()},
             actions=None if content.get("actions") is None else tuple(content["actions"]),
             findings=tuple(Finding.model_validate(finding) for finding in content["findings"]),

@@ -82,6 +82,9 @@ def _beside_weights(plan: Plan) -> list[str]:
         lines.append(f"critic warm-up: the actor is held for {plan.critic_warmup_steps:,} env_steps")
     if plan.quiet_steps is not None:
         lines.append(f"exploration: goes on, no random actions; updates count from step {plan.quiet_steps:,} on")
+    if plan.statistics_steps:
+        steps = f"{plan.statistics_steps:,} env_steps of a random policy in the target"
+        lines.append(f"running statistics: recomputed over {steps}, counted")
     return lines + [words for part in held_parts(plan.strategy) for words in _describe(part)]
 
 
@@ -145,7 +148,7 @@ def _describe_training(entry: PlanEntry) -> str:
     if entry.branch == "target":
         return "held equal to its twin" if entry.frozen else "follows its twin"
     if entry.frozen:
-        return "frozen"
+        return "frozen (by you)" if entry.frozen_by_user else "frozen"
     if not entry.trains:
         return "statistic"
     words = f"low-rank update (rank {entry.rank})" if entry.rank else "trained"

@@ -38,6 +38,7 @@ from rltransfer.strategies import (
     modifiers,
     weights_part,
 )
+from rltransfer.transfer.layer_counts import refuse_missing_layers
 from rltransfer.transfer.meeting.counterparts import SourceBranch
 from rltransfer.transfer.plan import Origin
 
@@ -48,7 +49,8 @@ class Treatment:
 
     ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count. ``low_rank`` are the
     chosen layers that an update of ``rank`` moves; with ``holds_vectors`` nothing else in them trains. One that
-    ``is_silent`` starts with actions of zero.
+    ``is_silent`` starts with actions of zero. With ``recomputes`` the running statistics of chosen layers are
+    recomputed, since they fit the weights no more.
     """
 
     chosen: frozenset[str] = frozenset()
@@ -68,6 +70,7 @@ class Treatment:
     holds_vectors: bool = False
     heads: bool = False
     permuted: bool = False
+    recomputes: bool = False
     log_std: Extra = "reset"
     log_ent_coef: Extra = "reset"
     copies_statistics: bool = False
@@ -86,8 +89,9 @@ def treatment_of(strategy: Strategy, anatomy: Anatomy) -> Treatment:
     """Returns the treatment that a strategy gives to an agent of this anatomy.
 
     Raises:
-        IncompatibleError: The strategy names layers that the agent lacks.
+        IncompatibleError: The strategy names layers that the agent lacks, or more layers than it has.
     """
+    refuse_missing_layers(strategy, anatomy)
     treatment = _of_weights(weights_part(strategy), anatomy)
     for part in modifiers(strategy):
         treatment = _modified(treatment, part, anatomy)
@@ -171,7 +175,7 @@ def _of_weights(part: WeightsPart, anatomy: Anatomy) -> Treatment:
         case Progressive():
             treatment = _in_columns(anatomy)
         case RandomFrozen():
-            treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, copies_statistics=True)
+            treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, recomputes=True, copies_statistics=True)
         case Rescaled():
             treatment = Treatment(
                 chosen=_chosen(part, anatomy),
@@ -228,7 +232,7 @@ def _warmup_steps(part: Full | Finetune | Frozen, anatomy: Anatomy) -> int:
 
 
 def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
-    return dataclasses.replace(treatment_of(part.of, anatomy), permuted=True)
+    return dataclasses.replace(treatment_of(part.of, anatomy), permuted=True, recomputes=True)
 
 
 def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, lr_scale: float = 1.0) -> Treatment:

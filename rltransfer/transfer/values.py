@@ -16,7 +16,7 @@ def planned_tensors(plan: Plan, fresh: Mapping[str, torch.Tensor]) -> dict[str, 
     """Returns what every tensor of the target agent will hold, from what it holds now; changes nothing."""
     planned = {
         entry.tensor: fresh[entry.tensor]
-        if entry.origin in ("initialised", "synced")
+        if entry.origin in ("initialised", "synced", "recomputed")
         else new_values(entry, plan, fresh[entry.tensor])
         for entry in plan.entries
     }

@@ -67,6 +67,8 @@ def _problems(
             problem = None if np.array_equal(values, now[str(entry.twin)]) else f"differs from {entry.twin}"
         case "rescaled":
             problem = _problem_of_norm(entry, _source_of(plan, entry), before, values)
+        case "recomputed":
+            problem = None if np.isfinite(values).all() else "is not finite"
         case "copied" | "mapped":
             problem = _problem_of_moved(entry, _source_of(plan, entry), before, values)
     if problem:

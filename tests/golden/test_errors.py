@@ -93,6 +93,21 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         " --strategy frozen --strategy-kwargs layers:mlp_extractor.polic_net",
         None,
     ),
+    "more layers than there are": (
+        f"transfer --from agent.zip --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,8]) -n 100"
+        " --strategy finetune --strategy-kwargs layers:5",
+        None,
+    ),
+    "plan of more layers than there are": (
+        f"plan --from agent.zip --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,8])"
+        " --strategy full lora --strategy-kwargs layers:3",
+        None,
+    ),
+    "more steps than layers to release": (
+        f"transfer --from agent.zip --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,8]) -n 100"
+        " --strategy gradual_unfreeze --strategy-kwargs at:[10,20,30]",
+        None,
+    ),
     "source that was normalised": (
         f"transfer --from run --env {CARTPOLE} -params policy_kwargs:dict(net_arch=[8,8]) -n 100",
         None,
@@ -204,6 +219,22 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "study: unknown environment argument": ("study run study.yaml", ("length: 1.5", "lenght: 1.5")),
     "study: unknown hyperparameter": ("study run study.yaml", ("arms:", "hyperparams: {gama: 0.9}\narms:")),
     "study: no baseline": ("study run study.yaml", ("scratch: scratch", "base: scratch")),
+    "study: arm of more layers than there are": (
+        "study run study.yaml",
+        ("frozen: frozen", "frozen: {kind: frozen, layers: 5}"),
+    ),
+    "study: control of more layers than there are": (
+        "study run study.yaml",
+        ("frozen: frozen", "random: {kind: random_frozen, actor: 1, critic: 3}"),
+    ),
+    "study: race of more layers than there are": (
+        "study run study.yaml",
+        ("frozen: frozen", "auto: {kind: auto, of: [full, {kind: frozen, layers: 5}]}"),
+    ),
+    "study: arm of an unknown layer": (
+        "study run study.yaml",
+        ("frozen: frozen", "frozen: {kind: shuffled, of: {kind: frozen, layers: mlp_extractor.polic_net}}"),
+    ),
     "study: sweep of more layers than there are": (
         "study run study.yaml",
         ("arms:", "sweeps: {layers: {layers: 3}}\narms:"),

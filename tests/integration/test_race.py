@@ -42,6 +42,13 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return PPO.load(path, device="cpu").policy.state_dict()
 
 
+def test_a_candidate_of_more_layers_than_there_are_is_refused_before_any_of_them_trains(tmp_path: Path) -> None:
+    with pytest.raises(IncompatibleError, match="'frozen' with layers:5 takes more layers than there are"):
+        race(tmp_path, Auto(of=(Full(), Frozen(layers=5))))
+    assert not list((tmp_path / "target").glob("*.zip"))
+    assert not (tmp_path / "target" / "evaluations.npz").exists()
+
+
 def test_every_step_of_every_trial_counts(tmp_path: Path) -> None:
     record, folder = race(tmp_path)
     trials = trials_of(record)

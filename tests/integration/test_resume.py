@@ -286,3 +286,11 @@ def test_where_the_state_cannot_be_kept_new_episodes_begin(algo: str, tmp_path: 
     # Where it began new episodes they come from the seed and the step.
     assert again.final == parted.final
     assert_alike(config, tmp_path / "parted", tmp_path / "again")
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_recomputed_statistics_are_the_same_and_count_once_after_an_interruption(tmp_path: Path) -> None:
+    config = config_of("crossq", strategy="random_frozen", n_timesteps=320, episodes=2)
+    record = compare(config, tmp_path, calls=19)
+    assert all(check.passed for check in record.checks)
+    assert record.env_steps == 320

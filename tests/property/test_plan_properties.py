@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from agents import encoder_of, make_agent, weights
 from hypothesis import HealthCheck, given, settings
@@ -11,11 +12,11 @@ from hypothesis import strategies as st
 
 from rltransfer import Encoder, Finetune, Frozen, Full, Scratch, Shuffled, apply_plan, plan_transfer
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent
+from rltransfer.errors import IncompatibleError
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 ALGORITHMS = st.sampled_from(["ppo", "dqn", "sac"])
 ARCHITECTURES = st.lists(st.sampled_from([2, 3, 5]), min_size=1, max_size=3)
-CHOICES = st.sampled_from(["all", "none", 0, 1, 2, 9])
 STEPS = {"ppo": 32, "dqn": 24, "sac": 24}
 
 
@@ -34,19 +35,27 @@ def trained_alike(algo: str, agent: Any) -> dict[str, torch.Tensor]:
     return weights(agent.learn(STEPS[algo]))
 
 
+def choices(architecture: list[int]) -> Any:
+    """Choices of layers that an agent of this architecture has."""
+    return st.sampled_from(["all", "none", *range(len(architecture) + 1)])
+
+
 @st.composite
-def moving(draw: Any) -> Any:
-    """A strategy that moves chosen layers, actor and critic together or apart."""
-    chosen = {"layers": draw(CHOICES), "actor": draw(st.none() | CHOICES), "critic": draw(st.none() | CHOICES)}
+def moving(draw: Any) -> tuple[list[int], Any]:
+    """An architecture, and a strategy that moves chosen layers of it, actor and critic together or apart."""
+    architecture = draw(ARCHITECTURES)
+    some = choices(architecture)
+    chosen = {"layers": draw(some), "actor": draw(st.none() | some), "critic": draw(st.none() | some)}
     kind = draw(st.sampled_from([Frozen, Finetune]))
-    return Shuffled(of=kind(**chosen)) if draw(st.booleans()) else kind(**chosen)
+    return architecture, Shuffled(of=kind(**chosen)) if draw(st.booleans()) else kind(**chosen)
 
 
 @FEW
-@given(algo=ALGORITHMS, architecture=ARCHITECTURES, strategy=moving())
+@given(algo=ALGORITHMS, moved=moving())
 def test_a_plan_covers_each_tensor_exactly_once_and_what_is_frozen_stays(
-    algo: str, architecture: list[int], strategy: Any
+    algo: str, moved: tuple[list[int], Any]
 ) -> None:
+    architecture, strategy = moved
     agent = agent_of(algo, architecture)
     plan = plan_transfer(source_of(algo, architecture), agent, strategy)
     names = [entry.tensor for entry in plan.entries]
@@ -62,6 +71,19 @@ def test_a_plan_covers_each_tensor_exactly_once_and_what_is_frozen_stays(
         if entry.frozen and entry.twin is None:
             assert torch.equal(before[entry.tensor], after[entry.tensor]), entry.tensor
     assert all(check.passed for check in transfer.checks() if check.name != "moved tensors arrived")
+
+
+@FEW
+@given(algo=ALGORITHMS, moved=moving(), setting=st.sampled_from(["layers", "actor", "critic"]), more=st.integers(1, 5))
+def test_more_layers_than_there_are_are_refused(
+    algo: str, moved: tuple[list[int], Any], setting: str, more: int
+) -> None:
+    architecture, strategy = moved
+    part = strategy.of[0] if isinstance(strategy, Shuffled) else strategy
+    wrong = part.model_copy(update={setting: len(architecture) + more})
+    wrong = strategy.model_copy(update={"of": (wrong,)}) if isinstance(strategy, Shuffled) else wrong
+    with pytest.raises(IncompatibleError, match=rf"{setting}:{len(architecture) + more} takes more layers than there"):
+        plan_transfer(source_of(algo, architecture), agent_of(algo, architecture), wrong)
 
 
 @FEW
@@ -83,8 +105,9 @@ def test_shuffling_keeps_the_entries_of_each_tensor(algo: str, architecture: lis
 
 
 @FEW
-@given(algo=ALGORITHMS, architecture=ARCHITECTURES, layers=CHOICES)
-def test_scale_1_trains_as_no_hook_does(algo: str, architecture: list[int], layers: Any) -> None:
+@given(algo=ALGORITHMS, data=st.data(), architecture=ARCHITECTURES)
+def test_scale_1_trains_as_no_hook_does(algo: str, data: Any, architecture: list[int]) -> None:
+    layers = data.draw(choices(architecture))
     encoder = source_of(algo, architecture)
     held = agent_of(algo, architecture)
     apply_plan(plan_transfer(encoder, held, Finetune(layers=layers)), held)

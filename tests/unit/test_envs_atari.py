@@ -13,7 +13,8 @@ from rltransfer import tasks
 from rltransfer.config import Task
 from rltransfer.errors import UnknownNameError
 from rltransfer.hyperparams import resolve
-from rltransfer.training.evaluation import UniformPolicy, evaluate
+from rltransfer.tasks import UniformPolicy
+from rltransfer.training.evaluation import evaluate
 
 OURS = "rltransfer_envs:rltransfer/Atari-v0"
 BREAKOUT = "ale_py:ALE/Breakout-v5"

@@ -9,7 +9,8 @@ from agents import make_agent, normalised
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from rltransfer.training.evaluation import UniformPolicy, derived_seed, evaluate, evaluate_agent
+from rltransfer.tasks import UniformPolicy
+from rltransfer.training.evaluation import derived_seed, evaluate, evaluate_agent
 
 
 def environments(env_id: str = "CartPole-v1", n_envs: int = 2) -> Any:

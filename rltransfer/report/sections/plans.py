@@ -70,6 +70,8 @@ def _beside_weights(plan: PlanFacts) -> list[str]:
         lines.append(f"critic warm-up: the actor is held for {plan.critic_warmup_steps:,} steps")
     if plan.quiet_steps is not None:
         lines.append(f"no random actions at the start; updates count from step {plan.quiet_steps:,} on")
+    if plan.statistics_steps:
+        lines.append(f"running statistics: recomputed over {plan.statistics_steps:,} steps of a random policy, counted")
     return lines
 
 

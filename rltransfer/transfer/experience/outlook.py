@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rltransfer.strategies import Augment, Replay, Residual, held_parts
+from gymnasium import spaces
+
+from rltransfer.strategies import Augment, Replay, Residual, TeacherPart, held_parts
 from rltransfer.transfer.experience.augment import augmentation_of
 from rltransfer.transfer.experience.replay import source_replay_of
 from rltransfer.transfer.experience.residual import refuse_residual
+from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.plan import Finding, Plan
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ def experience_findings(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Finding]
     Raises:
         RLTransferError: One of them cannot be done, with the reason.
     """
+    if any(isinstance(part, TeacherPart | Residual) for part in held_parts(plan.strategy)):
+        yield from _of_clipped_actions(plan, agent)
     for part in held_parts(plan.strategy):
         if isinstance(part, Residual):
             refuse_residual(plan, agent)
@@ -27,6 +32,15 @@ def experience_findings(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Finding]
             yield from _of_replay(plan, agent, part)
         elif isinstance(part, Augment):
             augmentation_of(part, agent)
+
+
+def _of_clipped_actions(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Finding]:
+    source = None if plan.encoder is None else plan.encoder.action_space
+    clipped = [one for one in other_bounds(source, agent.action_space, plan.actions) if one.clips]
+    if clipped:
+        which = describe_bounds(clipped, spaces.flatdim(agent.action_space))
+        words = f"what the source does is clipped to the bounds of the target's actions: {which}"
+        yield Finding(kind="actions_clipped", severity="warning", words=words, numbers={"actions": len(clipped)})
 
 
 def _of_residual(plan: Plan) -> Finding:

@@ -16,6 +16,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.normaliser import Statistics
 from rltransfer.spaces import describe
+from rltransfer.transfer.meeting.action_bounds import other_bounds
 from rltransfer.transfer.plan import InputMap, Plan
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Teacher:
         self._space = action_space
         self._source_space = encoder.action_space
         self._taken = taken_actions(encoder.action_space, action_space, actions)
+        self.has_sources_bounds = not other_bounds(encoder.action_space, action_space, self._taken)
         self.form = self._form()
         self.is_known = np.array([index is not None for index in self._taken])
 

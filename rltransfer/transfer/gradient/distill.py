@@ -230,7 +230,8 @@ class _Student:
             own = "categorical"
         elif self._algo in _ON_POLICY:
             own = "normal"
-        elif self._algo in _SQUASHES and not self._agent.use_sde:
+        elif self._algo in _SQUASHES and not self._agent.use_sde and self._teacher.has_sources_bounds:
+            # Between other bounds the same output before the tanh is another action.
             own = "squashed"
         return own if own == self._teacher.form else "point"
 

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import inspect
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,21 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.strategies import LoRA, Strategy, modifiers
 from rltransfer.transfer.holding import Holding
-from rltransfer.transfer.plan import Plan, PlanEntry
+from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
 
 _FACTORS_STREAM = 4
 
 
-def refuse_low_rank(strategy: Strategy, entries: Iterable[PlanEntry]) -> None:
+def refuse_low_rank(strategy: Strategy, entries: Sequence[PlanEntry]) -> None:
     """Raises IncompatibleError if a low-rank update has nothing to change, or should learn what new inputs bring."""
     if not any(isinstance(part, LoRA) for part in modifiers(strategy)):
         return
     changed = [entry for entry in entries if entry.rank]
+    if not changed and any(entry.frozen_by_user and entry.origin in MOVED for entry in entries):
+        raise IncompatibleError(
+            "'lora' changes layers that move, and you froze all of these (requires_grad False): unfreeze some, or "
+            "leave 'lora' out."
+        )
     if not changed:
         raise IncompatibleError(
             "'lora' changes layers that move, and no layer moves: choose some (setting layers), or leave 'lora' out."

@@ -23,7 +23,12 @@ _ACTION_HEADS = ("action_net", "log_std", "actor.mu", "actor.log_std", "q_net.q_
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A source and a target agent, as far as a decision needs them."""
+    """A source and a target agent, as far as a decision needs them.
+
+    One that ``squashes_actions`` gives actions between -1 and 1, which SB3 scales to the bounds of the target's.
+    ``frozen_by_user`` and ``frozen_by_plan`` are the target's tensors that its user, or an earlier plan, froze.
+    ``running_statistics`` are the means and variances of layers that normalise.
+    """
 
     encoder: Encoder | None
     anatomy: Anatomy
@@ -34,6 +39,10 @@ class Pair:
     inputs: Inputs | None = None
     actions: Actions | None = None
     is_stacked: bool = False
+    squashes_actions: bool = False
+    frozen_by_user: frozenset[str] = frozenset()
+    frozen_by_plan: frozenset[str] = frozenset()
+    running_statistics: frozenset[str] = frozenset()
     readings: tuple[Reading, ...] = ()
 
     @property

@@ -7,10 +7,24 @@ from gymnasium import spaces
 
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
+from rltransfer.strategies import (
+    EWC,
+    L2SP,
+    Discriminative,
+    GradualUnfreeze,
+    L2Init,
+    LoRA,
+    ReDo,
+    held_parts,
+)
+from rltransfer.strategies.weights import StrategyPart
+from rltransfer.transfer.freezing import frozen_names
+from rltransfer.transfer.layer_counts import shorter_branches
+from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.fit import is_normalised
 from rltransfer.transfer.meeting.left_out import left_out_findings
-from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
 from rltransfer.transfer.treatment import Treatment
 
 LITTLE = 0.1
@@ -49,6 +63,7 @@ def _of_source(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding
         yield from _of_architecture(pair, pair.encoder)
     yield from _of_contract(pair, pair.encoder)
     yield from _of_inputs(plan, pair)
+    yield from _of_action_bounds(plan, pair, pair.encoder, treatment)
     yield from _of_details(pair, pair.encoder, treatment)
 
 
@@ -69,20 +84,69 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
     if treatment.heads:
         words = "the heads move too: right only where actions and reward mean the same in source and target"
         yield _finding("heads_kept", "warning" if pair.actions is None else "note", words)
+    yield from _of_freezing(plan, pair, treatment)
     random = sum(
-        entry.size for entry in plan.entries if entry.frozen and entry.origin == "initialised" and entry.twin is None
+        entry.size
+        for entry in plan.entries
+        if entry.frozen and entry.origin == "initialised" and entry.twin is None
+        # What the user froze need not be random.
+        if not entry.frozen_by_user or entry.layer in treatment.chosen
     )
     if random:
         words = f"{random:,} frozen values are random: this is a control, and no source's features are used"
         yield _finding("frozen_random", "warning", words, values=random)
+    layers = sorted({entry.layer for entry in plan.entries if entry.origin == "recomputed"})
+    if layers:
+        words = (
+            f"the running statistics of {', '.join(layers)} would not fit the weights there: they are recomputed "
+            f"before training, in {plan.statistics_steps:,} env_steps of a random policy that count as the agent's"
+        )
+        yield _finding("recomputed_statistics", "note", words, env_steps=plan.statistics_steps)
     if treatment.permuted:
         yield _finding("shuffled", "note", "what moves is permuted: this is a control of another strategy")
     free = sorted({entry.layer for entry in plan.entries if entry.rank and entry.rank == entry.full_rank})
     if free:
         words = f"the rank of the updates is no limit where a layer has no more inputs or units: {', '.join(free)}"
         yield _finding("full_rank", "note", words)
+    for stated, branch, there in shorter_branches(plan.strategy, pair.anatomy):
+        has = f"{there} layer{'' if there == 1 else 's'}"
+        words = f"{stated.setting}:{stated.count} is all of the {branch}, which has {has}"
+        yield _finding("fewer_layers", "note", words, layers=there)
     if treatment.resets_critic:
         yield _finding("critic_reset", "note", "the critic starts afresh under the source's actor")
+
+
+def _of_freezing(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+    frozen = [entry for entry in plan.entries if entry.frozen_by_user]
+    if frozen:
+        size = sum(entry.size for entry in frozen)
+        words = f"you froze {frozen_names(plan.entries)} (requires_grad False): what they start with stays"
+        parts = _without_effect(plan, frozen, treatment)
+        if parts:
+            words += f"; {' and '.join(parts)} {'does' if len(parts) == 1 else 'do'} nothing there"
+        yield _finding("frozen_by_user", "note", words, values=size)
+    released = sorted({entry.layer for entry in plan.entries if entry.trains and entry.tensor in pair.frozen_by_plan})
+    if released:
+        words = f"an earlier plan froze {', '.join(released)}, and this one trains them"
+        yield _finding("released", "note", words, layers=len(released))
+
+
+def _without_effect(plan: Plan, frozen: Sequence[PlanEntry], treatment: Treatment) -> list[str]:
+    """Returns what would change how the weights learn that the user froze."""
+    is_chosen = any(entry.layer in treatment.chosen for entry in frozen)
+    moves = any(entry.origin in MOVED for entry in frozen)
+    rates = [treatment.rates.get(entry.layer, 1.0) for entry in frozen]
+    ways: dict[type[StrategyPart], bool] = {
+        Discriminative: is_chosen,
+        GradualUnfreeze: is_chosen,
+        LoRA: any(entry.layer in treatment.low_rank for entry in frozen),
+        EWC: moves,
+        L2SP: True,
+        L2Init: True,
+        ReDo: any(entry.role == "encoder" for entry in frozen),
+    }
+    parts = [f"{part.kind!r}" for part in held_parts(plan.strategy) if ways.get(type(part), False)]
+    return parts if parts or all(rate == 1.0 for rate in rates) else ["'lr_scale'"]
 
 
 def _of_score(encoder: Encoder) -> Iterator[Finding]:
@@ -168,6 +232,23 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
     if ignored:
         words = f"new inputs are ignored for good: their weights are zero and frozen ({', '.join(sorted(ignored))})"
         yield _finding("ignored_inputs", "warning", words)
+
+
+def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
+    entries = None if pair.actions is None else pair.actions.entries()
+    bounds = other_bounds(encoder.action_space, pair.action_space, entries)
+    if not bounds or (entries is None and pair.action_sizes is not None):
+        return
+    which = f"the bounds of the actions differ, {describe_bounds(bounds, spaces.flatdim(pair.action_space))}"
+    if treatment.heads and pair.squashes_actions:
+        words = f"{which}: what the heads give is scaled to them, so that the same output is another action"
+        yield _finding("action_bounds", "warning", words, actions=len(bounds))
+    elif treatment.heads:
+        words = f"{which}: the heads give actions in the source's units, which are clipped to the bounds here"
+        yield _finding("action_bounds", "warning", words, actions=len(bounds))
+    elif any(entry.origin in MOVED and entry.source_tensor.startswith("critic.qf") for entry in plan.entries):
+        words = f"{which}: first layers of Q(s, a) read actions that are scaled to them, so that they read others here"
+        yield _finding("action_bounds", "note", words, actions=len(bounds))
 
 
 def _of_details(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
