@@ -47,7 +47,7 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
     for optimizer in agent_optimizers(agent).values():
         optimizer.state.clear()
     arrived = _arrival_check(plan, before, {name: tensor.detach() for name, tensor in tensors.items()})
-    return hold_plan(plan, agent, applied=(arrived,))
+    return hold_plan(plan, agent, applied=(arrived,), done_steps=0)
 
 
 def _sample_exploration(plan: Plan, agent: Any) -> None:
