@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 class ElapsedSteps(Holding):
     """The env_steps since a plan was applied: what waits, decays or recurs reads here how many there were.
 
-    SB3's own count, ``num_timesteps``, begins at 0 in each call of ``learn`` but for ``reset_num_timesteps=False``. So
-    it is its growth within each call that is added up. A new call shows in its ``start_time``, which makes the count
-    right in every optimizer step without callbacks too. With them no step is missed; without them, those are that
-    nothing looked at before the next call reset SB3's count.
+    SB3's own count, ``num_timesteps``, starts at 0 again in each call of ``learn``, unless it is called with
+    ``reset_num_timesteps=False``. So its growth within each call is added up. A new call shows in ``start_time``. As a
+    callback this misses no step. Without callbacks it is right in every update; what is missed are steps behind the
+    last update of a call, where the next call resets SB3's count.
 
     Args:
         agent: The agent.
@@ -43,10 +43,6 @@ class ElapsedSteps(Holding):
     def put_back(self, state: dict[str, Any]) -> None:
         """Takes up a count, in an agent whose own count was put back before."""
         self._steps, self._seen = state["steps"], self._agent.num_timesteps
-
-    def put_back_uncounted(self) -> None:
-        """Takes up a run of version 0.1, which saved no count: run folders never reset SB3's."""
-        self.put_back({"steps": self._agent.num_timesteps})
 
     def _count(self) -> None:
         if self._agent.start_time != self._call:

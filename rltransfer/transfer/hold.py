@@ -114,10 +114,9 @@ class Transfer:
         known = len(self._holdings)
         for holding, own in zip(self._holdings, state[:known], strict=True):
             holding.put_back(own)
+        # Version 0.1 saved no count. It is the growth of SB3's own then, which is put back and never reset in a run.
         for count in state[known:]:
             self._elapsed.put_back(count)
-        if len(state) == known:
-            self._elapsed.put_back_uncounted()
 
     def _check_frozen(self) -> Check:
         now = _fingerprints(self.agent, self._frozen)

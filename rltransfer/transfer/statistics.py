@@ -73,30 +73,25 @@ def planned_statistics(plan: Plan, agent: "BaseAlgorithm") -> list[tuple[Running
     return found
 
 
-def hold_statistics(agent: "BaseAlgorithm") -> None:
-    """Stops the observation statistics of an agent's environments from changing."""
-    wrapper = agent.get_vec_normalize_env()
-    if wrapper is None:
-        raise IncompatibleError("The plan holds observation statistics, and the agent has no VecNormalize.")
-    if isinstance(wrapper.obs_rms, dict):
-        wrapper.obs_rms = {key: _held(running) for key, running in wrapper.obs_rms.items()}
-    else:
-        wrapper.obs_rms = _held(wrapper.obs_rms)
-
-
 class HeldStatistics:
-    """An agent's observation statistics as they are held, in the environments that the agent has at that time.
+    """The observation statistics of an agent's environments, which no longer change.
 
     Raises:
         IncompatibleError: The agent has no VecNormalize, or one with other statistics than the plan's.
     """
 
     def __init__(self, plan: Plan, agent: "BaseAlgorithm") -> None:
-        self._agent = agent
-        self._wrapper = agent.get_vec_normalize_env()
+        wrapper = agent.get_vec_normalize_env()
+        if wrapper is None or not wrapper.norm_obs:
+            lacks = "no VecNormalize" if wrapper is None else "a VecNormalize that leaves observations as they are"
+            raise IncompatibleError(f"The plan holds observation statistics, and the agent has {lacks}.")
         _refuse_other_statistics(plan, agent)
-        hold_statistics(agent)
-        self._start = observation_statistics(self._wrapper)
+        if isinstance(wrapper.obs_rms, dict):
+            wrapper.obs_rms = {key: _held(running) for key, running in wrapper.obs_rms.items()}
+        else:
+            wrapper.obs_rms = _held(wrapper.obs_rms)
+        self._agent, self._wrapper = agent, wrapper
+        self._start = observation_statistics(wrapper)
 
     def check(self, steps: int) -> Check:
         """Returns the self-check, ``steps`` env_steps after the transfer."""

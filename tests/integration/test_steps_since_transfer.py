@@ -117,6 +117,17 @@ def test_steps_of_several_environments_count_each(reset: bool, ppo: Encoder) -> 
     assert transfer.done_steps == 192
 
 
+def test_callbacks_see_calls_that_make_no_update_and_need_no_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 1)
+    agent = make_agent("dqn", learning_starts=1000)
+    transfer = transferred(source_encoder("dqn", tmp_path), agent, GradualUnfreeze(at=35))
+    for done in (20, 40, 60):
+        agent.learn(20, callback=transfer.callbacks)
+        assert transfer.done_steps == done
+
+
 @pytest.mark.parametrize("reset", PIECES)
 def test_an_off_policy_agent_without_random_actions_waits_once(reset: bool, tmp_path: Path) -> None:
     encoder = source_encoder("dqn", tmp_path)
@@ -288,6 +299,9 @@ def test_other_statistics_after_set_env_are_named_before_training(tmp_path: Path
             agent.learn(0, callback=transfer.callbacks, reset_num_timesteps=False)
     agent.set_env(others["fresh"])
     with pytest.raises(IncompatibleError, match="those of the agent's VecNormalize are others.*call hold_plan again"):
+        hold_plan(plan, agent)
+    agent.set_env(others["not normalised"])
+    with pytest.raises(IncompatibleError, match="the agent has a VecNormalize that leaves observations as they are"):
         hold_plan(plan, agent)
     agent.set_env(copy_of(held))
     again = hold_plan(plan, agent, done_steps=transfer.done_steps)
