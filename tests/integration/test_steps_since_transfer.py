@@ -324,9 +324,11 @@ def test_what_stands_in_environments_is_missed_after_set_env(strategy: Any, ppo:
     plan = plan_transfer(ppo, agent, strategy)
     transfer = apply_plan(plan, agent)
     agent.learn(32, callback=transfer.callbacks)
+    done = transfer.done_steps
     agent.set_env(make_vec_env("CartPole-v1"))
-    with pytest.warns(UserWarning, match="other environments were set: call hold_plan again"):
+    with pytest.raises(UserWarning, match="other environments were set: call hold_plan again"):
         agent.learn(32, callback=transfer.callbacks)
+    assert transfer.done_steps == done, "said before training"
     again = hold_plan(plan, agent, done_steps=transfer.done_steps)
     agent.learn(32, callback=again.callbacks)
     assert all(check.passed for check in again.checks()), again.checks()
