@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 
 from rltransfer import tasks
@@ -110,7 +111,12 @@ def put_environments(env: VecEnv, state: dict[str, Any]) -> None:
     """Takes up what ``take_environments`` returned; environments whose state was not taken stay as they are."""
     for (layer, _), own in zip(_layers(env), state["wrappers"], strict=True):
         for name, value in copy.deepcopy(own).items():
-            setattr(layer, name, value)
+            running = getattr(layer, name, None)
+            if isinstance(value, RunningMeanStd):
+                # Statistics that a plan holds stay held, and are copied as SB3's own class.
+                vars(running).update(vars(value))
+            else:
+                setattr(layer, name, value)
     if state["states"] is not None:
         tasks.put_states(env, state["states"])
 

@@ -53,7 +53,7 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
     release_plan(agent)
     alive = recompute_statistics(plan, agent)
     arrived = _arrival_check(plan, before, {name: tensor.detach() for name, tensor in tensors.items()})
-    transfer = hold_plan(plan, agent, applied=(arrived, *alive), env_steps=plan.statistics_steps)
+    transfer = hold_plan(plan, agent, applied=(arrived, *alive), env_steps=plan.statistics_steps, done_steps=0)
     verify_plan(plan, agent, before)
     return transfer
 

@@ -14,6 +14,8 @@ class CountSteps(Holding):
         taken: Says how many steps were taken so far, by who takes them.
     """
 
+    needs_callbacks = "the source's steps are not counted"
+
     def __init__(self, taken: Mapping[str, Callable[[], int]]) -> None:
         super().__init__()
         self._taken = dict(taken)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
+from rltransfer.errors import ConfigError
 from rltransfer.records import Check
 from rltransfer.strategies import (
     EWC,
@@ -33,6 +33,7 @@ from rltransfer.strategies import (
     teachers,
 )
 from rltransfer.transfer.counting import CountSteps
+from rltransfer.transfer.elapsed import ElapsedSteps, counts_steps
 from rltransfer.transfer.experience.augment import AugmentedViews, augmentation_of, remove_views
 from rltransfer.transfer.experience.demonstration import Demonstration, remove_demonstration
 from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
@@ -54,7 +55,8 @@ from rltransfer.transfer.gradient.steps import (
 )
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import Plan
-from rltransfer.transfer.statistics import hold_statistics, observation_statistics
+from rltransfer.transfer.statistics import HeldStatistics
+from rltransfer.transfer.warn import WarnOfTrouble
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -75,8 +77,14 @@ class Transfer:
     callbacks: list[BaseCallback]
     _applied: tuple[Check, ...]
     _frozen: Mapping[str, str]
-    _statistics: Mapping[str, np.ndarray]
+    _statistics: HeldStatistics | None
     _holdings: tuple[Holding, ...]
+    _elapsed: ElapsedSteps
+
+    @property
+    def done_steps(self) -> int:
+        """The env_steps since ``apply_plan``, in all calls of ``learn``; ``hold_plan`` wants them after a load."""
+        return self._elapsed.steps
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks as they stand now: call it after training."""
@@ -85,9 +93,14 @@ class Transfer:
             self._check_frozen(),
             self._check_targets(),
             _check_optimizers(self.plan, self.agent),
-            *self._check_statistics(),
+            *self.environment_checks(),
             *(check for holding in self._holdings for check in holding.checks()),
         )
+
+    def environment_checks(self) -> tuple[Check, ...]:
+        """Returns the self-checks of what stands in the agent's environments; ``set_env`` leaves it behind."""
+        statistics = () if self._statistics is None else (self._statistics.check(self.done_steps),)
+        return (*statistics, *(check for holding in self._holdings for check in holding.environment_checks()))
 
     def equip(self, env: VecEnv) -> VecEnv:
         """Returns other environments in which the agent acts as in its own; see ``rltransfer.equip``."""
@@ -95,12 +108,16 @@ class Transfer:
 
     def state(self) -> list[dict[str, Any]]:
         """Returns what training has changed in what is held, for a run that is to be resumed."""
-        return [holding.state() for holding in self._holdings]
+        return [*(holding.state() for holding in self._holdings), self._elapsed.state()]
 
     def put_back(self, state: list[dict[str, Any]]) -> None:
         """Takes up what ``state`` returned, after the run was built again as it began and this plan applied again."""
-        for holding, own in zip(self._holdings, state, strict=True):
+        known = len(self._holdings)
+        for holding, own in zip(self._holdings, state[:known], strict=True):
             holding.put_back(own)
+        # Version 0.1 saved no count. It is the growth of SB3's own then, which is put back and never reset in a run.
+        for count in state[known:]:
+            self._elapsed.put_back(count)
 
     def _check_frozen(self) -> Check:
         now = _fingerprints(self.agent, self._frozen)
@@ -115,34 +132,36 @@ class Transfer:
         detail = f"{len(held)} tensors" + (f"; differ: {', '.join(differ)}" if differ else "")
         return Check(name="frozen target copies equal their twins", passed=not differ, detail=detail)
 
-    def _check_statistics(self) -> tuple[Check, ...]:
-        if not self._statistics:
-            return ()
-        wrapper = self.agent.get_vec_normalize_env()
-        now = {} if wrapper is None else observation_statistics(wrapper)
-        same = now.keys() == self._statistics.keys() and all(
-            np.array_equal(now[name], then) for name, then in self._statistics.items()
-        )
-        return (Check(name="held observation statistics unchanged", passed=same, detail=f"{len(now)} arrays"),)
 
-
-def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (), *, env_steps: int = 0) -> Transfer:
+def hold_plan(
+    plan: Plan,
+    agent: "BaseAlgorithm",
+    applied: tuple[Check, ...] = (),
+    *,
+    env_steps: int = 0,
+    done_steps: int | None = None,
+) -> Transfer:
     """Makes an agent train as planned, without writing any weights; ``apply_plan`` does this by itself.
 
-    Call it alone after ``load`` or a resume. Calling it again replaces what was held before.
+    Call it alone after ``load``, ``set_env`` or a deep copy. Calling it again replaces what was held before.
 
     Args:
         plan: The plan, from ``plan_transfer`` or ``read_plan``.
         agent: The agent, with its environment.
         applied: Checks made while the plan was applied.
         env_steps: What applying it took, to be counted as the agent's.
+        done_steps: The env_steps that the agent has done since ``apply_plan``, as ``transfer.done_steps`` says: what is
+            released or decays by env_steps goes on from there. Not given, they are counted from 0, and a warning says
+            so where it matters.
 
     Raises:
-        IncompatibleError: The plan holds statistics and the agent has no VecNormalize; or it pulls towards a source
-            that it does not have, since it was read from a file; or the user froze what it trains.
+        ConfigError: ``done_steps`` is negative.
+        IncompatibleError: The plan holds statistics and the agent has no VecNormalize, or one with others; or it pulls
+            towards a source that it does not have, since it was read from a file; or the user froze what it trains.
     """
     refuse_lost_anchors(plan)
     note_frozen(plan, agent)
+    elapsed = ElapsedSteps(agent, _steps_done(plan, done_steps))
     tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:
@@ -152,16 +171,26 @@ def hold_plan(plan: Plan, agent: "BaseAlgorithm", applied: tuple[Check, ...] = (
     _hide_frozen(agent, frozen)
     _go_on_exploring(plan, agent)
     _pin_targets(plan, agent, tensors)
-    statistics: Mapping[str, np.ndarray] = {}
-    if plan.statistics.hold_observation:
-        hold_statistics(agent)
-        wrapper = agent.get_vec_normalize_env()
-        statistics = observation_statistics(wrapper) if wrapper else {}
-    holdings = tuple(_holdings(plan, agent, tensors, env_steps))
-    warning = _WarnOfFailedChecks()
-    transfer = Transfer(plan, agent, [*holdings, warning], applied, _fingerprints(agent, frozen), statistics, holdings)
-    warning.transfer = transfer
+    statistics = HeldStatistics(plan, agent) if plan.statistics.hold_observation else None
+    holdings = tuple(_holdings(plan, agent, tensors, elapsed, env_steps))
+    warn = WarnOfTrouble(agent, holdings)
+    callbacks = [*holdings, elapsed, warn]
+    transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, holdings, elapsed)
+    warn.transfer = transfer
     return transfer
+
+
+def _steps_done(plan: Plan, done_steps: int | None) -> int:
+    if done_steps is not None and done_steps < 0:
+        raise ConfigError(f"done_steps: expected the env_steps since apply_plan, 0 or more, found {done_steps}.")
+    if done_steps is None and counts_steps(plan):
+        warnings.warn(
+            "The plan releases or changes something by env_steps since apply_plan, and they are counted from 0 again: "
+            "where the agent has done some, call hold_plan(plan, agent, done_steps=N). N is transfer.done_steps of the "
+            "transfer before; save it beside the agent.",
+            stacklevel=3,
+        )
+    return done_steps or 0
 
 
 def release_plan(agent: "BaseAlgorithm") -> None:
@@ -176,7 +205,7 @@ def release_plan(agent: "BaseAlgorithm") -> None:
 
 
 def _holdings(
-    plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor], env_steps: int
+    plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor], elapsed: ElapsedSteps, env_steps: int
 ) -> Iterator[Holding]:
     """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
     release_plan(agent)
@@ -189,23 +218,26 @@ def _holdings(
         importance = importance_of(plan, agent, ewc)
         taken["importance"] = partial(int, importance.env_steps)
     # A teacher's gradient is part of what the planned step gets: its hook comes first.
-    teaching = tuple(_teaching(plan, agent))
+    teaching = tuple(_teaching(plan, agent, elapsed))
     low_rank = low_rank_updates(plan, tensors, agent_optimizers(agent))
-    plan_steps(plan, agent, tensors, importance.tensors if importance else None, low_rank)
+    # Weights move in a planned step: what watches them looks before.
+    watches = watches_of(plan, agent, tensors, elapsed)
+    fisher = importance.tensors if importance else None
+    plan_steps(plan, agent, tensors, elapsed, importance=fisher, low_rank=low_rank)
     for guide in (holding.guide for holding in teaching if isinstance(holding, WatchGuide)):
         taken["guide"] = partial(getattr, guide, "steps")
     if taken:
         yield CountSteps(taken)
     yield from teaching
-    yield from watches_of(plan, agent, tensors)
+    yield from watches
     if low_rank is not None:
         yield low_rank
     for redo in (part for part in parts if isinstance(part, ReDo)):
-        yield Recycle(plan, agent, redo)
-    yield from _experiencing(plan, agent)
+        yield Recycle(plan, agent, redo, elapsed)
+    yield from _experiencing(plan, agent, elapsed)
 
 
-def _experiencing(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
+def _experiencing(plan: Plan, agent: "BaseAlgorithm", elapsed: ElapsedSteps) -> Iterator[Holding]:
     """Changes what the agent's actions do, what it remembers and what it sees as planned."""
     parts = held_parts(plan.strategy)
     if any(isinstance(part, Residual) for part in parts):
@@ -215,10 +247,10 @@ def _experiencing(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
     if augmentation is not None and getattr(agent, "replay_buffer", None) is None:
         yield AugmentedViews(agent, augmentation)
     elif augmentation is not None or replay is not None:
-        yield Minibatches(agent, replay, augmentation)
+        yield Minibatches(agent, replay, augmentation, elapsed)
 
 
-def _teaching(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
+def _teaching(plan: Plan, agent: "BaseAlgorithm", elapsed: ElapsedSteps) -> Iterator[Holding]:
     """Lets the source's policy act and teach as planned."""
     parts = teachers(plan.strategy)
     if not parts:
@@ -230,33 +262,20 @@ def _teaching(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Holding]:
     guide = Guide(
         teacher,
         innermost(agent.env),
+        elapsed,
         part=starts,
         episodes=max(part.episodes for part in parts),
         window=max(part.window for part in parts),
         seed=int(agent.seed or 0),
         demonstrates=kicks.collect if isinstance(kicks, QDagger) else 0,
     )
-    yield WatchGuide(guide)
+    yield WatchGuide(guide, agent)
     if isinstance(kicks, QDagger):
-        yield Demonstration(guide, agent, kicks)
+        yield Demonstration(guide, agent, kicks, elapsed)
     if kicks is not None:
-        distillation = Distillation(teacher, guide, kicks, seed=int(agent.seed or 0))
+        distillation = Distillation(teacher, guide, kicks, elapsed, seed=int(agent.seed or 0))
         distillation.hold_on(agent)
         yield distillation
-
-
-class _WarnOfFailedChecks(BaseCallback):
-    """Warns at the end of training if the transfer is not what was planned."""
-
-    transfer: Transfer
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_training_end(self) -> None:
-        for check in self.transfer.checks():
-            if not check.passed:
-                warnings.warn(f"Transfer check failed: {check.name}: {check.detail}", stacklevel=2)
 
 
 def _stay_in_eval(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:  # noqa: ARG001

@@ -11,10 +11,19 @@ class Holding(BaseCallback):
     """A part of a held plan: a callback of SB3 that can also be checked, and stopped and taken up again.
 
     What a holding does follows from the plan and the agent's beginning; ``state`` is only what changes in training.
+
+    Attributes:
+        needs_callbacks: What goes wrong where ``learn`` does not get the transfer's callbacks; empty if nothing does.
     """
+
+    needs_callbacks = ""
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks as they stand now."""
+        return ()
+
+    def environment_checks(self) -> tuple[Check, ...]:
+        """Returns the self-checks of what stands in the agent's environments, which ``set_env`` leaves behind."""
         return ()
 
     def state(self) -> dict[str, Any]:

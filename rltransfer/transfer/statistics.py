@@ -8,6 +8,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.normaliser import Statistics
+from rltransfer.records import Check
 from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
@@ -72,19 +73,64 @@ def planned_statistics(plan: Plan, agent: "BaseAlgorithm") -> list[tuple[Running
     return found
 
 
-def hold_statistics(agent: "BaseAlgorithm") -> None:
-    """Stops the observation statistics of an agent's environments from changing."""
-    wrapper = agent.get_vec_normalize_env()
-    if wrapper is None:
-        raise IncompatibleError("The plan holds observation statistics, and the agent has no VecNormalize.")
-    if isinstance(wrapper.obs_rms, dict):
-        wrapper.obs_rms = {key: _held(running) for key, running in wrapper.obs_rms.items()}
-    else:
-        wrapper.obs_rms = _held(wrapper.obs_rms)
+class HeldStatistics:
+    """The observation statistics of an agent's environments, which no longer change.
+
+    Raises:
+        IncompatibleError: The agent has no VecNormalize, or one with other statistics than the plan's.
+    """
+
+    def __init__(self, plan: Plan, agent: "BaseAlgorithm") -> None:
+        wrapper = agent.get_vec_normalize_env()
+        if wrapper is None or not wrapper.norm_obs:
+            lacks = "no VecNormalize" if wrapper is None else "a VecNormalize that leaves observations as they are"
+            raise IncompatibleError(f"The plan holds observation statistics, and the agent has {lacks}.")
+        _refuse_other_statistics(plan, agent)
+        if isinstance(wrapper.obs_rms, dict):
+            wrapper.obs_rms = {key: _held(running) for key, running in wrapper.obs_rms.items()}
+        else:
+            wrapper.obs_rms = _held(wrapper.obs_rms)
+        self._agent, self._wrapper = agent, wrapper
+        self._start = observation_statistics(wrapper)
+
+    def check(self, steps: int) -> Check:
+        """Returns the self-check, ``steps`` env_steps after the transfer."""
+        wrapper = self._agent.get_vec_normalize_env()
+        now = observation_statistics(wrapper)
+        same = now.keys() == self._start.keys() and all(
+            np.array_equal(now[name], then) for name, then in self._start.items()
+        )
+        held = same and wrapper is not None and (not wrapper.training or _are_held(wrapper))
+        detail = f"{len(now)} arrays"
+        if not held:
+            what = "they have changed" if wrapper is self._wrapper else "other environments were set (set_env)"
+            detail += (
+                f"; {what}: give the agent's VecNormalize the obs_rms that was held, and call "
+                f"hold_plan(plan, agent, done_steps={steps}) again"
+            )
+        return Check(name="held observation statistics unchanged", passed=held, detail=detail)
 
 
-def observation_statistics(wrapper: "VecNormalize") -> dict[str, np.ndarray]:
-    """Returns copies of a wrapper's observation means and variances by name."""
+def _are_held(wrapper: "VecNormalize") -> bool:
+    running = wrapper.obs_rms.values() if isinstance(wrapper.obs_rms, dict) else [wrapper.obs_rms]
+    return all(isinstance(one, HeldMeanStd) for one in running)
+
+
+def _refuse_other_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
+    """Raises IncompatibleError where statistics are about to be held that are not the source's."""
+    for running, statistics in planned_statistics(plan, agent):
+        if not (np.array_equal(running.mean, statistics.mean) and np.array_equal(running.var, statistics.var)):
+            raise IncompatibleError(
+                "The plan holds the source's observation statistics, and those of the agent's VecNormalize are others. "
+                "Give it those that were saved with the agent (VecNormalize.load(FILE, venv), then agent.set_env) and "
+                "call hold_plan again; or apply_plan, which writes them, and the source's weights too."
+            )
+
+
+def observation_statistics(wrapper: "VecNormalize | None") -> dict[str, np.ndarray]:
+    """Returns copies of a wrapper's observation means and variances by name; of none where it normalises nothing."""
+    if wrapper is None or not wrapper.norm_obs:
+        return {}
     running = wrapper.obs_rms if isinstance(wrapper.obs_rms, dict) else {"observation": wrapper.obs_rms}
     return {
         f"{key}.{name}": np.array(getattr(statistics, name), copy=True)

@@ -107,13 +107,14 @@ def test_moments_of_what_starts_again_are_forgotten_and_others_kept() -> None:
     assert recycle_of(transfer)._looks == 2
 
 
-def test_it_looks_before_the_first_update_and_then_at_its_steps() -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_it_looks_before_the_first_update_and_then_at_its_steps(reset: bool) -> None:
     target = make_agent("ppo", policy_kwargs=dict(RELU))
     transfer = apply_plan(plan_transfer(None, target, ["scratch", ReDo(every=100)]), target)
     recycle = recycle_of(transfer)
     looks = []
     for _ in range(8):
-        target.learn(32, callback=transfer.callbacks, reset_num_timesteps=False)
+        target.learn(32, callback=transfer.callbacks, reset_num_timesteps=reset)
         looks.append(recycle._looks)
     # Rollouts of 32: 32, 64, 96, 128, 160, 192, 224, 256.
     assert looks == [1, 1, 1, 2, 2, 2, 3, 3]

@@ -107,11 +107,12 @@ def test_minibatches_hold_the_share_that_is_named(ratio: float, size: int, tmp_p
         assert {len(part) for part in batch if part is not None} == {size}
 
 
-def test_the_share_falls_on_a_line_to_zero(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_share_falls_on_a_line_to_zero(reset: bool, tmp_path: Path) -> None:
     transfer = mixed(source(tmp_path, box(3)), env(box(3)), Replay(ratio=0.5, until=200))
     shares = []
     for _ in range(6):
-        transfer.agent.learn(40, callback=transfer.callbacks, reset_num_timesteps=False)
+        transfer.agent.learn(40, callback=transfer.callbacks, reset_num_timesteps=reset)
         shares.append(int((drawn(transfer, 100).rewards >= MARK).sum()))
     assert shares == [40, 30, 20, 10, 0, 0]
 

@@ -14,6 +14,7 @@ from rltransfer.errors import Stopped
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import RunRecord
 from rltransfer.training import rewind, train_run
+from rltransfer.transfer import Transfer
 
 with warnings.catch_warnings():
     # SWIG's classes have no __module__; Python crashes where this warning is an error.
@@ -261,6 +262,27 @@ def test_whatever_a_strategy_holds_goes_on_with_it(name: str, sources: dict[str,
     config = config_of(algo, strategy=strategy, source=sources[algo], n_timesteps=steps, episodes=2)
     record = compare(config, tmp_path, calls=29)
     assert all(check.passed for check in record.checks)
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("name", ["gradual unfreezing", "recycling", "jump start off-policy"])
+def test_a_run_that_version_0_1_left_half_done_goes_on(
+    name: str, sources: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints hold no count of the steps since the transfer."""
+    state = Transfer.state
+    monkeypatch.setattr(Transfer, "state", lambda transfer: state(transfer)[:-1])
+    algo, strategy = STRATEGIES[name]
+    compare(config_of(algo, strategy=strategy, source=sources[algo], n_timesteps=160, episodes=2), tmp_path, calls=29)
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_observation_statistics_that_a_plan_holds_stay_held(tmp_path: Path) -> None:
+    pretrained(tmp_path / "source", "ppo", hyperparams=NORMALISED)
+    config = config_of("ppo", strategy="frozen", source=str(tmp_path / "source"), hyperparams=NORMALISED)
+    record = compare(config.model_copy(update={"n_timesteps": 160}), tmp_path, calls=29)
+    assert all(check.passed for check in record.checks), record.checks
+    assert "held observation statistics unchanged" in {check.name for check in record.checks}
 
 
 @pytest.mark.usefixtures("no_wait")

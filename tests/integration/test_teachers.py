@@ -118,11 +118,12 @@ def test_the_horizon_shrinks_when_the_returns_are_the_guides_own(tmp_path: Path)
     assert (horizons[0] < 8, horizons[-1]) == (True, 0)
 
 
-def test_an_agent_that_falls_short_keeps_its_guide_until_the_last_step_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_agent_that_falls_short_keeps_its_guide_until_the_last_step_named(reset: bool, tmp_path: Path) -> None:
     transfer = jump_started(tmp_path, JumpStart(horizon=8, stages=4, window=2, episodes=1, until=400))
     horizons = []
     for _ in range(9):
-        transfer.agent.learn(32, callback=transfer.callbacks, reset_num_timesteps=False)
+        transfer.agent.learn(32, callback=transfer.callbacks, reset_num_timesteps=reset)
         horizons.append(guide_of(transfer).horizon)
     assert guide_of(transfer)._stage == 0
     assert horizons == sorted(horizons, reverse=True)

@@ -92,7 +92,7 @@ def test_the_warm_up_goes_on_after_a_load(encoders: Callable[[str], Any], tmp_pa
     agent.save(tmp_path / "agent.zip")
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     loaded = type(agent).load(tmp_path / "agent.zip", env=agent.get_env(), device="cpu")
-    transfer = hold_plan(read_plan(tmp_path / "plan.json"), loaded)
+    transfer = hold_plan(read_plan(tmp_path / "plan.json"), loaded, done_steps=32)
     start, then = weights(loaded), After(96)
     learn(loaded, 128, callback=[then, *transfer.callbacks], reset_num_timesteps=False)
     assert parts(start, then.weights)[0] == set()

@@ -9,9 +9,10 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Shaped, UInt8
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, unwrap_vec_wrapper
 
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import Check
 from rltransfer.spaces import describe
 from rltransfer.strategies import IMAGE_OPERATIONS, VECTOR_OPERATIONS, Augment
 from rltransfer.transfer.experience.overlay import lay_over, lift
@@ -168,6 +169,7 @@ class AugmentedViews(Holding):
         super().__init__()
         assert agent.env is not None
         self._augmentation = augmentation
+        self._agent, self._env = agent, agent.env
         lay_over(
             agent.env,
             {
@@ -175,6 +177,15 @@ class AugmentedViews(Holding):
                 "step_wait": functools.partial(self._step_wait, agent.env.step_wait),
             },
         )
+
+    def environment_checks(self) -> tuple[Check, ...]:
+        """Returns the self-check: whoever gives the agent other environments shows it unchanged observations."""
+        env = self._agent.env
+        while env is not self._env and isinstance(env, VecEnvWrapper):
+            env = env.venv
+        is_there = env is self._env
+        detail = "" if is_there else "other environments were set: call hold_plan again"
+        return (Check(name="observations changed in the agent's environments", passed=is_there, detail=detail),)
 
     def state(self) -> dict[str, Any]:
         """Returns the generator's state."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.utils import polyak_update
 
 from rltransfer.strategies import QDagger
+from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.experience.guide import Guide
 from rltransfer.transfer.experience.overlay import lay_over, lift
 from rltransfer.transfer.holding import Holding
@@ -20,14 +21,18 @@ class Demonstration(Holding):
     SB3 goes on collecting and learning as always: what was chosen by the agent is what was done by the guide.
     """
 
-    def __init__(self, guide: Guide, agent: Any, part: QDagger) -> None:
+    needs_callbacks = "no updates are made on what the source collected before the agent acts"
+
+    def __init__(self, guide: Guide, agent: Any, part: QDagger, elapsed: ElapsedSteps) -> None:
         super().__init__()
         self._guide = guide
         self._part = part
-        self._is_over = False
         self._agent = agent
-        buffer = self._agent.replay_buffer
-        lay_over(buffer, {"add": functools.partial(self._add, buffer)})
+        # Its updates come at the beginning of the first rollout after it.
+        self._is_over = elapsed.steps - agent.n_envs * agent.train_freq.frequency >= part.collect
+        if not self._is_over:
+            buffer = self._agent.replay_buffer
+            lay_over(buffer, {"add": functools.partial(self._add, buffer)})
 
     def state(self) -> dict[str, Any]:
         """Returns whether it is over."""

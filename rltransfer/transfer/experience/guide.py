@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from rltransfer.records import Check
 from rltransfer.strategies import JumpStart
+from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
 from rltransfer.transfer.holding import Holding
 
@@ -30,7 +32,6 @@ _CHANGING = (
     "own_returns",
     "returns",
     "n_episodes",
-    "num_timesteps",
 )
 
 
@@ -53,6 +54,7 @@ class Guide:
         self,
         teacher: Teacher,
         env: VecEnv,
+        elapsed: ElapsedSteps,
         *,
         part: JumpStart | None,
         episodes: int,
@@ -62,6 +64,7 @@ class Guide:
     ) -> None:
         self._teacher = teacher
         self._env = env
+        self._elapsed = elapsed
         self._part = part
         self._episodes = episodes
         self._rng = np.random.default_rng([seed, 7])
@@ -78,7 +81,6 @@ class Guide:
         self.own_returns: list[float] = []
         self.returns: deque[float] = deque(maxlen=window)
         self.n_episodes = 0
-        self.num_timesteps = 0
         env.__dict__["reset"] = types.MethodType(_guided_reset, env)
         env.__dict__["step_async"] = types.MethodType(_guided_action, env)
         env.__dict__["step_wait"] = types.MethodType(_guided_step, env)
@@ -96,7 +98,7 @@ class Guide:
             return 0
         horizon = self._longest * (self._part.stages - self._stage) / self._part.stages
         if self._part.until is not None:
-            horizon = min(horizon, self._longest * max(0.0, 1.0 - self.num_timesteps / self._part.until))
+            horizon = min(horizon, self._longest * max(0.0, 1.0 - self._elapsed.steps / self._part.until))
         return round(horizon)
 
     @property
@@ -123,7 +125,7 @@ class Guide:
     @property
     def is_demonstrating(self) -> bool:
         """Whether it takes the agent's steps now."""
-        return self.num_timesteps < self._demonstrates
+        return self._elapsed.steps < self._demonstrates
 
     def step_async(self, actions: np.ndarray) -> None:
         """Takes the agent's actions, or its own while it shows what it does; ``done`` says which were taken."""
@@ -236,11 +238,19 @@ def remove_guide(agent: "BaseAlgorithm") -> None:
 
 
 class WatchGuide(Holding):
-    """Tells the guide the time and the logger its horizon; its state is the guide's."""
+    """Tells the logger the guide's horizon; its state is the guide's."""
 
-    def __init__(self, guide: Guide) -> None:
+    def __init__(self, guide: Guide, agent: "BaseAlgorithm") -> None:
         super().__init__()
         self.guide = guide
+        self._agent = agent
+
+    def environment_checks(self) -> tuple[Check, ...]:
+        """Returns the self-check: whoever gives the agent other environments leaves the source behind."""
+        env = self._agent.env
+        is_there = env is not None and innermost(env).__dict__.get("guide_of_rltransfer") is self.guide
+        detail = "" if is_there else "other environments were set: call hold_plan again"
+        return (Check(name="the source plays in the agent's environments", passed=is_there, detail=detail),)
 
     def state(self) -> dict[str, Any]:
         """Returns the guide's state."""
@@ -249,10 +259,6 @@ class WatchGuide(Holding):
     def put_back(self, state: dict[str, Any]) -> None:
         """Takes up the guide's state."""
         self.guide.put_back(state)
-
-    def _on_step(self) -> bool:
-        self.guide.num_timesteps = self.num_timesteps
-        return True
 
     def _on_rollout_end(self) -> None:
         if self.guide.begins_episodes:

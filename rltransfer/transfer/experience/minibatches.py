@@ -4,6 +4,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from rltransfer.records import Check
+from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.experience.augment import Augmentation
 from rltransfer.transfer.experience.overlay import lay_over, lift
 from rltransfer.transfer.experience.replay import SourceReplay
@@ -20,8 +21,11 @@ class Minibatches(Holding):
     between two calls of ``learn`` is taken up at the next.
     """
 
-    def __init__(self, agent: Any, replay: SourceReplay | None, augmentation: Augmentation | None) -> None:
+    def __init__(
+        self, agent: Any, replay: SourceReplay | None, augmentation: Augmentation | None, elapsed: ElapsedSteps
+    ) -> None:
         super().__init__()
+        self._elapsed = elapsed
         self._agent = agent
         self._replay = replay
         self._augmentation = augmentation
@@ -62,14 +66,14 @@ class Minibatches(Holding):
 
     def _on_rollout_end(self) -> None:
         if self._replay is not None:
-            self.logger.record("transfer/source_share", self._replay.share(self.num_timesteps))
+            self.logger.record("transfer/source_share", self._replay.share(self._elapsed.steps))
 
     def _sample(self, buffer: Any, batch_size: int, env: Any = None) -> Any:
         self._n_drawn += 1
         if self._replay is None:
             drawn = type(buffer).sample(buffer, batch_size, env=env)
         else:
-            drawn = self._replay.mixed(buffer, batch_size, env, self._agent.num_timesteps)
+            drawn = self._replay.mixed(buffer, batch_size, env, self._elapsed.steps)
         if self._augmentation is None:
             return drawn
         return drawn._replace(

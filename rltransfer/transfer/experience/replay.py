@@ -37,14 +37,14 @@ class SourceReplay:
         self._part = part
         self._rng = np.random.default_rng([seed, 13])
 
-    def share(self, num_timesteps: int) -> float:
-        """Returns the source's share of a minibatch."""
-        left = 1.0 if self._part.until is None else max(0.0, 1.0 - num_timesteps / self._part.until)
+    def share(self, steps: int) -> float:
+        """Returns the source's share of a minibatch, so many env_steps after the transfer."""
+        left = 1.0 if self._part.until is None else max(0.0, 1.0 - steps / self._part.until)
         return self._part.ratio * left
 
-    def mixed(self, buffer: Any, batch_size: int, env: VecNormalize | None, num_timesteps: int) -> Samples:
+    def mixed(self, buffer: Any, batch_size: int, env: VecNormalize | None, steps: int) -> Samples:
         """Returns a minibatch of which the source's share comes from its transitions, and the rest from a buffer."""
-        n_source = round(self.share(num_timesteps) * batch_size)
+        n_source = round(self.share(steps) * batch_size)
         if n_source == batch_size:
             return self._drawn(n_source, buffer, env)
         own: Samples = type(buffer).sample(buffer, batch_size - n_source, env=env)

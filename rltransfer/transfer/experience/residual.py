@@ -120,7 +120,7 @@ class WatchResidual(Holding):
         self._agent = agent
         self._env = unwrap_vec_wrapper(agent.env, ResidualVecEnv)
 
-    def checks(self) -> tuple[Check, ...]:
+    def environment_checks(self) -> tuple[Check, ...]:
         """Returns the self-check: whoever gives the agent other environments leaves it with half of its policy."""
         is_there = self._agent.env is not None and unwrap_vec_wrapper(self._agent.env, ResidualVecEnv) is self._env
         detail = "" if is_there else "other environments were set: hold the plan again"

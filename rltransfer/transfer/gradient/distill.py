@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from rltransfer.anatomy import algorithm_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import Kickstart, QDagger
+from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.experience.guide import Guide
 from rltransfer.transfer.experience.teacher import Advice, Form, Teacher
 from rltransfer.transfer.gradient.steps import agent_optimizers, remove_hooks
@@ -54,8 +55,13 @@ class Distillation(Holding):
     gradient comes after SB3's clipping, as that of other pulls.
     """
 
-    def __init__(self, teacher: Teacher, guide: Guide, part: Kickstart | QDagger, *, seed: int) -> None:
+    needs_callbacks = "the source does not teach"
+
+    def __init__(
+        self, teacher: Teacher, guide: Guide, part: Kickstart | QDagger, elapsed: ElapsedSteps, *, seed: int
+    ) -> None:
         super().__init__()
+        self._elapsed = elapsed
         self._teacher = teacher
         self._guide = guide
         self._part = part
@@ -94,7 +100,7 @@ class Distillation(Holding):
         """The weight of the loss now: it falls with time, and with the agent's lag behind the teacher's own return."""
         weight = self._part.weight * self._lag()
         if self._part.until is not None:
-            weight *= max(0.0, 1.0 - self.num_timesteps / self._part.until)
+            weight *= max(0.0, 1.0 - self._elapsed.steps / self._part.until)
         return weight
 
     def before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:

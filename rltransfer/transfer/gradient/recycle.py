@@ -10,6 +10,7 @@ import torch
 from rltransfer.anatomy import Anatomy, Layer, Output, Reader, agent_tensors, anatomy_of_agent, layer_outputs, readers
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import ReDo
+from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.gradient.steps import agent_optimizers
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import Plan
@@ -34,15 +35,20 @@ class Recycle(Holding):
     Looked at is the latest rollout, or the replay buffer. Layers that are frozen, or held at the time, are left alone.
     """
 
-    def __init__(self, plan: Plan, agent: "BaseAlgorithm", part: ReDo) -> None:
+    needs_callbacks = "dormant units do not start again"
+
+    def __init__(self, plan: Plan, agent: "BaseAlgorithm", part: ReDo, elapsed: ElapsedSteps) -> None:
         super().__init__()
+        self._elapsed = elapsed
         self._plan = plan
         self._part = part
         self._anatomy = anatomy_of_agent(agent)
         self._layers = [layer for layer in self._anatomy.encoders() if _can_start_again(plan, self._anatomy, layer)]
         self._held_until = _held_until(plan)
-        self._looks = 0
-        self._last = 0
+        # Each look draws from a stream of its own. In an agent that has learned already, the first looks are over, and
+        # there were no more of them than steps.
+        self._last = elapsed.steps
+        self._looks = 0 if elapsed.steps <= self._starts(agent) else elapsed.steps
         self.recycled = 0
 
     def state(self) -> dict[str, Any]:
@@ -59,12 +65,15 @@ class Recycle(Holding):
         self.logger.record("transfer/recycled_units", self.recycled)
 
     def _is_due(self) -> bool:
-        starts = max(getattr(self.model, "learning_starts", 0), self._plan.quiet_steps or 0)
-        if self.num_timesteps <= starts:
+        steps, every = self._elapsed.steps, self._part.every
+        if steps <= self._starts(self.model):
             return False
         if not self._looks:
             return True
-        return self._part.every is not None and self.num_timesteps // self._part.every > self._last // self._part.every
+        return every is not None and steps // every > self._last // every
+
+    def _starts(self, agent: Any) -> int:
+        return max(getattr(agent, "learning_starts", 0), self._plan.quiet_steps or 0)
 
     def _look(self) -> None:
         rng = np.random.default_rng([self._plan.seed, 17, self._looks])
@@ -73,7 +82,7 @@ class Recycle(Holding):
         dormant = {
             layer: torch.nonzero(dormant_units(outputs[layer.name], self._part.threshold)).flatten()
             for layer in self._layers
-            if layer.name in outputs and self._held_until.get(layer.name, 0) <= self.num_timesteps
+            if layer.name in outputs and self._held_until.get(layer.name, 0) <= self._elapsed.steps
         }
         with torch.no_grad():
             for layer, units in dormant.items():
@@ -83,7 +92,7 @@ class Recycle(Holding):
                 self._silence(layer, units)
         self.recycled += sum(len(units) for units in dormant.values())
         self._looks += 1
-        self._last = self.num_timesteps
+        self._last = self._elapsed.steps
 
     def _read_anew(self, layer: Layer, units: torch.Tensor, seed: int) -> None:
         module = self.model.policy.get_submodule(_module_name(self._anatomy, layer))

@@ -13,6 +13,7 @@ import torch
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
+from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.gradient.lowrank import LowRankUpdates
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
@@ -37,7 +38,7 @@ def remove_hooks(hooks: dict[int, Any], kind: type) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Held:
-    """Tensors that no update may change before the agent has done ``until`` env_steps; ``start`` holds the buffers."""
+    """Tensors that no update may change in the first ``until`` env_steps; ``start`` holds the buffers."""
 
     parameters: frozenset[torch.Tensor]
     buffers: list[torch.Tensor]
@@ -65,13 +66,13 @@ class _PlannedStep:
 
     def __init__(
         self,
-        agent: "BaseAlgorithm",
+        elapsed: ElapsedSteps,
         scales: Mapping[torch.Tensor, float],
         held: list[_Held],
         pulls: Mapping[torch.Tensor, _Pull],
         low_rank: LowRankUpdates | None,
     ) -> None:
-        self._agent = agent
+        self._elapsed = elapsed
         self._scales = scales
         self._held = held
         self._pulls = pulls
@@ -129,13 +130,16 @@ class _PlannedStep:
             self._groups = None
 
     def _holding(self) -> list[_Held]:
-        return [held for held in self._held if self._agent.num_timesteps < held.until]
+        steps = self._elapsed.steps
+        return [held for held in self._held if steps < held.until]
 
 
 def plan_steps(
     plan: Plan,
     agent: "BaseAlgorithm",
     tensors: Mapping[str, torch.Tensor],
+    elapsed: ElapsedSteps,
+    *,
     importance: Mapping[str, torch.Tensor] | None = None,
     low_rank: LowRankUpdates | None = None,
 ) -> None:
@@ -151,7 +155,7 @@ def plan_steps(
         _held(online, tensors, plan.quiet_steps or 0),
         *(_held(entries, tensors, until) for until, entries in _released_later(plan).items()),
     ]
-    held = [one for one in held if one.until > agent.num_timesteps]
+    held = [one for one in held if one.until > elapsed.steps]
     holds = {parameter for one in held for parameter in one.parameters}
     pulls = _pulls(plan, tensors, importance or {})
     updated = low_rank.weights if low_rank is not None else frozenset()
@@ -161,7 +165,7 @@ def plan_steps(
         own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
         if own & (scales.keys() | holds | pulls.keys() | updated):
             step = _PlannedStep(
-                agent,
+                elapsed,
                 {one: scale for one, scale in scales.items() if one in own},
                 [one for one in held if one.buffers or one.parameters & own],
                 {one: pull for one, pull in pulls.items() if one in own},
@@ -231,15 +235,30 @@ def _pulls(
 class WatchHeld(Holding):
     """Watches that what is held stays as it is until its step; puts TRPO's actor back, which no optimizer moves."""
 
-    def __init__(self, name: str, tensors: list[torch.Tensor], until: int, *, restores: bool = False) -> None:
+    def __init__(
+        self, name: str, tensors: list[torch.Tensor], until: int, elapsed: ElapsedSteps, *, restores: bool = False
+    ) -> None:
         super().__init__()
+        if restores:
+            self.needs_callbacks = "the actor of TRPO is not held"
         self._name = name
+        self._elapsed = elapsed
         # The parameters, and not their memory: TRPO gives them another one.
         self._tensors = tensors
         self._start = [tensor.detach().clone() for tensor in tensors]
         self.until = until
         self._restores = restores
         self._stayed: bool | None = None
+
+    def hold_on(self, agent: "BaseAlgorithm") -> None:
+        """Looks before each update too: a call of ``learn`` without callbacks may be the one that releases."""
+        for optimizer in agent_optimizers(agent).values():
+            optimizer.register_step_pre_hook(self.before_step)
+
+    def before_step(self, *_: Any) -> None:
+        """Notes at the first update that may change what was held whether it is as it was."""
+        if self._stayed is None and self._elapsed.steps >= self.until:
+            self._stayed = self._is_unchanged()
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-check."""
@@ -255,41 +274,45 @@ class WatchHeld(Holding):
         self._stayed = state["stayed"]
 
     def _on_rollout_start(self) -> None:
-        if self._restores and self.num_timesteps < self.until:
-            self._restore()
+        self._restore_held()
 
     def _on_step(self) -> bool:
-        if self._stayed is None and self.num_timesteps >= self.until:
-            self._stayed = self._is_unchanged()
+        self.before_step()
         return True
 
     def _on_training_end(self) -> None:
-        if self._stayed is None:
-            if self._restores:
-                self._restore()
-            self._stayed = self._is_unchanged()
+        self._restore_held()
 
     @torch.no_grad()
-    def _restore(self) -> None:
-        torch._foreach_copy_(self._tensors, self._start)
+    def _restore_held(self) -> None:
+        if self._restores and self._elapsed.steps < self.until:
+            torch._foreach_copy_(self._tensors, self._start)
 
     def _is_unchanged(self) -> bool:
         return all(torch.equal(now, then) for now, then in zip(self._tensors, self._start, strict=True))
 
 
-def watches_of(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor]) -> list[WatchHeld]:
-    """Returns the callbacks that watch what is still held."""
+def watches_of(
+    plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor], elapsed: ElapsedSteps
+) -> list[WatchHeld]:
+    """Returns the callbacks that watch what is still held, on an agent; those of an earlier plan go."""
     actor = [entry for entry in plan.entries if entry.branch in ("actor", "shared") and not entry.frozen]
     watches = [
         WatchHeld(
             "actor held while the critic warmed up",
             [tensors[entry.tensor] for entry in actor],
             plan.critic_warmup_steps,
+            elapsed,
             restores=plan.algo == "trpo",
         )
     ]
     watches += [
-        WatchHeld("layers held until they were released", [tensors[entry.tensor] for entry in entries], until)
+        WatchHeld("layers held until they were released", [tensors[entry.tensor] for entry in entries], until, elapsed)
         for until, entries in _released_later(plan).items()
     ]
-    return [watch for watch in watches if watch.until > agent.num_timesteps]
+    watches = [watch for watch in watches if watch.until > elapsed.steps]
+    for optimizer in agent_optimizers(agent).values():
+        remove_hooks(optimizer._optimizer_step_pre_hooks, WatchHeld)
+    for watch in watches:
+        watch.hold_on(agent)
+    return watches
