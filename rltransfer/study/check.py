@@ -38,7 +38,9 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
                 tasks.check_randomise(config.task, config.randomise or {})
     for path in study.source.paths:
         with naming("source.path: "):
-            load_encoder(path, study.source.which)
+            load_encoder(
+                path, study.source.which, normaliser=study.source.normaliser, activation=study.source.activation
+            )
     return () if study.sweeps.layers is None else tuple(_check_layers(study.sweeps.layers, waiting))
 
 
@@ -49,7 +51,8 @@ def _check_layers(sweep: LayerSweep, waiting: Sequence[RunConfig]) -> Iterator[s
 
     targets = {config.task_name: config for config in reversed(waiting) if config.role == "target"}
     for name in sorted(targets):
-        scratch = targets[name].model_copy(update={"strategy": (Scratch(),), "source": None})
+        no_source = {"strategy": (Scratch(),), "source": None, "normaliser": None, "activation": None}
+        scratch = targets[name].model_copy(update=no_source)
         with naming(f"tasks.{name}: "), prepare(scratch, monitor_folder=None) as prepared:
             layers = anatomy_of_agent(prepared.agent).encoders()
             for branch in sweep.branches:
