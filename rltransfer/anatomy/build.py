@@ -219,7 +219,8 @@ def _numbered(name: str, module: _Module, shapes: Mapping[str, tuple[int, ...]])
         number = tensor[len(name) + 1 :].split(".")[0]
         layer = f"{name}.{number}"
         if len(shapes[tensor]) > 1:
-            layers[layer] = [*waiting, tensor]
+            # Blocks of a policy class that is the user's own hold several matrices.
+            layers.setdefault(layer, []).extend([*waiting, tensor])
             waiting = []
         elif layer in layers:
             layers[layer].append(tensor)

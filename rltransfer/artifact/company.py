@@ -102,13 +102,13 @@ def read_statistics(path: Path, space: spaces.Space[Any] | None) -> Normaliser:
     if not path.is_file():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise SourceError(
-            f"--normaliser: the file {path} does not exist.{did_you_mean(path.name, siblings)} Give the pickle that "
+            f"normaliser: the file {path} does not exist.{did_you_mean(path.name, siblings)} Give the pickle that "
             "VecNormalize.save wrote, such as vec_normalize.pkl."
         )
     normaliser = read_vecnormalize(path)
     if not _fits(normaliser, space):
         raise SourceError(
-            f"--normaliser: {path} holds statistics of {_shapes(normaliser)}, and the source's observations are "
+            f"normaliser: {path} holds statistics of {_shapes(normaliser)}, and the source's observations are "
             f"{describe(space)}. Give the file that was saved with this agent."
         )
     return normaliser

@@ -94,7 +94,7 @@ def _with_statistics(encoder: Encoder, path: Path, given: Path | None) -> Encode
         return encoder
     if encoder.normaliser is not None:
         raise SourceError(
-            f"--normaliser: the artifact {path} holds the statistics of its source already. Leave --normaliser out, or "
+            f"normaliser: the artifact {path} holds the statistics of its source already. Leave it out, or "
             f"give it where the artifact is made: rltransfer extract SOURCE --normaliser {given} -o {path}"
         )
     return dataclasses.replace(
@@ -110,7 +110,7 @@ def _with_activation(encoder: Encoder, path: Path, activation: str, stated: str 
     # A class of the user's own (its name has a module) may compute what one of PyTorch's does.
     if told not in (UNKNOWN_ACTIVATION, activation) and "." not in told:
         raise SourceError(
-            f"--activation {activation}: {path} states another activation function, {told}. Leave --activation out."
+            f"activation: {path} states another activation function than {activation}: {told}. Leave it out."
         )
     return dataclasses.replace(encoder, anatomy=dataclasses.replace(encoder.anatomy, activation=activation))
 

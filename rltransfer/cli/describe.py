@@ -78,14 +78,14 @@ def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:
 
 
 def _policy_class(encoder: Encoder) -> str:
-    """Returns whose class the policy is; of one that is not SB3's, activation and structure are nobody's to tell."""
+    """Returns whose class the policy is, and what is unknown if it is not SB3's."""
     if encoder.policy_class is None:
         return "not told"
     if not encoder.has_custom_policy:
         return encoder.policy_class
-    unknown = encoder.anatomy.activation == UNKNOWN_ACTIVATION
-    activation = "activation (state it with --activation)" if unknown else "activation (as stated)"
-    return f"{encoder.policy_class}, which is not SB3's: {activation} and structure are not told by the file"
+    if encoder.anatomy.activation == UNKNOWN_ACTIVATION:
+        return f"{encoder.policy_class}, not SB3's: activation and structure unknown (state it: --activation ReLU)"
+    return f"{encoder.policy_class}, not SB3's: activation as stated, structure taken to be SB3's"
 
 
 def _built_with(encoder: Encoder) -> str:
@@ -107,7 +107,7 @@ def _normalisation(encoder: Encoder) -> str:
         )
     parts = [name for name, on in (("observations", normaliser.norm_obs), ("rewards", normaliser.norm_reward)) if on]
     told = "" if origin.file is None else f", from {origin.file}"
-    told += " (of another moment than the agent)" if origin.is_of_another_moment else ""
+    told += " (it may be of another moment than the agent)" if origin.is_of_another_moment else ""
     return f"statistics of {' and '.join(parts) or 'nothing'}{told}{unused}"
 
 

@@ -332,7 +332,7 @@ def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def _refuse_unclear_source(arguments: argparse.Namespace, sources: str | Sequence[str] | None) -> None:
     """Raises a mistake of the flags that state what a source does not tell, before anything is read."""
     paths = (sources,) if isinstance(sources, str) else sources or ()
-    one_source_settings(arguments.normaliser, arguments.activation, paths, where="--")
+    one_source_settings(arguments.normaliser, arguments.activation, paths)
     if arguments.activation is not None:
         read_activation(arguments.activation)
 

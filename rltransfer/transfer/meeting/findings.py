@@ -134,8 +134,8 @@ def _of_statistics(encoder: Encoder) -> Iterator[Finding]:
         yield _finding("statistics_shared", "warning", words)
     if origin.is_of_another_moment:
         words = (
-            f"the statistics are those of {origin.file}, which is of another moment than the agent "
-            f"({encoder.source.which}): training went on, and the statistics with it"
+            f"the statistics are those of {origin.file}, saved for the training as a whole: they may be of another "
+            f"moment than the agent ({encoder.source.which})"
         )
         yield _finding("statistics_of_another_moment", "warning", words)
 
