@@ -60,7 +60,9 @@ def one_source_settings(normaliser: str | None, activation: str | None, sources:
     stated = {"normaliser": normaliser, "activation": activation}
     for name, value in stated.items():
         if value is not None and not sources:
-            raise ConfigError(f"{name}: it is of a source, and there is none. Give one: --from SOURCE (pretrain: -i SOURCE).")
+            raise ConfigError(
+                f"{name}: it is of a source, and there is none. Give one: --from SOURCE (pretrain: -i SOURCE)."
+            )
         if value is not None and len(sources) > 1:
             raise ConfigError(
                 f"{name}: it is of one source, and there are {len(sources)}. Make an artifact of each that needs it, "
