@@ -61,10 +61,14 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
     >>> did_you_mean("frozn", ["frozen", "finetune"])
     " Did you mean 'frozen'?"
+    >>> did_you_mean("relu", ["ReLU", "SELU"])
+    " Did you mean 'ReLU'?"
     >>> did_you_mean("zzz", ["frozen"])
     ''
     """
-    near = difflib.get_close_matches(name, list(options), n=3, cutoff=0.6)
+    known = list(options)
+    near = [option for option in known if option.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(option) for option in near) + "?"

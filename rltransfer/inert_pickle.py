@@ -49,6 +49,9 @@ class Inert:
     def extend(self, items: Any) -> None:
         """Ignores items."""
 
+    def add(self, item: Any) -> None:
+        """Ignores a member."""
+
 
 class InertDict(dict[Any, Any]):
     """``collections.OrderedDict``, without the attributes that a pickle could give it."""
@@ -113,6 +116,30 @@ _STAND_INS: dict[tuple[str, str], type] = {
     **{("numpy", name): Inert for name in ("float16", "float32", "float64", "bool_", "bool", "str_")},
     **{("numpy", f"{sign}int{bits}"): Inert for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+# Builtins that hold values and do nothing. What looks names up, imports, runs or changes something is not among them.
+_VALUE_TYPES = (
+    "set",
+    "frozenset",
+    "list",
+    "tuple",
+    "dict",
+    "str",
+    "bytes",
+    "bytearray",
+    "bool",
+    "int",
+    "float",
+    "complex",
+    "slice",
+    "range",
+    "object",
+    "Ellipsis",
+    "NotImplemented",
+)
+for _builtins in ("builtins", "__builtin__"):
+    _STAND_INS.update({(_builtins, _name): Inert for _name in _VALUE_TYPES})
+for _name in ("long", "unicode", "xrange"):
+    _STAND_INS["__builtin__", _name] = Inert
 for _core in ("numpy.core", "numpy._core"):
     _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _Array
     _STAND_INS[f"{_core}.multiarray", "scalar"] = _Scalar

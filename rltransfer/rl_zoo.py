@@ -38,6 +38,7 @@ from rltransfer.records import (
 
 _ARGUMENTS = "args.yml"
 _SETTINGS = "config.yml"
+_ENV_KWARGS = "env_kwargs.yml"
 # Settings of RL Zoo's hyperparameter files that are told elsewhere in a record.
 _TOLD_ELSEWHERE = ("n_timesteps", "env_wrapper")
 UNKNOWN = "unknown algorithm"
@@ -105,7 +106,7 @@ def _matches(root: Path, arm: str, glob: str) -> Iterator[Path]:
 
 
 def _has_settings(folder: Path) -> bool:
-    return any(folder.glob(f"*/{_ARGUMENTS}"))
+    return bool(_arguments(folder))
 
 
 def _read(folder: Path, arm: str, inferred: "_Files | None") -> Run | UnreadRun:
@@ -129,11 +130,21 @@ class _Files:
 
 
 def _files(folder: Path) -> _Files:
-    found = sorted(folder.glob(f"*/{_ARGUMENTS}"))
+    found = _arguments(folder)
     if len(found) != 1:
         raise RunError(f"algorithm, task and seed are unknown: there is no {_ARGUMENTS} of RL Zoo in a folder of it")
-    settings = found[0].with_name(_SETTINGS)
-    return _Files(found[0].parent.name, yaml_file.read(found[0]), yaml_file.read(settings))
+    arguments, settings = yaml_file.read(found[0]), yaml_file.read(found[0].with_name(_SETTINGS))
+    if found[0].parent != folder:
+        return _Files(found[0].parent.name, arguments, settings)
+    kwargs = folder / _ENV_KWARGS
+    if kwargs.exists():
+        arguments["env_kwargs"] = {**(arguments.get("env_kwargs") or {}), **yaml_file.read(kwargs)}
+    return _Files(str(arguments.get("env")).rpartition(":")[2].replace("/", "-"), arguments, settings)
+
+
+def _arguments(folder: Path) -> list[Path]:
+    """Returns RL Zoo's arguments of a run: in a folder of it, or as on the Hub in the folder itself."""
+    return sorted(folder.glob(f"*/{_ARGUMENTS}")) or sorted(folder.glob(_ARGUMENTS))
 
 
 def _inferred(folders: Sequence[Path], owners: Mapping[Path, str]) -> dict[Path, _Files]:

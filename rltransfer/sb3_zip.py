@@ -26,6 +26,8 @@ from rltransfer.space_text import space_from_sb3_text
 _DATA = "data"
 _POLICY = "policy.pth"
 _VARIABLES = "pytorch_variables.pth"
+# What the variables were called before SB3 wrote its version into its files.
+_EARLIEST_VARIABLES = "tensors.pth"
 _VERSION = "_stable_baselines3_version"
 
 _MAX_BYTES = 4 * 2**30
@@ -54,7 +56,9 @@ _SIGNATURES: tuple[tuple[str, frozenset[str], str], ...] = (
     ("ars", frozenset({"n_delta", "delta_std_schedule"}), "action_net."),
 )
 _TANH_ALGORITHMS = ("ppo", "a2c", "trpo", "ppo_lstm", "maskable_ppo")
-_CONTRIB_MODULES = {"sb3_contrib.crossq": "crossq", "sb3_contrib.common.maskable": "maskable_ppo"}
+_MASKABLE_MODULE = "sb3_contrib.common.maskable"
+_MODULES_OF_CLASSES = ("stable_baselines3", "sb3_contrib", "rltransfer")
+UNKNOWN_ACTIVATION = "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +73,10 @@ class Sb3Zip:
         aliases: Each further name of a tensor of ``tensors``, with the first name (FACTS A7).
         algo: RL Zoo's short name of the algorithm (``ppo``, ``dqn``, ``sac``, ...), or None if it is unknown.
         policy_class: The class name of the policy, such as ``ActorCriticPolicy``, where the text tells.
+        policy_module: The module that the policy class was defined in, where the text tells.
         policy_kwargs: The policy's arguments as readable text.
-        activation: The class name of the activation function: as stated, or else SB3's default for the algorithm.
+        activation: The class name of the activation function: as stated, or else SB3's default for the algorithm. A
+            policy class that is the user's own may do as it likes, so that its activation is ``unknown``.
         extractor_class: The dotted name of the features extractor, as stated or as the policy class implies.
         observation_space: The space of observations, or None where the text does not tell.
         action_space: The space of actions, likewise.
@@ -87,6 +93,7 @@ class Sb3Zip:
     aliases: dict[str, str]
     algo: str | None
     policy_class: str | None
+    policy_module: str | None
     policy_kwargs: dict[str, str]
     activation: str
     extractor_class: str | None
@@ -96,6 +103,25 @@ class Sb3Zip:
     num_timesteps: int | None
     seed: int | None
     sb3_version: str | None
+
+    @property
+    def dotted_policy_class(self) -> str | None:
+        """The policy class with its module; ``?`` stands for a name that the text does not tell."""
+        return None if self.policy_module is None else f"{self.policy_module}.{self.policy_class or '?'}"
+
+    @property
+    def stated_activation(self) -> str | None:
+        """The activation function that ``policy_kwargs`` state, whatever the policy class makes of them."""
+        return _stated_activation(self.policy_kwargs)
+
+
+def is_custom_class(dotted: str | None) -> bool:
+    """Returns whether a policy class is neither SB3's nor sb3-contrib's nor rltransfer's, as far as its name is known.
+
+    >>> is_custom_class("__main__.MyPolicy"), is_custom_class("stable_baselines3.dqn.policies.DQNPolicy")
+    (True, False)
+    """
+    return dotted is not None and dotted.partition(".")[0] not in _MODULES_OF_CLASSES
 
 
 def read_sb3_zip(path: Path | str) -> Sb3Zip:
@@ -107,35 +133,48 @@ def read_sb3_zip(path: Path | str) -> Sb3Zip:
     path = Path(path)
     content = _read_file(path)
     members = _read_members(path, content)
-    # SB3 has always written all of these: one that a damaged directory hides must not go missing in silence.
-    for name in (_DATA, _POLICY, _VARIABLES, _VERSION):
-        if name not in members:
-            raise SourceError(f"{path} lacks {name}: is it an SB3 agent? It holds: {', '.join(sorted(members)[:8])}.")
+    variables = _refuse_missing_members(path, members)
     data = _read_data(path, members[_DATA])
     tensors = dict(_read_tensors(path, _POLICY, members[_POLICY]))
     if not tensors:
         raise SourceError(f"{path}: {_POLICY} holds no tensors.")
     algo = _algorithm(data, tensors)
     policy_kwargs = _policy_kwargs(data)
-    policy_class = _policy_class(data)
+    policy_class, policy_module = _policy_class(data), _policy_module(data)
+    is_custom = policy_module is None or is_custom_class(policy_module)
     return Sb3Zip(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         tensors=tensors,
-        variables=dict(_read_tensors(path, _VARIABLES, members[_VARIABLES])),
+        variables=dict(_read_tensors(path, variables, members[variables])),
         aliases=_aliases(tensors),
         algo=algo,
         policy_class=policy_class,
+        policy_module=policy_module,
         policy_kwargs=policy_kwargs,
-        activation=_activation(policy_kwargs, algo),
-        extractor_class=_extractor_class(policy_kwargs, policy_class),
+        activation=UNKNOWN_ACTIVATION if is_custom else _activation(policy_kwargs, algo),
+        extractor_class=_extractor_class(policy_kwargs, None if is_custom else policy_class),
         observation_space=space_from_sb3_text(data.get("observation_space")),
         action_space=space_from_sb3_text(data.get("action_space")),
         hyperparams=dict(_settings(data)),
         num_timesteps=_whole_number(data.get("num_timesteps")),
         seed=_whole_number(data.get("seed")),
-        sb3_version=members[_VERSION].decode(errors="replace").strip()[:40] or None,
+        sb3_version=members.get(_VERSION, b"").decode(errors="replace").strip()[:40] or None,
     )
+
+
+def _refuse_missing_members(path: Path, members: Mapping[str, bytes]) -> str:
+    """Returns the name of the member with the variables; the earliest format has another one, and no version.
+
+    Raises:
+        SourceError: A member is missing that SB3 writes: one that a damaged directory hides must not go unnoticed.
+    """
+    is_earliest = _EARLIEST_VARIABLES in members and _VARIABLES not in members
+    variables = _EARLIEST_VARIABLES if is_earliest else _VARIABLES
+    for name in (_DATA, _POLICY, variables, *(() if is_earliest else (_VERSION,))):
+        if name not in members:
+            raise SourceError(f"{path} lacks {name}: is it an SB3 agent? It holds: {', '.join(sorted(members)[:8])}.")
+    return variables
 
 
 def _read_file(path: Path) -> bytes:
@@ -237,16 +276,24 @@ def _aliases(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
 
 
 def _algorithm(data: Mapping[str, Any], tensors: Iterable[str]) -> str | None:
-    shadow = data.get("policy_class")
-    module = str(shadow.get("__module__", "")) if isinstance(shadow, Mapping) else ""
-    for prefix, algo in _CONTRIB_MODULES.items():
-        if module.startswith(prefix):
-            return algo
     names = list(tensors)
     for algo, attributes, tensor in _SIGNATURES:
         if attributes <= data.keys() and any(name.startswith(tensor) or f".{tensor}" in name for name in names):
-            return "ddpg" if algo == "td3" and _is_ddpg(data) else algo
+            return _variant(algo, data)
     return None
+
+
+def _variant(algo: str, data: Mapping[str, Any]) -> str:
+    """Returns which algorithm it is among those with the same attributes, whoever defined the policy class."""
+    if algo == "td3" and _is_ddpg(data):
+        return "ddpg"
+    if algo == "sac" and "policy_delay" in data and "target_update_interval" not in data:
+        return "crossq"
+    shadows = [data.get(name) for name in ("policy_class", "rollout_buffer_class")]
+    modules = [str(shadow.get("__module__")) for shadow in shadows if isinstance(shadow, Mapping)]
+    if algo == "ppo" and any(module.startswith(_MASKABLE_MODULE) for module in modules):
+        return "maskable_ppo"
+    return algo
 
 
 def _is_ddpg(data: Mapping[str, Any]) -> bool:
@@ -258,8 +305,15 @@ def _policy_class(data: Mapping[str, Any]) -> str | None:
     shadow = data.get("policy_class")
     if not isinstance(shadow, Mapping):
         return None
-    match = _FUNCTION_OF_CLASS.fullmatch(str(shadow.get("__init__")))
-    return match.group(1).rpartition(".")[2] if match else None
+    texts = [shadow.get("__init__"), *(text for name, text in shadow.items() if name != "__doc__")]
+    matches = (_FUNCTION_OF_CLASS.fullmatch(str(text)) for text in texts)
+    return next((match.group(1).rpartition(".")[2] for match in matches if match), None)
+
+
+def _policy_module(data: Mapping[str, Any]) -> str | None:
+    shadow = data.get("policy_class")
+    module = shadow.get("__module__") if isinstance(shadow, Mapping) else None
+    return module if isinstance(module, str) and module.isprintable() and module else None
 
 
 def _policy_kwargs(data: Mapping[str, Any]) -> dict[str, str]:
@@ -270,11 +324,20 @@ def _policy_kwargs(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _activation(policy_kwargs: Mapping[str, str], algo: str | None) -> str:
+    default = "Tanh" if algo in _TANH_ALGORITHMS else "ReLU"
+    return _stated_activation(policy_kwargs) or default
+
+
+def _stated_activation(policy_kwargs: Mapping[str, str]) -> str | None:
+    """Returns the class that ``activation_fn`` names: bare if it is PyTorch's, with its module if it is the user's."""
     stated = policy_kwargs.get("activation_fn")
     if stated is None:
-        return "Tanh" if algo in _TANH_ALGORITHMS else "ReLU"
+        return None
     match = _CLASS.fullmatch(stated)
-    return match.group(1).rpartition(".")[2] if match else "unknown"
+    if match is None:
+        return UNKNOWN_ACTIVATION
+    dotted = match.group(1)
+    return dotted.rpartition(".")[2] if dotted.startswith("torch.nn.") else dotted
 
 
 def _extractor_class(policy_kwargs: Mapping[str, str], policy_class: str | None) -> str | None:

@@ -50,11 +50,20 @@ def anatomy_of_agent(agent: "BaseAlgorithm") -> Anatomy:
     named = torch.nn.Module.named_parameters(agent.policy, remove_duplicate=False)
     return _build(
         algo=algorithm_of(agent),
-        activation=getattr(getattr(agent.policy, "activation_fn", None), "__name__", "unknown"),
+        activation=_activation_of(agent),
         tensors=tensors,
         parameters={name for name, _ in named} | {LOG_ENT_COEF},
         groups=groups,
     )
+
+
+def _activation_of(agent: "BaseAlgorithm") -> str:
+    """Returns the activation function's class, with its module where it is not PyTorch's: as a zip states it."""
+    activation = getattr(agent.policy, "activation_fn", None)
+    if not isinstance(activation, type):
+        return "unknown"
+    is_torchs = activation.__module__.startswith("torch.nn.")
+    return activation.__name__ if is_torchs else f"{activation.__module__}.{activation.__qualname__}"
 
 
 def anatomy_of_zip(source: "Sb3Zip") -> Anatomy:
@@ -211,7 +220,8 @@ def _numbered(name: str, module: _Module, shapes: Mapping[str, tuple[int, ...]])
         number = tensor[len(name) + 1 :].split(".")[0]
         layer = f"{name}.{number}"
         if len(shapes[tensor]) > 1:
-            layers[layer] = [*waiting, tensor]
+            # Blocks of a policy class that is the user's own hold several matrices.
+            layers.setdefault(layer, []).extend([*waiting, tensor])
             waiting = []
         elif layer in layers:
             layers[layer].append(tensor)

@@ -98,12 +98,16 @@ def policy_kwargs_text(policy_kwargs: Mapping[str, Any]) -> str:
 
 
 def _sizes(anatomy: Anatomy, path: str) -> list[int]:
-    """Returns the width of each hidden layer on a path."""
-    return [
-        next(anatomy.shapes[tensor][0] for tensor in layer.tensors if len(anatomy.shapes[tensor]) == 2)
-        for layer in anatomy.encoders()
-        if layer.path == path
-    ]
+    """Returns the width of each hidden layer on a path.
+
+    Raises:
+        IncompatibleError: One is no layer of SB3's, which has one matrix each.
+    """
+    layers = [layer for layer in anatomy.encoders() if layer.path == path]
+    matrices = [[shape for name in layer.tensors if len(shape := anatomy.shapes[name]) > 1] for layer in layers]
+    if any(len(shapes) != 1 or len(shapes[0]) != 2 for shapes in matrices):
+        raise IncompatibleError(f"The layers of {path} are not those of a policy of SB3: no policy_kwargs build them.")
+    return [shapes[0][0] for shapes in matrices]
 
 
 def _extractor(encoder: Encoder) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
         source=joint_facts([one.source for one in encoders], AVERAGE_OF),
         hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
         replay_buffer=None,
+        statistics=None,
     )
 
 
@@ -50,6 +51,7 @@ def _refuse_difference(first: Encoder, other: Encoder) -> None:
     where = f"{first.source.path} and {other.source.path} cannot be averaged: "
     facts: dict[str, tuple[Any, Any]] = {
         "algorithms": (first.algo, other.algo),
+        "policy classes": (_custom_policy(first), _custom_policy(other)),
         "activations": (first.anatomy.activation, other.anatomy.activation),
         "observations": (first.observation_space, other.observation_space),
         "actions": (first.action_space, other.action_space),
@@ -76,6 +78,10 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 def _is_normalised(encoder: Encoder) -> bool:
     return encoder.normaliser is not None and encoder.normaliser.norm_obs
+
+
+def _custom_policy(encoder: Encoder) -> str:
+    return str(encoder.policy_class) if encoder.has_custom_policy else "SB3's"
 
 
 def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError, unknown
 from rltransfer.extractors import ProgressiveColumns
 from rltransfer.hyperparams.kinds import ACTIVATIONS
+from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.strategies import Progressive
 
 _COLOURS = 255.0
@@ -201,7 +202,8 @@ def _column(encoder: Encoder, name: str, path: list[Layer]) -> SourceColumn:
         tensors += [(f"{module}.weight", f"{module}.bias") for module in modules]
     for module in _modules(encoder, [layer for layer in path if layer not in seeing]):
         if anatomy.activation not in ACTIVATIONS:
-            raise _no_column(encoder, f"its activation function is {anatomy.activation}")
+            hint = ": state it with --activation" if anatomy.activation == UNKNOWN_ACTIVATION else ""
+            raise _no_column(encoder, f"its activation function is {anatomy.activation}{hint}")
         layers.append(_linear(anatomy.shapes[f"{module}.weight"][0], anatomy.activation))
         tensors.append((f"{module}.weight", f"{module}.bias"))
     return SourceColumn(name, tuple(layers), tuple(tensors), _divisor(encoder, cnn), None if cnn is None else cnn.name)

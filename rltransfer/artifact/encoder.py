@@ -24,9 +24,11 @@ from safetensors.torch import save as save_safetensors
 
 from rltransfer import files
 from rltransfer.anatomy import Anatomy, Branch, Layer, Role
+from rltransfer.artifact.company import StatisticsOrigin
 from rltransfer.errors import SourceError
 from rltransfer.normaliser import Normaliser
 from rltransfer.records import SourceFacts
+from rltransfer.sb3_zip import is_custom_class
 from rltransfer.spaces import space_from_json, space_to_json
 
 TENSORS = "encoder.safetensors"
@@ -58,11 +60,14 @@ class _Manifest(BaseModel):
     schema_version: Literal[1, 2] = 2
     algo: str
     activation: str
+    policy_class: str | None = None
+    extractor_class: str | None = None
     layers: tuple[_LayerFacts, ...]
     buffers: tuple[str, ...]
     observation_space: dict[str, Any] | None
     action_space: dict[str, Any] | None
     normaliser: dict[str, Any] | None
+    statistics: StatisticsOrigin | None = None
     source: SourceFacts
     hyperparams: dict[str, Any]
     versions: dict[str, str]
@@ -83,6 +88,9 @@ class Encoder:
         source: Where the weights came from.
         hyperparams: The source's settings, for the reader.
         replay_buffer: The file that holds what the source remembers, where a run folder has one; artifacts have none.
+        policy_class: The dotted name of the policy class, ``?`` for a name that is not told, or None.
+        extractor_class: The dotted name of the features extractor, where it is told.
+        statistics: Which file the statistics are from, and which others lay beside it; None in artifacts of before.
     """
 
     anatomy: Anatomy
@@ -93,6 +101,14 @@ class Encoder:
     source: SourceFacts
     hyperparams: Mapping[str, Any]
     replay_buffer: Path | None = None
+    policy_class: str | None = None
+    extractor_class: str | None = None
+    statistics: StatisticsOrigin | None = None
+
+    @property
+    def has_custom_policy(self) -> bool:
+        """Whether the policy class is neither SB3's nor sb3-contrib's nor rltransfer's, as far as it is told."""
+        return is_custom_class(self.policy_class)
 
     @property
     def algo(self) -> str:
@@ -127,6 +143,8 @@ class Encoder:
         return _Manifest(
             algo=anatomy.algo,
             activation=anatomy.activation,
+            policy_class=self.policy_class,
+            extractor_class=self.extractor_class,
             layers=tuple(
                 _LayerFacts(
                     name=layer.name,
@@ -142,6 +160,7 @@ class Encoder:
             observation_space=None if self.observation_space is None else space_to_json(self.observation_space),
             action_space=None if self.action_space is None else space_to_json(self.action_space),
             normaliser=None if self.normaliser is None else self.normaliser.to_json(),
+            statistics=self.statistics,
             source=self.source,
             hyperparams=dict(self.hyperparams),
             versions={name: version(name) for name in ("rltransfer", "stable-baselines3", "gymnasium", "torch")},
@@ -183,6 +202,9 @@ def load_artifact(folder: Path) -> Encoder:
         normaliser=None if manifest.normaliser is None else Normaliser.from_json(manifest.normaliser),
         source=manifest.source,
         hyperparams=manifest.hyperparams,
+        policy_class=manifest.policy_class,
+        extractor_class=manifest.extractor_class,
+        statistics=manifest.statistics,
     )
 
 

@@ -14,10 +14,14 @@ from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
+from rltransfer.hyperparams.kinds import ACTIVATIONS
+from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 
 
 def build_policy(encoder: Encoder) -> BasePolicy:
     """Returns a source's policy in evaluation mode; nothing of it needs a gradient, and target networks are left out.
+
+    A policy class of the user's own is built with SB3's structure, if its tensors and a stated activation allow it.
 
     Raises:
         IncompatibleError: What the file tells is not enough to build it: a space or the activation is not known, its
@@ -44,10 +48,20 @@ def _refuse_unknown(encoder: Encoder) -> None:
         reason = "it is recurrent, and its memory has no place where another agent acts"
     elif encoder.observation_space is None or encoder.action_space is None:
         reason = "the file does not tell its spaces"
-    elif encoder.anatomy.activation == "unknown" and len(encoder.anatomy.encoders()) > 0:
-        reason = "the file does not tell its activation function"
+    elif encoder.anatomy.activation not in ACTIVATIONS and len(encoder.anatomy.encoders()) > 0:
+        reason = _unknown_activation(encoder)
     if reason:
         raise IncompatibleError(f"The source's policy cannot be built again: {reason}. Its weights can still be moved.")
+
+
+def _unknown_activation(encoder: Encoder) -> str:
+    activation = encoder.anatomy.activation
+    if activation != UNKNOWN_ACTIVATION:
+        return f"its activation function is {activation}, and hyperparameters know {', '.join(ACTIVATIONS)} alone"
+    told = "the file does not tell its activation function"
+    if encoder.has_custom_policy:
+        told = f"its policy class is {encoder.policy_class}, not SB3's, and its activation function is unknown"
+    return f"{told}: state it with --activation, such as --activation ReLU"
 
 
 def _arguments(encoder: Encoder) -> dict[str, Any]:

@@ -1,53 +1,70 @@
 """Finds the agent that a source path means, and reads it without unpickling.
 
-A source is an artifact, a run folder (ours or RL Zoo's) or any SB3 zip. A zip that lies in a run folder brings the
-statistics that belong to it; observation normalisation is part of an encoder's input contract (FACTS A10).
+A source is an artifact, a run folder (ours or RL Zoo's) or any SB3 zip. A zip brings the statistics that lie beside it
+and belong to it; observation normalisation is part of an encoder's input contract (FACTS A10).
 """
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
 from rltransfer import yaml_file
 from rltransfer.anatomy import anatomy_of_zip
+from rltransfer.artifact.company import (
+    ARGUMENTS,
+    CONFIG,
+    StatisticsOrigin,
+    find_replay_buffer,
+    find_statistics,
+    holds_agent,
+    read_statistics,
+    settings_folder,
+    steps_of,
+)
 from rltransfer.artifact.encoder import MANIFEST, Encoder, load_artifact
 from rltransfer.errors import ConfigError, RunError, SourceError, did_you_mean
-from rltransfer.normaliser import Normaliser, read_vecnormalize
+from rltransfer.hyperparams.kinds import read_activation
 from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, SourceFacts, TaskFacts, read_record
-from rltransfer.sb3_zip import Sb3Zip, read_sb3_zip
+from rltransfer.sb3_zip import UNKNOWN_ACTIVATION, Sb3Zip, read_sb3_zip
 
 BEST_AGENT = "best_model.zip"
 BEST_NORMALISER = "best_model_vecnormalize.pkl"
 LAST_NORMALISER = "vecnormalize.pkl"
 REPLAY_BUFFER = "replay_buffer.pkl"
-_CONFIG = "config.yml"
-_ARGUMENTS = "args.yml"
-_CHECKPOINT = re.compile(r"rl_model_(\d+)_steps\.zip")
+_ENV_KWARGS = "env_kwargs.yml"
+# What RL Zoo's files always hold: files of such names beside a zip may be anybody's.
+_KEYS = {CONFIG: {"policy"}, ARGUMENTS: {"algo", "env"}, _ENV_KWARGS: set[str]()}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """The zip that a source path means, with the files beside it that tell more about it."""
+    """The zip that a source path means, with what lies beside it that tells more about it."""
 
     zip: Path
     which: str
-    normaliser: Path | None = None
     record: RunRecord | None = None
     settings: Path | None = None
-    replay_buffer: Path | None = None
 
 
-def load_encoder(source: Path | str, which: str = "best") -> Encoder:
+def load_encoder(
+    source: Path | str,
+    which: str = "best",
+    *,
+    normaliser: Path | str | None = None,
+    activation: str | None = None,
+) -> Encoder:
     """Returns the encoder of a trained agent; nothing in its files is unpickled or run.
 
     Args:
         source: An artifact, a run folder, or an SB3 zip.
         which: Of a run folder: ``best``, ``last``, or the number of steps of a checkpoint.
+        normaliser: The file with the statistics of the source's VecNormalize, in place of what lies beside the zip.
+        activation: The activation function of a source that does not tell it, such as ``ReLU``.
 
     Raises:
-        SourceError: The source is missing, damaged, or none of these.
+        SourceError: The source is missing, damaged, or none of these; or it tells other things than those given.
         IncompatibleError: Its algorithm is not supported.
+        UnknownNameError: There is no such activation function.
     """
     path = Path(source)
     if not path.exists():
@@ -59,17 +76,51 @@ def load_encoder(source: Path | str, which: str = "best") -> Encoder:
     is_artifact = path.is_dir() and (path / MANIFEST).is_file()
     if which != "best" and (is_artifact or path.is_file()):
         raise SourceError(f"--which {which} chooses among the agents of a run folder, and {path} holds one agent.")
+    given = None if normaliser is None else Path(normaliser)
     if is_artifact:
-        return load_artifact(path)
-    return _read(_in_run_folder(path, which) if path.is_dir() else _single_zip(path))
-
-
-def _read(found: _Found) -> Encoder:
+        encoder = _with_statistics(load_artifact(path), path, given)
+        return encoder if activation is None else _with_activation(encoder, path, read_activation(activation))
+    found = _in_run_folder(path, which) if path.is_dir() else _single_zip(path)
     agent = read_sb3_zip(found.zip)
+    encoder = _read(found, agent, given)
+    if activation is None:
+        return encoder
+    return _with_activation(encoder, found.zip, read_activation(activation), agent.stated_activation)
+
+
+def _with_statistics(encoder: Encoder, path: Path, given: Path | None) -> Encoder:
+    """Returns an artifact with the statistics that are given; it is refused if it holds some."""
+    if given is None:
+        return encoder
+    if encoder.normaliser is not None:
+        raise SourceError(
+            f"normaliser: the artifact {path} holds the statistics of its source already. Leave it out, or "
+            f"give it where the artifact is made: rltransfer extract SOURCE --normaliser {given} -o {path}"
+        )
+    return dataclasses.replace(
+        encoder,
+        normaliser=read_statistics(given, encoder.observation_space),
+        statistics=StatisticsOrigin(file=str(given)),
+    )
+
+
+def _with_activation(encoder: Encoder, path: Path, activation: str, stated: str | None = None) -> Encoder:
+    """Returns a source with the activation function that the user states, unless the file tells of another one."""
+    told = encoder.anatomy.activation if stated is None else stated
+    # A class of the user's own (its name has a module) may compute what one of PyTorch's does.
+    if told not in (UNKNOWN_ACTIVATION, activation) and "." not in told:
+        raise SourceError(
+            f"activation: {path} states another activation function than {activation}: {told}. Leave it out."
+        )
+    return dataclasses.replace(encoder, anatomy=dataclasses.replace(encoder.anatomy, activation=activation))
+
+
+def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
     anatomy = anatomy_of_zip(agent)
     online = dataclasses.replace(anatomy, layers=anatomy.online, aliases={})
     names = [name for layer in online.layers for name in layer.tensors]
     tensors = {**agent.variables, **agent.tensors}
+    normaliser, statistics = find_statistics(found.zip, agent.observation_space, given)
     return Encoder(
         anatomy=dataclasses.replace(
             online,
@@ -79,16 +130,14 @@ def _read(found: _Found) -> Encoder:
         tensors={name: tensors[name].detach() for name in names},
         observation_space=agent.observation_space,
         action_space=agent.action_space,
-        normaliser=_read_normaliser(found.normaliser),
+        normaliser=normaliser,
         source=_facts(found, agent),
-        hyperparams=found.record.hyperparams if found.record else agent.hyperparams | _zoo_settings(found, _CONFIG),
-        replay_buffer=found.replay_buffer,
+        hyperparams=found.record.hyperparams if found.record else agent.hyperparams | _zoo_settings(found, CONFIG),
+        replay_buffer=find_replay_buffer(found.zip),
+        policy_class=agent.dotted_policy_class,
+        extractor_class=agent.extractor_class,
+        statistics=statistics,
     )
-
-
-def _read_normaliser(path: Path | None) -> Normaliser | None:
-    """Returns the statistics of a source that was normalised; reward statistics alone do not change its inputs."""
-    return None if path is None else read_vecnormalize(path)
 
 
 def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
@@ -127,17 +176,20 @@ def _zoo_settings(found: _Found, name: str) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        return yaml_file.read(path)
+        settings = yaml_file.read(path)
     except ConfigError as error:
         raise SourceError(str(error)) from None
+    is_zoos = found.settings != found.zip.parent or _KEYS[name] <= settings.keys()
+    return settings if is_zoos else {}
 
 
 def _zoo_task(found: _Found) -> TaskFacts | None:
-    arguments = _zoo_settings(found, _ARGUMENTS)
+    arguments = _zoo_settings(found, ARGUMENTS)
     env, kwargs = arguments.get("env"), arguments.get("env_kwargs") or {}
     if not isinstance(env, str) or not isinstance(kwargs, dict):
         return None
-    return TaskFacts(env=env, kwargs=kwargs, wrappers=())
+    # On the Hub this file has the last word: it also holds what was said when the agent was uploaded.
+    return TaskFacts(env=env, kwargs={**kwargs, **_zoo_settings(found, _ENV_KWARGS)}, wrappers=())
 
 
 def _in_run_folder(folder: Path, which: str) -> _Found:
@@ -151,7 +203,7 @@ def _in_run_folder(folder: Path, which: str) -> _Found:
     elif which == "last":
         path = _last_agent(folder)
     elif which.isdecimal():
-        path = folder / f"rl_model_{which}_steps.zip"
+        path = _checkpoint(folder, which)
     else:
         raise SourceError(f"--which {which!r}: expected best, last, or the number of steps of a checkpoint.")
     if not path.is_file():
@@ -161,40 +213,43 @@ def _in_run_folder(folder: Path, which: str) -> _Found:
     return _with_company(path, which)
 
 
+def _checkpoint(folder: Path, steps: str) -> Path:
+    """Returns the agent after some steps; RL Zoo calls it ``rl_model``, a user of SB3 as they like."""
+    usual = folder / f"rl_model_{steps}_steps.zip"
+    others = sorted(folder.glob(f"*_{steps}_steps.zip"))
+    if usual in others or not others:
+        return usual
+    if len(others) > 1:
+        raise SourceError(
+            f"{folder} has several agents of {steps} steps: {', '.join(item.name for item in others)}. Name one as the "
+            f"source: {others[0]}"
+        )
+    return others[0]
+
+
 def _last_agent(folder: Path) -> Path:
-    others = [path for path in folder.glob("*.zip") if path.name != BEST_AGENT and not _CHECKPOINT.fullmatch(path.name)]
-    return others[0] if len(others) == 1 else folder / f"{folder.name.rsplit('_', 1)[0]}.zip"
+    others = [path for path in folder.glob("*.zip") if path.name != BEST_AGENT]
+    ends = [path for path in others if steps_of(path) is None]
+    if len(ends) > 1:
+        # On the Hub the evaluations lie beside the agent in a zip of their own.
+        ends = [path for path in ends if holds_agent(path)]
+    if len(ends) == 1:
+        return ends[0]
+    if not ends and len(others) == 1 and not others[0].name.startswith("rl_model_"):
+        return others[0]
+    return folder / f"{folder.name.rsplit('_', 1)[0]}.zip"
 
 
 def _single_zip(path: Path) -> _Found:
-    checkpoint = _CHECKPOINT.fullmatch(path.name)
-    if path.name == BEST_AGENT:
-        return _with_company(path, "best")
-    if checkpoint:
-        return _with_company(path, checkpoint.group(1))
-    return _with_company(path, "last")
+    return _with_company(path, "best" if path.name == BEST_AGENT else steps_of(path) or "last")
 
 
 def _with_company(path: Path, which: str) -> _Found:
-    """Returns the zip with the statistics, the record and the replay buffer that lie beside it in a run folder."""
-    folder = path.parent
-    candidates = {
-        "best": [folder / BEST_NORMALISER, *sorted(folder.glob(f"*/{LAST_NORMALISER}"))],
-        "last": [folder / path.stem / LAST_NORMALISER],
-    }.get(which, [folder / f"rl_model_vecnormalize_{which}_steps.pkl"])
+    """Returns the zip with the record and the settings that lie beside it in a run folder."""
     record = None
-    if (folder / OWN_FOLDER / RECORD).is_file():
+    if (path.parent / OWN_FOLDER / RECORD).is_file():
         try:
-            record = read_record(folder)
+            record = read_record(path.parent)
         except RunError as error:
             raise SourceError(str(error)) from None
-    remembered = folder / (f"rl_model_replay_buffer_{which}_steps.pkl" if which.isdecimal() else REPLAY_BUFFER)
-    settings = sorted({item.parent for name in (_CONFIG, _ARGUMENTS) for item in folder.glob(f"*/{name}")})
-    return _Found(
-        path,
-        which,
-        normaliser=next((item for item in candidates if item.is_file()), None),
-        record=record,
-        settings=settings[0] if len(settings) == 1 else None,
-        replay_buffer=remembered if remembered.is_file() else None,
-    )
+    return _Found(path, which, record=record, settings=settings_folder(path))

@@ -4,7 +4,9 @@ from typing import Any
 
 from rltransfer.artifact import Encoder, policy_kwargs_of
 from rltransfer.artifact.architecture import policy_kwargs_text
+from rltransfer.artifact.company import StatisticsOrigin
 from rltransfer.errors import IncompatibleError
+from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.spaces import describe, space_to_json
 
 
@@ -14,10 +16,13 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
     return {
         "algo": anatomy.algo,
         "activation": anatomy.activation,
+        "policy_class": encoder.policy_class,
+        "extractor_class": encoder.extractor_class,
         "source": encoder.source.model_dump(mode="json"),
         "observation_space": None if encoder.observation_space is None else space_to_json(encoder.observation_space),
         "action_space": None if encoder.action_space is None else space_to_json(encoder.action_space),
         "normaliser": None if encoder.normaliser is None else encoder.normaliser.to_json(),
+        "statistics": None if encoder.statistics is None else encoder.statistics.model_dump(mode="json"),
         "hyperparams": dict(encoder.hyperparams),
         "policy_kwargs": _policy_kwargs(encoder),
         "layers": [
@@ -52,6 +57,7 @@ def _contract(encoder: Encoder) -> list[str]:
     source = encoder.source
     facts = {
         "algorithm": f"{encoder.algo}, activation {encoder.anatomy.activation}",
+        "policy class": _policy_class(encoder),
         "built with": _built_with(encoder),
         "observations": "not told" if encoder.observation_space is None else describe(encoder.observation_space),
         "actions": "not told" if encoder.action_space is None else describe(encoder.action_space),
@@ -71,20 +77,38 @@ def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:
         return None
 
 
+def _policy_class(encoder: Encoder) -> str:
+    """Returns whose class the policy is, and what is unknown if it is not SB3's."""
+    if encoder.policy_class is None:
+        return "not told"
+    if not encoder.has_custom_policy:
+        return encoder.policy_class
+    if encoder.anatomy.activation == UNKNOWN_ACTIVATION:
+        return f"{encoder.policy_class}, not SB3's: activation and structure unknown (state it: --activation ReLU)"
+    return f"{encoder.policy_class}, not SB3's: activation as stated, structure taken to be SB3's"
+
+
 def _built_with(encoder: Encoder) -> str:
     """Returns the flag that builds an agent of the source's architecture, ready to be typed, or why there is none."""
     try:
-        return f'--hyperparams "{policy_kwargs_text(policy_kwargs_of(encoder))}"'
+        flag = f'--hyperparams "{policy_kwargs_text(policy_kwargs_of(encoder))}"'
+        return flag if encoder.anatomy.activation != UNKNOWN_ACTIVATION else f"{flag} (activation_fn not told)"
     except IncompatibleError as error:
         return str(error)
 
 
 def _normalisation(encoder: Encoder) -> str:
     normaliser = encoder.normaliser
+    origin = encoder.statistics or StatisticsOrigin()
+    unused = f"; not taken, beside it: {', '.join(origin.unused)} (--normaliser FILE)" if origin.unused else ""
     if normaliser is None:
-        return "none: the source saw raw observations, or no statistics lie beside it"
+        return "none: the source saw raw observations, or its statistics " + (
+            f"were not recognised{unused}" if unused else "are elsewhere (--normaliser FILE)"
+        )
     parts = [name for name, on in (("observations", normaliser.norm_obs), ("rewards", normaliser.norm_reward)) if on]
-    return f"statistics of {' and '.join(parts) or 'nothing'}"
+    told = "" if origin.file is None else f", from {origin.file}"
+    told += " (it may be of another moment than the agent)" if origin.is_of_another_moment else ""
+    return f"statistics of {' and '.join(parts) or 'nothing'}{told}{unused}"
 
 
 def _training(encoder: Encoder) -> str:

@@ -12,6 +12,8 @@ from rltransfer.study.run import RETRIES, EngineName
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
 _WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
+_NORMALISER_HELP = "the source's VecNormalize statistics, where they are not found beside it"
+_ACTIVATION_HELP = "the source's activation function where it does not tell, such as ReLU"
 _EFFECT_HELP = "smallest difference to scratch worth finding"
 _SD_HELP = "standard deviation of the primary metric over seeds, for the power of the tests"
 _METRICS = "auc (area under the evaluation curve; default), success_auc, final (score of the last agent)"
@@ -43,6 +45,7 @@ def _add_pretrain(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "-i", "--trained-agent", metavar="SOURCE", help=f"continue from all weights of an agent: {_SOURCE_HELP}"
     )
+    _add_stated_flags(parser)
     parser.add_argument(
         "--augment",
         nargs="+",
@@ -84,6 +87,7 @@ def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("sources", nargs="+", metavar="source", help=f"{_SOURCE_HELP}; of several, their average")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the artifact")
     parser.add_argument("--which", default="best", help=_WHICH_HELP)
+    _add_stated_flags(parser)
     parser.set_defaults(run=verbs.extract)
 
 
@@ -91,6 +95,7 @@ def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = commands.add_parser("inspect", help="show the layers, spaces, statistics and origin of a source")
     parser.add_argument("source", help=_SOURCE_HELP)
     parser.add_argument("--which", default="best", help=_WHICH_HELP)
+    _add_stated_flags(parser)
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.set_defaults(run=verbs.inspect)
 
@@ -228,6 +233,7 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
         "--from", dest="source", nargs="+", metavar="SOURCE", help=f"{_SOURCE_HELP}; several for progressive"
     )
     group.add_argument("--which", default="best", help=_WHICH_HELP)
+    _add_stated_flags(group)
     group.add_argument(
         "--strategy",
         nargs="+",
@@ -257,6 +263,11 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KEY:VALUE",
         help="which action of the source each of the target's is: map:[1,0], or source:left,right target:right,left",
     )
+
+
+def _add_stated_flags(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--normaliser", metavar="FILE", help=_NORMALISER_HELP)
+    parser.add_argument("--activation", metavar="NAME", help=_ACTIVATION_HELP)
 
 
 def _add_resume_flag(parser: argparse.ArgumentParser) -> None:

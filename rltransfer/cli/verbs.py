@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rltransfer.cli.stopping import stop_request
-from rltransfer.config import Algorithm, Evaluation, RunConfig, Task, parse_randomise, read_thresholds
+from rltransfer.config import (
+    Algorithm,
+    Evaluation,
+    RunConfig,
+    Task,
+    one_source_settings,
+    parse_randomise,
+    read_thresholds,
+)
 from rltransfer.errors import (
     ConfigError,
     IncompatibleError,
@@ -24,6 +32,7 @@ from rltransfer.errors import (
     unknown,
 )
 from rltransfer.hyperparams import resolve
+from rltransfer.hyperparams.kinds import read_activation
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import OWN_FOLDER, RECORD, read_record
 from rltransfer.strategies import (
@@ -75,6 +84,7 @@ def transfer(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> None:
     """Shows what a transfer would do, without training."""
     strategy = _strategy(arguments)
+    _refuse_unclear_source(arguments, arguments.source)
     if arguments.seed < 0:
         raise ConfigError(f"--seed: expected at least 0, found {arguments.seed}.")
     config = RunConfig(
@@ -83,6 +93,8 @@ def plan(arguments: argparse.Namespace) -> None:
         strategy=strategy,
         source=arguments.source,
         which=arguments.which,
+        normaliser=arguments.normaliser,
+        activation=arguments.activation,
         **_maps(arguments),
         n_timesteps=1,
         seed=arguments.seed,
@@ -105,7 +117,9 @@ def extract(arguments: argparse.Namespace) -> None:
     from rltransfer.artifact import average_encoders, load_encoder
     from rltransfer.cli.describe import describe_encoder
 
-    encoders = [load_encoder(source, arguments.which) for source in arguments.sources]
+    _refuse_unclear_source(arguments, arguments.sources)
+    stated = {"normaliser": arguments.normaliser, "activation": arguments.activation}
+    encoders = [load_encoder(source, arguments.which, **stated) for source in arguments.sources]
     encoder = encoders[0] if len(encoders) == 1 else average_encoders(encoders)
     folder = encoder.save(arguments.output)
     print(describe_encoder(encoder))
@@ -117,7 +131,9 @@ def inspect(arguments: argparse.Namespace) -> None:
     from rltransfer.artifact import load_encoder
     from rltransfer.cli.describe import describe_encoder, encoder_facts
 
-    encoder = load_encoder(arguments.source, arguments.which)
+    encoder = load_encoder(
+        arguments.source, arguments.which, normaliser=arguments.normaliser, activation=arguments.activation
+    )
     print(json.dumps(encoder_facts(encoder), indent=2) if arguments.json else describe_encoder(encoder))
 
 
@@ -246,6 +262,7 @@ def _run(config: RunConfig, folder: Path) -> int:
 def _run_config(
     arguments: argparse.Namespace, *, role: Any, arm: str, strategy: Strategy, source: Any, which: str
 ) -> RunConfig:
+    _refuse_unclear_source(arguments, source)
     task_settings = _task_settings(arguments)
     n_timesteps = task_settings["hyperparams"].n_timesteps if arguments.n_timesteps == -1 else arguments.n_timesteps
     if n_timesteps is None:
@@ -265,6 +282,8 @@ def _run_config(
         strategy=strategy,
         source=source,
         which=which,
+        normaliser=arguments.normaliser,
+        activation=arguments.activation,
         seed=arguments.seed if arguments.seed >= 0 else secrets.randbelow(2**31),
         n_timesteps=n_timesteps,
         evaluation=Evaluation(
@@ -308,6 +327,14 @@ def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if getattr(arguments, "eval_env_kwargs", None) is not None:
         tasks.check_task(Task(env=arguments.env, kwargs=arguments.eval_env_kwargs))
     return {"algo": arguments.algo, "task": task, "task_name": task.file_name, "hyperparams": hyperparams}
+
+
+def _refuse_unclear_source(arguments: argparse.Namespace, sources: str | Sequence[str] | None) -> None:
+    """Raises a mistake of the flags that state what a source does not tell, before anything is read."""
+    paths = (sources,) if isinstance(sources, str) else sources or ()
+    one_source_settings(arguments.normaliser, arguments.activation, paths)
+    if arguments.activation is not None:
+        read_activation(arguments.activation)
 
 
 def _maps(arguments: argparse.Namespace) -> dict[str, Any]:

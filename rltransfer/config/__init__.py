@@ -1,7 +1,7 @@
 """What a run and a study are: frozen, validated models, read from YAML where a person writes them."""
 
 from rltransfer.config.reading import read_study
-from rltransfer.config.run import Evaluation, RunConfig, Task
+from rltransfer.config.run import LATER_SETTINGS, Evaluation, RunConfig, Task
 from rltransfer.config.study import (
     CONFIRM,
     SCRATCH_LONG,
@@ -12,10 +12,18 @@ from rltransfer.config.study import (
     StudyTask,
     controlled_arm,
 )
-from rltransfer.config.values import Algorithm, Threshold, absolute, parse_randomise, read_thresholds
+from rltransfer.config.values import (
+    Algorithm,
+    Threshold,
+    absolute,
+    one_source_settings,
+    parse_randomise,
+    read_thresholds,
+)
 
 __all__ = [
     "CONFIRM",
+    "LATER_SETTINGS",
     "SCRATCH_LONG",
     "STUDY_FILE",
     "TUNE",
@@ -29,6 +37,7 @@ __all__ = [
     "Threshold",
     "absolute",
     "controlled_arm",
+    "one_source_settings",
     "parse_randomise",
     "read_study",
     "read_thresholds",

@@ -3,23 +3,28 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rltransfer.config.values import (
     ActionsSetting,
+    ActivationSetting,
     Algorithm,
     InputsSetting,
     Randomise,
     SourcePaths,
     Threshold,
     ThresholdSetting,
+    absolute,
     as_paths,
+    one_source_settings,
 )
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import TaskFacts
 from rltransfer.strategies import Scratch
 from rltransfer.sweeps import StrategySetting
 
+LATER_SETTINGS: Mapping[str, Any] = {"arms_differ_in": [], "normaliser": None, "activation": None}
+"""The settings that runs of version 0.1 do not have, with what stands for them there."""
 _HOW = {
     "num_threads",
     "log_interval",
@@ -90,6 +95,8 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     environment that takes longer than ``step_timeout_seconds`` ends the run. ``gym_packages`` are imported before it.
     ``save_at`` are the env_steps after which the agent is kept as well, under that number. ``arms_differ_in`` names the
     hyperparameters that the study gives each arm of the task its own of: runs that differ in these can be compared.
+    ``normaliser`` is the file with the source's statistics and ``activation`` its activation function, where the source
+    does not tell.
     """
 
     role: Literal["source", "target"]
@@ -103,6 +110,8 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     strategy: StrategySetting = (Scratch(),)
     source: SourcePaths | None = None
     which: str = "best"
+    normaliser: str | None = None
+    activation: ActivationSetting = None
     inputs: InputsSetting = None
     actions: ActionsSetting = None
     randomise: Randomise = None
@@ -123,6 +132,11 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     verbose: int = 1
     progress: bool = False
     command: str = ""
+
+    @model_validator(mode="after")
+    def _what_is_stated_is_of_one_source(self) -> "RunConfig":
+        one_source_settings(self.normaliser, self.activation, self.sources)
+        return self
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
@@ -154,7 +168,9 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     def outcome_settings(self) -> dict[str, Any]:
         """Returns the settings that decide the numbers of the run, without those of how it is carried out."""
         settings = self.model_dump(mode="json", exclude=_HOW)
-        if not self.arms_differ_in:
-            # A run that was begun before there was this setting has none.
-            del settings["arms_differ_in"]
+        settings["normaliser"] = absolute(self.normaliser)
+        for name in LATER_SETTINGS:
+            if not settings[name]:
+                # A run that was begun before there was this setting has none.
+                del settings[name]
         return settings

@@ -19,6 +19,7 @@ from pydantic import (
 from rltransfer.config.run import Evaluation
 from rltransfer.config.values import (
     ActionsSetting,
+    ActivationSetting,
     Algorithm,
     AugmentSetting,
     InputsSetting,
@@ -26,6 +27,7 @@ from rltransfer.config.values import (
     SourcePaths,
     ThresholdSetting,
     as_paths,
+    one_source_settings,
 )
 from rltransfer.errors import ConfigError, unknown
 from rltransfer.strategies import Shuffled, Strategy, needs_source
@@ -51,6 +53,8 @@ class StudySource(BaseModel, frozen=True, extra="forbid"):
 
     With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
     ``augment`` and ``randomise`` change what they see, and the arguments of their environment, while they train.
+    ``normaliser`` and ``activation`` are the statistics and the activation function of an agent on disk that does not
+    tell them.
     """
 
     env: str | None = None
@@ -63,6 +67,8 @@ class StudySource(BaseModel, frozen=True, extra="forbid"):
     path: SourcePaths | None = None
     tasks: Literal["all"] | tuple[str, ...] | None = None
     which: str = "best"
+    normaliser: str | None = None
+    activation: ActivationSetting = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -81,6 +87,13 @@ class StudySource(BaseModel, frozen=True, extra="forbid"):
         trained = ("kwargs", "algo", "hyperparams", "n_timesteps", "augment", "randomise")
         if self.path is not None and any(getattr(self, name) for name in trained):
             raise ValueError(f"an agent on disk ('path') is not trained: no {', '.join(trained[:-1])} or {trained[-1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_stated_is_of_one_agent(self) -> "StudySource":
+        if self.path is None and (self.normaliser is not None or self.activation is not None):
+            raise ValueError("'normaliser' and 'activation' are of an agent on disk ('path'): leave them out")
+        one_source_settings(self.normaliser, self.activation, self.paths)
         return self
 
 

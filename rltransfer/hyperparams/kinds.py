@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rltransfer.errors import unknown
 from rltransfer.hyperparams.python_text import parse_expression
 
 ACTIVATIONS = ("ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU", "Mish", "SELU", "Sigmoid", "Softplus")
@@ -111,6 +112,21 @@ def _activation(value: Any) -> str:
     if match is None or match.group(1) not in ACTIVATIONS:
         raise ValueError
     return f"nn.{match.group(1)}"
+
+
+def read_activation(text: str) -> str:
+    """Returns the name of an activation function of ``torch.nn``, without its module.
+
+    >>> read_activation("nn.ReLU")
+    'ReLU'
+
+    Raises:
+        UnknownNameError: There is no such function among those that hyperparameters can name.
+    """
+    try:
+        return _activation(text).removeprefix("nn.")
+    except ValueError:
+        raise unknown("activation function", str(text), ACTIVATIONS) from None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

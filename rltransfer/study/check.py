@@ -38,7 +38,9 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
                 tasks.check_randomise(config.task, config.randomise or {})
     for path in study.source.paths:
         with naming("source.path: "):
-            load_encoder(path, study.source.which)
+            load_encoder(
+                path, study.source.which, normaliser=study.source.normaliser, activation=study.source.activation
+            )
     remarks = () if study.sweeps.layers is None else tuple(_check_sweep(study.sweeps.layers, waiting))
     _check_arms(waiting)
     return remarks
@@ -64,7 +66,8 @@ def _anatomy(config: RunConfig, where: str) -> "Anatomy":
     from rltransfer.anatomy import anatomy_of_agent
     from rltransfer.training.prepare import prepare
 
-    scratch = config.model_copy(update={"strategy": (Scratch(),), "source": None})
+    no_source = {"strategy": (Scratch(),), "source": None, "normaliser": None, "activation": None}
+    scratch = config.model_copy(update=no_source)
     with naming(where), prepare(scratch, monitor_folder=None) as prepared:
         return anatomy_of_agent(prepared.agent)
 

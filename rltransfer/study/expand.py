@@ -140,6 +140,8 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         strategy=planned.strategy,
         source=path if is_read else None,
         which=planned.which,
+        normaliser=study.source.normaliser if is_read else None,
+        activation=study.source.activation if is_read else None,
         inputs=study.tasks[name].inputs,
         actions=study.tasks[name].actions,
         arms_differ_in=study.tasks[name].arms_differ_in,

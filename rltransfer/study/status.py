@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rltransfer import claims, files, yaml_file
-from rltransfer.config import STUDY_FILE, StudyConfig, absolute, read_study
+from rltransfer.config import LATER_SETTINGS, STUDY_FILE, StudyConfig, absolute, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError
 from rltransfer.records import OWN_FOLDER, RECORD, read_heartbeat, read_record
 from rltransfer.study.expand import Job, expand_study
@@ -62,7 +62,8 @@ class Progress:
 
 def write_study(study: StudyConfig, folder: Path) -> None:
     """Writes the study as resolved into its folder, so that others can work on it from any working directory."""
-    source = study.source.model_copy(update={"path": absolute(study.source.path)})
+    paths = {"path": absolute(study.source.path), "normaliser": absolute(study.source.normaliser)}
+    source = study.source.model_copy(update=paths)
     placed = study.model_copy(update={"source": source})
     files.write_text(folder / STUDY_FILE, yaml_file.dump(placed.model_dump(mode="json")))
 
@@ -197,10 +198,10 @@ def has_settings_of(job: Job, folder: Path) -> bool:
 def _refuse_other_settings(job: Job, place: Path) -> None:
     path = place / OWN_FOLDER / "config.json"
     try:
-        found = {"arms_differ_in": []} | json.loads(path.read_text())
+        found = {**LATER_SETTINGS, **json.loads(path.read_text())}
     except (OSError, ValueError):
         raise RunError(f"{path} is missing or damaged. Delete {place} to run it again.") from None
-    settings = {"arms_differ_in": []} | job.config.outcome_settings()
+    settings = {**LATER_SETTINGS, **job.config.outcome_settings()}
     if job.config.save_replay_buffer:
         # An arm that came later needs what a source run that is done did not keep.
         settings["save_replay_buffer"] = True

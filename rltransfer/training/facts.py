@@ -74,11 +74,11 @@ def finished_record(config: RunConfig, folder: Path) -> RunRecord | None:
     if record.status != "done":
         return None
     wanted, there = deciding_settings(config), deciding_settings(read_settings(folder))
-    for key in wanted:
-        if wanted[key] != there[key]:
+    for key in wanted | there:
+        if wanted.get(key) != there.get(key):
             raise RunError(
-                f"{folder} holds a finished run with other settings: {key!r} is {json.dumps(there[key])}, not "
-                f"{json.dumps(wanted[key])}. Use another folder, or delete that run."
+                f"{folder} holds a finished run with other settings: {key!r} is {json.dumps(there.get(key))}, not "
+                f"{json.dumps(wanted.get(key))}. Use another folder, or delete that run."
             )
     return record
 

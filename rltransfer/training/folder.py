@@ -68,7 +68,8 @@ def write_settings(folder: Path, config: RunConfig) -> None:
 
     Paths are written so that the run can go on from any working directory.
     """
-    placed = config.model_copy(update={"source": absolute(config.source)})
+    paths = {"source": absolute(config.source), "normaliser": absolute(config.normaliser)}
+    placed = config.model_copy(update=paths)
     files.write_json(folder / OWN_FOLDER / CONFIG, placed.model_dump(mode="json"))
     zoo = folder / config.task.file_name
     arguments = {

@@ -85,8 +85,12 @@ def has_plan(config: RunConfig) -> bool:
 
 def read_sources(config: RunConfig) -> tuple[Encoder, ...]:
     """Returns the sources of a run; none where its strategy reads none."""
-    is_read = reads_source(config.strategy)
-    return tuple(load_encoder(source, config.which) for source in config.sources) if is_read else ()
+    if not reads_source(config.strategy):
+        return ()
+    return tuple(
+        load_encoder(source, config.which, normaliser=config.normaliser, activation=config.activation)
+        for source in config.sources
+    )
 
 
 def source_facts(encoders: Sequence[Encoder]) -> SourceFacts | None:

@@ -1,12 +1,14 @@
 """Files made to do harm, or damaged: each is refused with one message, and nothing in it runs."""
 
 import base64
+import builtins
 import contextlib
 import io
 import json
 import pickle
 import random
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -87,6 +89,50 @@ def test_a_pickle_that_names_something_else_is_refused_by_that_name(name, canary
     with pytest.raises(SourceError) as error:
         read_vecnormalize(tmp_path / "a.pkl")
     assert f"a.pkl is refused: it names {name}, which the statistics" in str(error.value)
+
+
+_FORBIDDEN_BUILTINS = (
+    *("getattr", "setattr", "delattr", "hasattr", "eval", "exec", "compile", "open", "__import__", "input", "vars"),
+    *("breakpoint", "type", "globals", "locals", "dir", "print", "map", "filter", "super", "classmethod", "memoryview"),
+)
+_INERT_BUILTINS = (
+    *("set", "frozenset", "list", "tuple", "dict", "bytearray", "complex", "slice", "range", "int", "float", "bool"),
+    *("str", "bytes", "object"),
+)
+
+
+@pytest.mark.parametrize("module", ["builtins", "__builtin__"])
+@pytest.mark.parametrize("name", _FORBIDDEN_BUILTINS)
+def test_builtins_that_look_up_run_or_change_something_are_refused(module, name, tmp_path):
+    (tmp_path / "a.pkl").write_bytes(_pickled_call(module, name, "__import__('os')"))
+    with pytest.raises(SourceError, match=rf"a\.pkl is refused: it names {module}\.{name}, which"):
+        read_vecnormalize(tmp_path / "a.pkl")
+
+
+class _Call:
+    """Is pickled as a call, with a state, items and entries for what the call makes."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return getattr(builtins, self.name), (10**12,), {"a": 1}, iter([1, 2]), iter([(1, 2)])
+
+
+@pytest.mark.parametrize("module", ["builtins", "__builtin__"])
+@pytest.mark.parametrize("name", _INERT_BUILTINS)
+def test_builtins_that_hold_values_are_read_and_allocate_nothing(module, name, tmp_path):
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]))
+    env.old_reward = _Call(name)
+    content = pickle.dumps(env, 3)
+    assert f"cbuiltins\n{name}\n".encode() in content
+    (tmp_path / "a.pkl").write_bytes(content.replace(b"cbuiltins\n", f"c{module}\n".encode()))
+    tracemalloc.start()
+    try:
+        assert read_vecnormalize(tmp_path / "a.pkl").observation.mean.shape == (3,)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_payloads_would_do_harm(tmp_path):

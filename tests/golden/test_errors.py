@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from agents import encoder_of, make_agent, normalised
 from runs import tree
+from stable_baselines3.common.policies import ActorCriticPolicy
 
+from rltransfer import load_encoder
 from rltransfer.cli import main
 
 GOLDEN = Path(__file__).parent / "errors.txt"
@@ -172,6 +174,30 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "argument drawn from one number": (f"pretrain --env {CARTPOLE} --randomise length:2 -n 100", None),
     "argument that cannot be drawn": (f"pretrain --env {CARTPOLE} --randomise length:[-1,2] -n 100", None),
     "argument that changes the observations": (f"pretrain --env {CARTPOLE} --randomise distractors:[0,2] -n 100", None),
+    "statistics that are not there": ("inspect agent.zip --normaliser hub/vecnormalise.pkl", None),
+    "statistics of other observations": ("inspect car.zip --normaliser hub/vec_normalize.pkl", None),
+    "statistics that are none": ("extract agent.zip -o encoder --normaliser settings.py", None),
+    "statistics in two likely files": ("inspect hub", None),
+    "statistics of an artifact that has some": ("inspect artifact --normaliser hub/vec_normalize.pkl", None),
+    "statistics of several sources": (
+        f"transfer --from agent.zip car.zip --env {CARTPOLE} -n 100 --strategy progressive"
+        " --normaliser hub/vec_normalize.pkl",
+        None,
+    ),
+    "statistics of an average": ("extract agent.zip car.zip -o encoder --normaliser hub/vec_normalize.pkl", None),
+    "statistics of no source": (
+        f"transfer --env {CARTPOLE} --strategy scratch -n 100 --normaliser hub/vec_normalize.pkl",
+        None,
+    ),
+    "agents of the same steps": ("inspect hub --which 500", None),
+    "unknown activation function": (f"plan --from custom.zip --env {CARTPOLE} --activation relu", None),
+    "activation function that the file denies": ("inspect agent.zip --activation ReLU", None),
+    "activation function of no source": (f"pretrain --env {CARTPOLE} -n 100 --activation ReLU", None),
+    "teacher with a policy class of somebody": (
+        f"transfer --from custom.zip --env {CARTPOLE} --strategy full kickstart -n 100"
+        " -params policy_kwargs:dict(net_arch=[8,8])",
+        None,
+    ),
     "no zip": ("extract text.zip -o encoder", None),
     "zip without an agent": ("extract other.zip -o encoder", None),
     "cut zip": ("extract cut.zip -o encoder", None),
@@ -214,6 +240,26 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "study: replay of agents that keep nothing": (
         "study run study.yaml",
         ("frozen: frozen", "frozen: [frozen, replay]"),
+    ),
+    "study: statistics that are not there": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: agent.zip, normaliser: nothing.pkl}"),
+    ),
+    "study: statistics of agents that are trained": (
+        "study run study.yaml",
+        ("env: CartPole-v1,", "env: CartPole-v1, normaliser: hub/vec_normalize.pkl,"),
+    ),
+    "study: statistics of several sources": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: [agent.zip, car.zip], normaliser: hub/vec_normalize.pkl}"),
+    ),
+    "study: unknown activation function": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: agent.zip, activation: relu}"),
+    ),
+    "study: activation function that the file denies": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: agent.zip, activation: ReLU}"),
     ),
     "study: unknown environment": ("study run study.yaml", ("env: CartPole-v1", "env: CartPol-v1")),
     "study: unknown environment argument": ("study run study.yaml", ("length: 1.5", "lenght: 1.5")),
@@ -370,6 +416,11 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
 }
 
 
+class CustomPolicy(ActorCriticPolicy):
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
@@ -385,6 +436,15 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(folder / "other.zip", "w") as archive:
         archive.writestr("photo.jpg", b"")
     (folder / "settings.py").write_text("hyperparams = {}")
+    (folder / "hub").mkdir()
+    for name in ("ppo.zip", "a_500_steps.zip", "b_500_steps.zip"):
+        shutil.copyfile(folder / "agent.zip", folder / "hub" / name)
+    for mean, name in enumerate(("vec_normalize.pkl", "vecnormalize.pkl")):
+        statistics = normalised("CartPole-v1")
+        statistics.obs_rms.mean += mean
+        statistics.save(str(folder / "hub" / name))
+    load_encoder(folder / "run").save(folder / "artifact")
+    make_agent("ppo", policy=CustomPolicy, policy_kwargs={"net_arch": [8, 8]}).save(folder / "custom.zip")
     return folder
 
 

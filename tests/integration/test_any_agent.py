@@ -1,6 +1,7 @@
 """Any agent that SB3 saved is read in full, and an agent like it can be built from what its zip tells."""
 
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from agents import ENVS, STEPS, Images, encoder_of, make_agent, weights
-from sb3_contrib import ARS
-from stable_baselines3 import DQN, PPO
+from sb3_contrib import ARS, TQC
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
@@ -105,10 +106,21 @@ class Blank(gym.Env[Any, Any]):
         self.observation_space, self.action_space = observation_space, action_space
 
     def reset(self, **_: Any) -> Any:
-        return np.zeros(self.observation_space.shape, self.observation_space.dtype), {}
+        return gym.vector.utils.create_empty_array(self.observation_space, n=None, fn=np.zeros), {}
 
     def step(self, action: Any) -> Any:
         return self.reset()[0], 0.0, True, False, {}
+
+
+def by_key(function: Any, first: Any, *others: Any) -> Any:
+    """Returns what a function makes of values; of dictionaries, key by key."""
+    if not isinstance(first, dict | gym.spaces.Dict):
+        return function(first, *others)
+    return {key: function(value, *(other[key] for other in others)) for key, value in first.items()}
+
+
+def _normalised(observations: np.ndarray, known: Any) -> np.ndarray:
+    return np.clip((observations - known.mean) / np.sqrt(known.var + 1e-8), -10.0, 10.0).astype(np.float32)
 
 
 def assert_full_equals_the_stock_load(path: Path, stock: Mapping[str, type[BaseAlgorithm]]) -> Encoder:
@@ -117,27 +129,34 @@ def assert_full_equals_the_stock_load(path: Path, stock: Mapping[str, type[BaseA
     env: VecEnv = DummyVecEnv([lambda: Blank(encoder.observation_space, encoder.action_space)])
     if encoder.normaliser is not None:
         env = VecNormalize(env)
-    agent = like(encoder, env)
+    policy = "MultiInputPolicy" if isinstance(encoder.observation_space, gym.spaces.Dict) else "MlpPolicy"
+    explores_by_state = {"use_sde": True} if encoder.hyperparams.get("use_sde") else {}
+    agent = like(encoder, env, policy, **explores_by_state)
     before = weights(agent)
     assert apply_plan(plan_transfer(encoder, agent, Full()), agent).checks()[0].passed
     assert all(not torch.equal(before[name], tensor) for name, tensor in weights(agent).items() if "weight" in name)
     spaces = {"observation_space": encoder.observation_space, "action_space": encoder.action_space}
     zip_path = path if path.is_file() else next(path.glob("*.zip"))
     schedules = dict.fromkeys(("learning_rate", "lr_schedule", "clip_range", "exploration_schedule"), lambda _: 0.0)
-    loaded = stock[encoder.algo].load(zip_path, device="cpu", custom_objects={**spaces, **schedules})
+    # HER's buffer wants an environment, and none is needed to act.
+    buffers = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1}
+    loaded = stock[encoder.algo].load(zip_path, device="cpu", custom_objects={**spaces, **schedules, **buffers})
     rng = np.random.default_rng(0)
-    observations = rng.normal(size=(1000, *encoder.observation_space.shape)).astype(np.float32)
+    observations = by_key(
+        lambda space: rng.normal(size=(1000, *space.shape)).astype(np.float32), encoder.observation_space
+    )
     seen = theirs = observations
     if isinstance(env, VecNormalize):
-        known = encoder.normaliser.observation
-        theirs = np.clip((observations - known.mean) / np.sqrt(known.var + 1e-8), -10.0, 10.0).astype(np.float32)
+        theirs = by_key(_normalised, observations, encoder.normaliser.observation)
         seen = env.normalize_obs(observations)
-        assert np.array_equal(env.obs_rms.mean, known.mean)
+        assert by_key(
+            lambda own, known: np.array_equal(own.mean, known.mean), env.obs_rms, encoder.normaliser.observation
+        )
     assert np.array_equal(agent.predict(seen, deterministic=True)[0], loaded.predict(theirs, deterministic=True)[0])
     return encoder
 
 
-STOCK: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN}
+STOCK: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "dqn": DQN, "sac": SAC, "tqc": TQC}
 
 
 # SB3's own words about DQN agents of before 2.4, whose optimizer it cuts.
@@ -152,7 +171,10 @@ def test_a_public_agent_acts_as_it_does_in_stock_sb3(name: str, tmp_path: Path) 
     env = file.removesuffix(".zip")
     (folder / env).mkdir(parents=True)
     shutil.copyfile(FIXTURES / name, folder / file)
-    statistics = list(FIXTURES.glob(f"{algo}_{run}_*vecnormalize.pkl"))
+    statistics = [
+        *FIXTURES.glob(f"{algo}_{run}_*vecnormalize.pkl"),
+        *FIXTURES.glob(f"{algo}__{run}__*vecnormalize.pkl"),
+    ]
     for path in statistics:
         shutil.copyfile(path, folder / env / "vecnormalize.pkl")
     encoder = assert_full_equals_the_stock_load(folder, STOCK)
@@ -213,6 +235,33 @@ def test_the_best_agent_is_preferred_and_two_others_are_a_question(zoo: Path) ->
     (zoo / "MountainCar-v0.zip").rename(zoo / "two.zip")
     with pytest.raises(SourceError, match=r"has no best_model\.zip.*It holds: one\.zip, two\.zip"):
         load_encoder(zoo)
+
+
+def test_the_earliest_format_of_sb3_is_read(tmp_path: Path) -> None:
+    agent = make_agent("sac", seed=7)
+    agent.save(tmp_path / "new.zip")
+    with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+        for name in new.namelist():
+            if name in ("data", "policy.pth", "pytorch_variables.pth"):
+                old.writestr(name.replace("pytorch_variables", "tensors"), new.read(name))
+    encoder = load_encoder(tmp_path / "old.zip")
+    assert torch.equal(encoder.tensors["log_ent_coef"], agent.log_ent_coef)
+    assert encoder.tensors.keys() == load_encoder(tmp_path / "new.zip").tensors.keys()
+    target = make_agent("sac")
+    apply_plan(plan_transfer(encoder, target, Full()), target)
+    seen = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    assert np.array_equal(target.predict(seen, deterministic=True)[0], agent.predict(seen, deterministic=True)[0])
+
+
+@pytest.mark.parametrize("missing", ["data", "policy.pth", "pytorch_variables.pth", "_stable_baselines3_version"])
+def test_a_zip_that_lost_a_member_is_not_taken_for_an_old_one(missing: str, tmp_path: Path) -> None:
+    make_agent("sac").save(tmp_path / "new.zip")
+    with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "cut.zip", "w") as cut:
+        for name in new.namelist():
+            if name != missing:
+                cut.writestr(name, new.read(name))
+    with pytest.raises(SourceError, match=f"lacks {missing}: is it an SB3 agent"):
+        load_encoder(tmp_path / "cut.zip")
 
 
 def test_env_names_are_those_of_the_table() -> None:

@@ -53,6 +53,17 @@ def test_runs_that_go_on_or_lack_files_are_left_out_and_said(logs):
     assert "holds something unexpected" in skipped["9"][1]
 
 
+def test_settings_at_the_root_of_a_folder_are_read_as_on_the_hub(logs):
+    for path in logs.rglob("CartPole-v1/*.yml"):
+        path.rename(path.parent.parent / path.name)
+    for path in logs.glob("*/ppo/CartPole-v1_*"):
+        (path / "env_kwargs.yml").write_text("length: 1.5\n")
+    (task,) = compare(logs, arms=ARMS).tasks
+    assert {arm.name: arm.verdict for arm in task.arms} == {"scratch": None, "tuned": "positive"}
+    assert (task.settings.task.env, task.settings.task.kwargs) == ("CartPole-v1", {"length": 1.5})
+    assert task.settings.hyperparams == {"learning_rate": "lin_0.001", "n_envs": 8, "policy": "MlpPolicy"}
+
+
 def test_a_curve_that_reaches_its_budget_is_done_though_no_agent_was_written(logs):
     for path in logs.rglob("CartPole-v1.zip"):
         path.unlink()

@@ -152,10 +152,17 @@ def _file_of(encoder: Encoder) -> Path:
             "its actions are not those that the environment received."
         )
     if encoder.replay_buffer is None:
+        path = Path(encoder.source.path)
+        others = sorted(item.name for item in path.parent.glob("*replay_buffer*.pkl"))
+        beside = (
+            f"Beside {path} lie {', '.join(others)}, and none has the name of its own replay buffer: rename the right "
+            f"one to {path.stem}_replay_buffer.pkl."
+            if others
+            else f"No replay buffer lies beside the source {path}."
+        )
         raise IncompatibleError(
-            f"No replay buffer lies beside the source {encoder.source.path}. An off-policy agent leaves one in its run "
-            "folder (replay_buffer.pkl) when it is trained with --save-replay-buffer; an artifact holds none, so name "
-            "the run folder."
+            f"{beside} An off-policy agent leaves one in its run folder (replay_buffer.pkl) when it is trained with "
+            "--save-replay-buffer; an artifact holds none, so name the run folder."
         )
     return encoder.replay_buffer
 

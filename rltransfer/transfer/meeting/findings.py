@@ -7,6 +7,8 @@ from gymnasium import spaces
 
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
+from rltransfer.artifact.company import StatisticsOrigin
+from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.strategies import (
     EWC,
     L2SP,
@@ -58,9 +60,11 @@ def _of_source(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding
     if pair.encoder is None:
         return
     yield from _of_score(pair.encoder)
+    yield from _of_policy(pair.encoder)
     if not any(entry.role == "column" for entry in plan.entries):
         # Columns keep the source's layers and activations, whatever the agent's own are.
         yield from _of_architecture(pair, pair.encoder)
+    yield from _of_statistics(pair.encoder)
     yield from _of_contract(pair, pair.encoder)
     yield from _of_inputs(plan, pair)
     yield from _of_action_bounds(plan, pair, pair.encoder, treatment)
@@ -169,6 +173,51 @@ def _of_score(encoder: Encoder) -> Iterator[Finding]:
         )
 
 
+def _of_policy(encoder: Encoder) -> Iterator[Finding]:
+    """Yields what is guessed of a policy: of a class that is not SB3's nobody knows but its author."""
+    activation = encoder.anatomy.activation
+    is_unknown = activation == UNKNOWN_ACTIVATION
+    if encoder.has_custom_policy:
+        words = f"the source's policy class is {encoder.policy_class}, which is not SB3's: "
+        words += (
+            "its activation function and its structure are unknown, and may differ from the agent's. State the "
+            "activation function with --activation, such as --activation ReLU"
+            if is_unknown
+            else f"its activation function is {activation} as you state, and its structure is taken to be SB3's"
+        )
+        yield _finding("custom_policy", "warning", words)
+    elif is_unknown and encoder.anatomy.encoders():
+        words = (
+            "the source does not tell its activation function, which may differ from the agent's: state it with "
+            "--activation, such as --activation ReLU"
+        )
+        yield _finding("activation_unknown", "warning", words)
+
+
+def _of_statistics(encoder: Encoder) -> Iterator[Finding]:
+    """Yields why the statistics of a source may be others than those that it was trained with."""
+    origin = encoder.statistics or StatisticsOrigin()
+    if origin.unused:
+        shown = ", ".join(origin.unused[:4]) + (f" and {len(origin.unused) - 4} more" if len(origin.unused) > 4 else "")
+        whose = "and the source has its own" if origin.file else "and none of them is the source's by its name"
+        words = (
+            f"other statistics (VecNormalize) lie beside the source, {whose}: {shown}. Take one with --normaliser FILE"
+        )
+        yield _finding("statistics_unused", "warning", words)
+    if origin.agents:
+        words = (
+            f"{origin.file} was taken for the source's statistics, and may be those of {', '.join(origin.agents)} in "
+            "the same folder. If so, name the source's with --normaliser FILE, or move its zip into a folder of its own"
+        )
+        yield _finding("statistics_shared", "warning", words)
+    if origin.is_of_another_moment:
+        words = (
+            f"the statistics are those of {origin.file}, saved for the training as a whole: they may be of another "
+            f"moment than the agent ({encoder.source.which})"
+        )
+        yield _finding("statistics_of_another_moment", "warning", words)
+
+
 def _of_architecture(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
     if theirs != ours and "unknown" not in (theirs, ours):
@@ -181,17 +230,20 @@ def _of_architecture(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
 def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     if encoder.hyperparams.get("normalize") and encoder.normaliser is None:
         words = (
-            "the source's settings ask for VecNormalize, and no statistics lie beside it: its encoder expects inputs "
-            "of another scale"
+            f"the source's settings ask for VecNormalize, and {_missing(encoder)}: its encoder expects inputs of "
+            "another scale. Name the file with --normaliser FILE"
         )
         yield _finding("normalisation_missing", "warning", words)
     elif pair.normalises_observations and not is_normalised(encoder):
-        words = "the agent normalises its observations and the source did not (or its statistics were not found)"
+        words = (
+            "the agent normalises its observations and the source did not (or its statistics were not found: name them "
+            "with --normaliser FILE)"
+        )
         yield _finding("normalisation_added", "warning", words)
     elif encoder.normaliser is None and encoder.source.task is None:
         words = (
-            "no statistics lie beside the source, and it does not tell whether it was trained without: if it was "
-            "normalised (VecNormalize), its encoder expects inputs of another scale"
+            f"{_missing(encoder)}, and it does not tell whether it was trained without: if it was normalised "
+            "(VecNormalize), its encoder expects inputs of another scale. Then name the file with --normaliser FILE"
         )
         yield _finding("normalisation_unknown", "note", words)
     if encoder.observation_space is None:
@@ -200,6 +252,11 @@ def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     elif pair.is_adapted:
         words = "a learned adapter stands in front of the encoder: it is saved in the agent, and needs nothing else"
         yield _finding("adapter", "note", words)
+
+
+def _missing(encoder: Encoder) -> str:
+    is_alone = encoder.statistics is not None and not encoder.statistics.unused
+    return "no statistics lie beside the source" if is_alone else "the source comes without statistics of its own"
 
 
 def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
