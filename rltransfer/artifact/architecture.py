@@ -9,6 +9,8 @@ from gymnasium import spaces
 from rltransfer.anatomy import Anatomy
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
+from rltransfer.hyperparams import Hyperparameters
+from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.hyperparams.kinds import ACTIVATIONS
 
 _BRANCHES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -34,6 +36,21 @@ _ADAPTER = {"features_extractor_class": "rltransfer.extractors.LinearAdapter"}
 
 
 def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
+    """Returns the ``policy_kwargs``, as SB3 takes them, of an agent with the source's tensors.
+
+    See ``policy_settings_of``, which has the same words as hyperparameter files write them, for what they hold.
+
+    Raises:
+        IncompatibleError: No agent has the source's architecture.
+    """
+    arguments = build_agent_kwargs(
+        Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": policy_settings_of(encoder)})
+    )
+    kwargs: dict[str, Any] = arguments["policy_kwargs"]
+    return kwargs
+
+
+def policy_settings_of(encoder: Encoder) -> dict[str, Any]:
     """Returns the ``policy_kwargs``, as hyperparameter files write them, of an agent with the source's tensors.
 
     An agent of the same algorithm on the same spaces that is built with them has tensors of the same names and shapes.

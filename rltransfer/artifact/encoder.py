@@ -111,6 +111,11 @@ class Encoder:
         return is_custom_class(self.policy_class)
 
     @property
+    def has_custom_extractor(self) -> bool:
+        """Whether the features extractor is neither SB3's nor rltransfer's, as far as it is told."""
+        return is_custom_class(self.extractor_class)
+
+    @property
     def algo(self) -> str:
         """The short name of the source's algorithm."""
         return self.anatomy.algo

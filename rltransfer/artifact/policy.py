@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from rltransfer.algorithms import agent_class
 from rltransfer.anatomy import LOG_ENT_COEF
-from rltransfer.artifact.architecture import image_settings, policy_kwargs_of
+from rltransfer.artifact.architecture import image_settings, policy_settings_of
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters
@@ -48,6 +48,8 @@ def _refuse_unknown(encoder: Encoder) -> None:
         reason = "it is recurrent, and its memory has no place where another agent acts"
     elif encoder.observation_space is None or encoder.action_space is None:
         reason = "the file does not tell its spaces"
+    elif encoder.has_custom_extractor:
+        reason = f"its features extractor is {encoder.extractor_class}, which is neither SB3's nor rltransfer's"
     elif encoder.anatomy.activation not in ACTIVATIONS and len(encoder.anatomy.encoders()) > 0:
         reason = _unknown_activation(encoder)
     if reason:
@@ -66,7 +68,7 @@ def _unknown_activation(encoder: Encoder) -> str:
 
 def _arguments(encoder: Encoder) -> dict[str, Any]:
     """Returns the policy's arguments; of what the source's settings state, numbers alone are read and no class."""
-    found = policy_kwargs_of(encoder)
+    found = policy_settings_of(encoder)
     normalises, scale = image_settings(encoder)
     if normalises is not None:
         found["normalize_images"] = normalises

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rltransfer.artifact import Encoder, policy_kwargs_of
-from rltransfer.artifact.architecture import policy_kwargs_text
+from rltransfer.artifact import Encoder
+from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.artifact.company import StatisticsOrigin
 from rltransfer.errors import IncompatibleError
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
@@ -72,7 +72,7 @@ def _contract(encoder: Encoder) -> list[str]:
 
 def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:
     try:
-        return policy_kwargs_of(encoder)
+        return policy_settings_of(encoder)
     except IncompatibleError:
         return None
 
@@ -91,7 +91,7 @@ def _policy_class(encoder: Encoder) -> str:
 def _built_with(encoder: Encoder) -> str:
     """Returns the flag that builds an agent of the source's architecture, ready to be typed, or why there is none."""
     try:
-        flag = f'--hyperparams "{policy_kwargs_text(policy_kwargs_of(encoder))}"'
+        flag = f'--hyperparams "{policy_kwargs_text(policy_settings_of(encoder))}"'
         return flag if encoder.anatomy.activation != UNKNOWN_ACTIVATION else f"{flag} (activation_fn not told)"
     except IncompatibleError as error:
         return str(error)

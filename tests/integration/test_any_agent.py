@@ -20,8 +20,6 @@ from rltransfer import Encoder, Frozen, Full, apply_plan, load_encoder, plan_tra
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent
 from rltransfer.artifact import policy_kwargs_of
 from rltransfer.errors import IncompatibleError, SourceError
-from rltransfer.hyperparams import Hyperparameters
-from rltransfer.hyperparams.build import build_agent_kwargs
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "rl-zoo-agents"
 SOFT = [{"net_arch": {"pi": [6], "qf": [8, 5]}, "n_critics": 3}, {"net_arch": [7, 7], "activation_fn": torch.nn.Tanh}]
@@ -48,9 +46,8 @@ def shapes(agent: BaseAlgorithm) -> dict[str, tuple[int, ...]]:
 
 
 def like(encoder: Encoder, env: Any, policy: str = "MlpPolicy", **settings: Any) -> BaseAlgorithm:
-    """Returns an agent with the source's architecture, its settings made plain and read as those of a file."""
-    plain = Hyperparameters(policy=policy, agent={"policy_kwargs": policy_kwargs_of(encoder)})
-    return make_agent(encoder.algo, env, policy=policy, **build_agent_kwargs(plain), **settings)
+    """Returns an agent with the source's architecture."""
+    return make_agent(encoder.algo, env, policy=policy, policy_kwargs=policy_kwargs_of(encoder), **settings)
 
 
 @pytest.mark.parametrize(("algo", "number"), [(algo, n) for algo in STEPS for n in range(len(ARCHITECTURES[algo]))])

@@ -173,7 +173,7 @@ def test_a_custom_features_extractor_is_no_custom_policy(tmp_path: Path) -> None
 
 def test_a_stated_activation_is_taken_and_travels(custom: Path, tmp_path: Path) -> None:
     encoder = load_encoder(custom, activation="nn.ReLU")
-    assert policy_kwargs_of(encoder) == {"net_arch": [8, 8], "activation_fn": "nn.ReLU"}
+    assert policy_kwargs_of(encoder) == {"net_arch": [8, 8], "activation_fn": torch.nn.ReLU}
     words = findings(encoder)["custom_policy"].words
     assert "its activation function is ReLU as you state, and its structure is taken to be SB3's" in words
     again = load_encoder(encoder.save(tmp_path / "artifact"))

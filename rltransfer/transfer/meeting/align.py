@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -102,16 +102,22 @@ class Pair:
         if not self.parts[0].key and self.parts[0].entries is None:
             return None
         widths = _widths(self.encoder.anatomy, self.encoder.observation_space)
-        return self._one_after_another(widths, _widths(self.anatomy, self.observation_space))
+        flat = [part.key for part in self.parts if self.is_flattened(part.key)]
+        return self._one_after_another(widths, _widths(self.anatomy, self.observation_space), flat)
 
-    def _one_after_another(self, widths: Mapping[str, int], own: Mapping[str, int]) -> IndexMap | None:
-        """Returns the source's place for each of the target's, where parts of these widths follow each other."""
+    def _one_after_another(
+        self, widths: Mapping[str, int], own: Mapping[str, int], flat: Collection[str]
+    ) -> IndexMap | None:
+        """Returns the source's place for each of the target's, where parts of these widths follow each other.
+
+        Of parts that are ``flat``, these are the entries themselves; of others, what an extractor makes of them.
+        """
         starts = dict(zip(widths, np.cumsum([0, *widths.values()]).tolist(), strict=False))
         features: list[int | None] = []
         for part in self.parts:
             if part.source is None:
                 features += [None] * own[part.key]
-            elif part.entries is None or not self.is_flattened(part.key):
+            elif part.entries is None or part.key not in flat:
                 features += [starts[part.source] + entry for entry in range(own[part.key])]
             else:
                 entries = self._flat(part.key, part.entries)
@@ -193,7 +199,8 @@ class Pair:
         """Returns the source's entry for each that a stated weight reads under a key, or of all keys together."""
         source = self.encoder.observation_space if self.encoder else None
         if not key and isinstance(source, spaces.Dict):
-            return self._one_after_another(_flat_widths(source), _flat_widths(self.observation_space))
+            own = _flat_widths(self.observation_space)
+            return self._one_after_another(_flat_widths(source), own, flat=own)
         entries = next((part.entries for part in self.parts if part.key == key), None)
         return None if entries is None else self._flat(key, entries)
 

@@ -222,6 +222,14 @@ def _of_architecture(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
     theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
     if theirs != ours and "unknown" not in (theirs, ours):
         yield _finding("activation", "warning", f"the activation differs: {theirs} in the source, {ours} here")
+    names = sorted({reading.class_name for reading in pair.readings})
+    name = (encoder.extractor_class or "").rpartition(".")[2]
+    if name and names and name not in names and not pair.is_adapted and not encoder.has_custom_policy:
+        words = (
+            f"the features extractor differs: {encoder.extractor_class} in the source, {', '.join(names)} here: the "
+            "layers behind it may read other features"
+        )
+        yield _finding("extractor", "warning", words)
     if encoder.algo != pair.anatomy.algo:
         words = f"the source is an agent of {encoder.algo}: each layer takes the one at its place there"
         yield _finding("other_algorithm", "note", words)

@@ -7,8 +7,8 @@ from typing import Any
 from gymnasium import spaces
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
-from rltransfer.artifact import Encoder, policy_kwargs_of
-from rltransfer.artifact.architecture import policy_kwargs_text
+from rltransfer.artifact import Encoder
+from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
 from rltransfer.transfer.meeting.align import Pair, key_of
@@ -130,7 +130,7 @@ def _refuse_other_shapes(pair: Pair, encoder: Encoder, treatment: Treatment, sou
 def _how_to_build(pair: Pair, encoder: Encoder) -> str:
     if is_same_network(encoder.algo, pair.anatomy.algo):
         with contextlib.suppress(IncompatibleError):
-            return policy_kwargs_text(policy_kwargs_of(encoder))
+            return policy_kwargs_text(policy_settings_of(encoder))
     return "policy_kwargs: net_arch, activation_fn, features_extractor_class"
 
 

@@ -33,6 +33,12 @@ def refuse_unread_inputs(pair: Pair) -> None:
         for reading in pair.readings:
             if not _is_followed(reading, change):
                 raise _unread(reading, change)
+            if reading.is_known and pair.encoder is not None and pair.encoder.has_custom_extractor:
+                raise IncompatibleError(
+                    f"{_observation(change)} {change.words}, and what the source read of its own is not known: its "
+                    f"features extractor is {pair.encoder.extractor_class}, and the agent's {reading.class_name}. "
+                    "Build the agent with the source's (policy_kwargs: features_extractor_class)."
+                )
     for key in (part.key for part in pair.parts if _is_flat_image(pair, part.key)):
         if pair.inputs is not None and pair.inputs.channels is not None:
             raise IncompatibleError(
@@ -54,13 +60,16 @@ def _is_followed(reading: Reading, change: _Change) -> bool:
 
 
 def _unread(reading: Reading, change: _Change) -> IncompatibleError:
-    what = f"The target's observation {change.key!r}" if change.key else "The target's observation"
     return IncompatibleError(
-        f"{what} {change.words}, and the agent's features extractor {reading.class_name} does not say which of its "
-        f"weights read it: what moves could go to the wrong inputs. Give {reading.class_name} a method "
+        f"{_observation(change)} {change.words}, and the agent's features extractor {reading.class_name} does not say "
+        f"which of its weights read it: what moves could go to the wrong inputs. Give {reading.class_name} a method "
         f"{INPUT_WEIGHTS}() that returns {{{change.key!r}: (names of those weights,)}}, or bring the target's "
         "observation into the source's form with a wrapper (--hyperparams env_wrapper:...)."
     )
+
+
+def _observation(change: _Change) -> str:
+    return f"The target's observation {change.key!r}" if change.key else "The target's observation"
 
 
 def _changes(pair: Pair) -> Iterator[_Change]:

@@ -1,0 +1,288 @@
+"""Maps of inputs behind features extractors: applied where it is known which weights read the observation, or refused.
+
+What was ignored here looked applied in the plan.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from agents import Images, make_agent
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
+
+from rltransfer import Finetune, Full, Inputs, Kickstart, Scratch, apply_plan, load_encoder, plan_transfer
+from rltransfer.errors import ConfigError, IncompatibleError
+
+SIDE = 36
+
+
+def box(size: int) -> spaces.Box:
+    return spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+
+def pictures(channels: int) -> spaces.Box:
+    return spaces.Box(0, 255, (channels, SIDE, SIDE), np.uint8)
+
+
+class Still(gym.Env[Any, Any]):
+    """Any observations, and nothing happens."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.observation_space = space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        return self.observation_space.sample(), 0.0, False, True, {}
+
+
+class Silent(BaseFeaturesExtractor):
+    """A user's own extractor of a vector that does not say what it reads."""
+
+    def __init__(self, observation_space: spaces.Box, features_dim: int = 4) -> None:
+        super().__init__(observation_space, features_dim)
+        self.net = torch.nn.Sequential(torch.nn.Linear(observation_space.shape[0], features_dim), torch.nn.ReLU())
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.net(observations)
+
+
+class Stated(Silent):
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ("net.0.weight",)}
+
+
+class Wrong(Silent):
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ("net.1.weight",)}
+
+
+class Doubling(BaseFeaturesExtractor):
+    """Has no weights at all, and gives its inputs in another order."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, observation_space.shape[0])
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return 2 * observations.flip(1)
+
+
+class TwoEyes(BaseFeaturesExtractor):
+    """Two convolutions side by side read the same image, one of them as it is scaled channel by channel."""
+
+    def __init__(self, observation_space: spaces.Box, features_dim: int = 6) -> None:
+        super().__init__(observation_space, features_dim)
+        channels = observation_space.shape[0]
+        self.left = torch.nn.Conv2d(channels, 2, 12, stride=12)
+        self.right = torch.nn.Conv2d(channels, 2, 12, stride=12)
+        self.linear = torch.nn.Linear(36, features_dim)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        eyes = [eye(observations).flatten(1) for eye in (self.left, self.right)]
+        return torch.relu(self.linear(torch.cat(eyes, dim=1)))
+
+
+class StatedEyes(TwoEyes):
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ("left.weight", "right.weight")}
+
+
+class ByKey(BaseFeaturesExtractor):
+    """A linear layer for each key; their features are summed."""
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int = 5) -> None:
+        super().__init__(observation_space, features_dim)
+        self.extractors = torch.nn.ModuleDict(
+            {key: torch.nn.Linear(space.shape[0], features_dim) for key, space in observation_space.spaces.items()}
+        )
+
+    def forward(self, observations: Any) -> torch.Tensor:
+        return torch.relu(sum(layer(observations[key]) for key, layer in self.extractors.items()))
+
+
+class StatedByKey(ByKey):
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {key: (f"extractors.{key}.weight",) for key in self.extractors}
+
+
+class Joined(BaseFeaturesExtractor):
+    """One layer reads all keys, one after another."""
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int = 5) -> None:
+        super().__init__(observation_space, features_dim)
+        self.net = torch.nn.Linear(spaces.flatdim(observation_space), features_dim)
+
+    def forward(self, observations: Any) -> torch.Tensor:
+        return torch.tanh(self.net(torch.cat([observations[key] for key in self._observation_space.spaces], dim=1)))
+
+
+class StatedJoined(Joined):
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ("net.weight",)}
+
+
+class OwnCombined(CombinedExtractor):
+    """A subclass may read its keys in any way."""
+
+
+def make(space: spaces.Space[Any], extractor: Any, seed: int, algo: str = "ppo", **settings: Any) -> Any:
+    kwargs = {"net_arch": [8], **({} if extractor is None else {"features_extractor_class": extractor})}
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    return make_agent(algo, Still(space), policy=policy, seed=seed, policy_kwargs={**kwargs, **settings})
+
+
+def encoder_from(agent: Any, folder: Path) -> Any:
+    agent.save(folder / "agent.zip")
+    return load_encoder(folder / "agent.zip")
+
+
+def values(agent: Any, observations: Any) -> np.ndarray:
+    tensors, _ = agent.policy.obs_to_tensor(observations)
+    with torch.no_grad():
+        given = agent.q_net(tensors) if hasattr(agent, "q_net") else agent.policy.predict_values(tensors)
+    return given.numpy()
+
+
+def samples(space: spaces.Space[Any], amount: int = 16) -> Any:
+    space.seed(5)
+    drawn = [space.sample() for _ in range(amount)]
+    if isinstance(space, spaces.Dict):
+        return {key: np.stack([one[key] for one in drawn]) for key in space.spaces}
+    return np.stack(drawn)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_a_vector_is_mapped_behind_an_extractor_that_states_its_inputs(algo: str, tmp_path: Path) -> None:
+    source = make(box(3), Stated, 0, algo)
+    agent = make(box(4), Stated, 1, algo)
+    plan = plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=[2, None, 0, 1]))
+    assert any(entry.origin == "mapped" and entry.tensor.endswith("net.0.weight") for entry in plan.entries)
+    apply_plan(plan, agent)
+    seen = samples(box(4))
+    np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [2, 3, 0]]), atol=1e-5)
+
+
+def test_all_weights_that_read_an_image_are_mapped(tmp_path: Path) -> None:
+    source = make(pictures(2), StatedEyes, 0)
+    agent = make(pictures(3), StatedEyes, 1)
+    encoder = encoder_from(source, tmp_path)
+    apply_plan(plan_transfer(encoder, agent, Full(), inputs=Inputs(map=[1, None, 0])), agent)
+    seen = samples(pictures(3), 4)
+    np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [2, 0]]), atol=1e-5)
+
+
+@pytest.mark.parametrize("extractor", [StatedByKey, StatedJoined])
+def test_keys_are_followed_behind_extractors_that_state_their_inputs(extractor: Any, tmp_path: Path) -> None:
+    source_space = spaces.Dict(z=box(3), a=box(2))
+    target_space = spaces.Dict(a=box(3), z=box(3))
+    source, agent = make(source_space, extractor, 0), make(target_space, extractor, 1)
+    inputs = Inputs(map={"a": [1, None, 0]})
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=inputs), agent)
+    seen = samples(target_space)
+    expected = values(source, {"z": seen["z"], "a": seen["a"][:, [2, 0]]})
+    np.testing.assert_allclose(values(agent, seen), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("source_channels", [1, 2])
+def test_an_image_that_is_flattened_is_mapped_by_channel(source_channels: int, tmp_path: Path) -> None:
+    source, agent = make(pictures(source_channels), None, 0), make(pictures(2), None, 1)
+    entries = [0, None] if source_channels == 1 else [1, 0]
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=entries)), agent)
+    seen = samples(pictures(2), 4)
+    expected = seen[:, [0]] if source_channels == 1 else seen[:, [1, 0]]
+    np.testing.assert_allclose(values(agent, seen), values(source, expected), atol=1e-4)
+
+
+def test_a_box_of_three_sides_that_is_no_image_is_mapped_by_entry(tmp_path: Path) -> None:
+    space = spaces.Box(-1.0, 1.0, (2, 2, 2), np.float32)
+    source, agent = make(space, None, 0), make(space, None, 1)
+    order = [7, 6, 5, 4, 3, 2, 1, 0]
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=order)), agent)
+    seen = samples(space)
+    expected = seen.reshape(-1, 8)[:, ::-1].reshape(-1, 2, 2, 2)
+    np.testing.assert_allclose(values(agent, seen), values(source, np.ascontiguousarray(expected)), atol=1e-5)
+
+
+REFUSED = {
+    "entries": (box(3), box(3), Silent, Inputs(map=[1, 0, 2])),
+    "further entries": (box(3), box(4), Silent, None),
+    "no weights": (box(3), box(3), Doubling, Inputs(map=[1, 0, 2])),
+    "channels": (pictures(2), pictures(2), TwoEyes, Inputs(map=[1, 0])),
+    "repeated channels": (pictures(1), pictures(2), TwoEyes, Inputs(channels="repeat")),
+    "entries of a key": (spaces.Dict(a=box(2)), spaces.Dict(a=box(2)), ByKey, Inputs(map={"a": [1, 0]})),
+    "order of keys": (spaces.Dict(z=box(2), a=box(2)), spaces.Dict(a=box(2), z=box(2)), Joined, None),
+    "a new key": (spaces.Dict(a=box(2)), spaces.Dict(a=box(2), b=box(1)), ByKey, None),
+    "another name": (spaces.Dict(a=box(2)), spaces.Dict(b=box(2)), ByKey, Inputs(keys={"b": "a"})),
+    "a subclass of SB3's": (
+        spaces.Dict(z=box(2), a=box(2)),
+        spaces.Dict(a=box(2), z=box(2)),
+        OwnCombined,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_an_extractor_does_not_say_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
+    source, target, extractor, inputs = REFUSED[name]
+    encoder = encoder_from(make(source, extractor, 0), tmp_path)
+    agent = make(target, extractor, 1)
+    with pytest.raises(
+        IncompatibleError, match=rf"features extractor {extractor.__name__} does not say.*input_weights"
+    ):
+        plan_transfer(encoder, agent, Full(), inputs=inputs)
+    if isinstance(target, spaces.Dict) and inputs is not None:
+        with pytest.raises(IncompatibleError, match=f"observation {next(iter(target.spaces))!r} "):
+            plan_transfer(encoder, agent, Finetune(), inputs=inputs)
+
+
+def test_a_policy_that_acts_is_not_built_behind_an_unknown_extractor(tmp_path: Path) -> None:
+    encoder = encoder_from(make(box(3), Doubling, 0), tmp_path)
+    agent = make(box(3), None, 1)
+    with pytest.raises(IncompatibleError, match="its features extractor is .*Doubling"):
+        plan_transfer(encoder, agent, (Scratch(), Kickstart()))
+
+
+def test_another_extractor_than_the_sources_is_said(tmp_path: Path) -> None:
+    encoder = encoder_from(make(box(3), Doubling, 0), tmp_path)
+    plan = plan_transfer(encoder, make(box(3), None, 1), Finetune())
+    said = next(finding for finding in plan.findings if finding.kind == "extractor")
+    assert said.severity == "warning"
+    assert "Doubling in the source, FlattenExtractor here" in said.words
+    with pytest.raises(IncompatibleError, match="what the source read of its own is not known"):
+        plan_transfer(encoder, make(box(3), None, 1), Finetune(), inputs=Inputs(map=[1, 0, 2]))
+
+
+def test_alike_inputs_need_no_statement(tmp_path: Path) -> None:
+    source, agent = make(box(3), Silent, 0), make(box(3), Silent, 1)
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full()), agent)
+    seen = samples(box(3))
+    np.testing.assert_allclose(values(agent, seen), values(source, seen), atol=1e-6)
+
+
+def test_a_statement_that_names_no_tensor_is_refused(tmp_path: Path) -> None:
+    encoder = encoder_from(make(box(3), Wrong, 0), tmp_path)
+    with pytest.raises(ConfigError, match=r"Wrong says in input_weights\(\) that its 'net.1.weight' reads"):
+        plan_transfer(encoder, make(box(3), Wrong, 1), Full())
+
+
+def test_channels_of_an_image_that_is_flattened_are_not_repeated(tmp_path: Path) -> None:
+    encoder = encoder_from(make(pictures(1), None, 0), tmp_path)
+    with pytest.raises(IncompatibleError, match="channels 'repeat' is for convolutions"):
+        plan_transfer(encoder, make(pictures(2), None, 1), Full(), inputs=Inputs(channels="repeat"))
+
+
+def test_images_of_sb3_are_still_mapped(tmp_path: Path) -> None:
+    source = make_agent("ppo", Images(), policy="CnnPolicy", seed=0)
+    agent = make_agent("ppo", Still(pictures(2)), policy="CnnPolicy", seed=1)
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=[None, 0])), agent)
+    seen = samples(pictures(2), 4)
+    np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [1]]), atol=1e-5)
