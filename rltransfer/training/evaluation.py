@@ -1,6 +1,7 @@
 """Evaluates policies so that a score depends only on weights, statistics and seeds."""
 
 import copy
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
+from rltransfer import tasks
 from rltransfer.anatomy import algorithm_of
 from rltransfer.records import Episodes
 from rltransfer.training.agents import action_masks, has_action_masks
@@ -84,10 +86,19 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
         deterministic: Whether the policy's mode is taken, or an action is sampled.
     """
     successes: list[bool] = []
+    cut_off = 0
 
-    def note_success(local: dict[str, Any], _: dict[str, Any]) -> None:
-        if local["done"] and "is_success" in local["info"]:
-            successes.append(bool(local["info"]["is_success"]))
+    def note_end(local: dict[str, Any], _: dict[str, Any]) -> None:
+        nonlocal cut_off
+        if not local["done"]:
+            return
+        info = local["info"]
+        if "is_success" in info:
+            successes.append(bool(info["is_success"]))
+        if tasks.CUT_OFF in info:
+            cut_off += 1
+            if info[tasks.CUT_OFF]:
+                _warn_of_bound(env)
 
     env.seed(seed)
     with torch.random.fork_rng():
@@ -98,7 +109,7 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
             n_eval_episodes=episodes,
             deterministic=deterministic,
             return_episode_rewards=True,
-            callback=note_success,
+            callback=note_end,
         )
     return Episodes(
         episode_returns=tuple(float(value) for value in np.asarray(returns)),
@@ -106,6 +117,16 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
         successes=tuple(successes) if len(successes) == episodes else None,
         deterministic=deterministic,
         seed=seed,
+        cut_off=cut_off,
+    )
+
+
+def _warn_of_bound(env: VecEnv) -> None:
+    warnings.warn(
+        f"{tasks.watch_of(env).name}: an episode was cut off after {tasks.MAX_EPISODE_STEPS:,} steps, as it has no "
+        "TimeLimit. Returns of evaluations are those of cut-off episodes. Set another bound with "
+        "--eval-max-episode-steps, or evaluation: {max_episode_steps: ...} in a study.",
+        stacklevel=2,
     )
 
 
