@@ -9,55 +9,69 @@ import numpy as np
 
 
 class Endless(gym.Env[np.ndarray, Any]):
-    """Pays the first entry of a walk; no episode ends.
+    """Pays the first of two random numbers in each step; no episode ends.
 
     Args:
         hangs: What never returns: nothing, ``init``, ``reset`` or ``step``.
         after: How many calls of it return before, in the life of the environment.
-        seconds: How long a step takes.
-        note: A file that is written as soon as it hangs, and grows by a byte with each step.
-        ends: After how many steps an episode ends after all; 0 for never.
+        gate: It hangs only while there is this file.
+        note: A file that is written as soon as it hangs.
     """
 
+    is_mended = False
     observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
 
-    def __init__(
-        self, hangs: str = "", after: int = 0, seconds: float = 0.0, note: str = "", ends: int = 0
-    ) -> None:
+    def __init__(self, hangs: str = "", after: int = 0, gate: str = "", note: str = "") -> None:
         self._hangs = hangs
         self._left = after
-        self._seconds = seconds
+        self._gate = gate
         self._note = note
-        self._ends = ends
-        self._steps = 0
         self._may_hang("init")
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed, options=options)
         self._may_hang("reset")
-        self._steps = 0
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self._may_hang("step")
-        time.sleep(self._seconds)
-        self._steps += 1
         seen = self._observe()
-        return seen, float(seen[0]), self._steps == self._ends, False, {}
+        return seen, float(seen[0]), False, False, {}
 
     def _observe(self) -> np.ndarray:
         return self.np_random.uniform(-1.0, 1.0, 2).astype(np.float32)
 
     def _may_hang(self, where: str) -> None:
-        if self._hangs != where:
+        if self.is_mended or self._hangs != where or not Path(self._gate).exists():
             return
-        if self._left == 0:
-            if self._note:
-                Path(self._note).touch()
-            while True:
-                time.sleep(0.1)
-        self._left -= 1
+        if self._left > 0:
+            self._left -= 1
+            return
+        if self._note:
+            Path(self._note).touch()
+        while True:
+            time.sleep(0.1)
+
+
+class LosesLives(gym.Wrapper[Any, Any, Any, Any]):
+    """Ends an episode every ten steps, as with a life, and goes on with the same game at a reset, as SB3's for Atari."""
+
+    steps = 0
+    is_over = True
+
+    def reset(self, **settings: Any) -> Any:
+        if self.is_over or settings.get("seed") is not None:
+            self.is_over = False
+            return self.env.reset(**settings)
+        observation, _reward, terminated, truncated, info = self.env.step(0)
+        return self.env.reset(**settings) if terminated or truncated else (observation, info)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.is_over = terminated or truncated
+        self.steps += 1
+        return observation, reward, terminated or self.steps % 10 == 0, truncated, info
 
 
 class Ending(gym.Wrapper[Any, Any, Any, Any]):

@@ -1,6 +1,5 @@
 """Builds seeded, monitored and watched vector environments from a task, and takes their state."""
 
-from rltransfer.tasks.bound import CUT_OFF, MAX_EPISODE_STEPS
 from rltransfer.tasks.build import (
     check_randomise,
     check_task,
@@ -16,8 +15,6 @@ from rltransfer.tasks.stopwatch import Stopwatch
 from rltransfer.tasks.watch import Watched, watch_of
 
 __all__ = [
-    "CUT_OFF",
-    "MAX_EPISODE_STEPS",
     "Keeping",
     "Stopwatch",
     "Watched",

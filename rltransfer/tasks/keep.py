@@ -66,7 +66,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         self._reset_with: dict[str, Any] = {}
         self._actions: list[Any] = []
         self._monitor = next((layer for layer in layers_of(env) if isinstance(layer, BoundedMonitor)), None)
-        self._unseen: tuple[dict[str, Any], dict[str, float]] | None = None
+        self._unseen: tuple[dict[str, Any], dict[str, float], int] | None = None
         self._shape = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
         self.is_broken = False
 
@@ -98,7 +98,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
             observation, reward, terminated, truncated, info = self.env.step(action)
             self._refuse_malformed(observation, info)
             if self._monitor is not None and (terminated or truncated) and "episode" not in info:
-                self._unseen = info, self._monitor.episode()
+                self._unseen = info, self._monitor.episode(), len(self._monitor.episode_returns)
             return observation, reward, terminated, truncated, info
         except KeyboardInterrupt:
             raise
@@ -165,12 +165,13 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
     def _tell_unseen(self) -> None:
         """Gives the last info of an episode that a wrapper outside of the monitor ended the monitor's entry.
 
-        SB3's evaluation counts episodes by it, and would never end without. Of a life that was lost the monitor begins
-        no new episode.
+        SB3's evaluation counts episodes by it, and would never end without. After a life that was lost the monitor goes
+        on with its episode, or has ended it by itself.
         """
-        if self._unseen is not None and self._monitor is not None and not self._monitor.rewards:
-            info, episode = self._unseen
-            info["episode"] = episode
+        if self._unseen is not None and self._monitor is not None:
+            info, episode, ended = self._unseen
+            if not self._monitor.rewards and len(self._monitor.episode_returns) == ended:
+                info["episode"] = episode
         self._unseen = None
 
     def _refuse_malformed(self, observation: Any, info: Any) -> None:

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 from rltransfer import tasks
 from rltransfer.anatomy import algorithm_of
 from rltransfer.records import Episodes
+from rltransfer.tasks import bound
 from rltransfer.training.agents import action_masks, has_action_masks
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
         info = local["info"]
         if "is_success" in info:
             successes.append(bool(info["is_success"]))
-        if tasks.CUT_OFF in info:
+        if bound.CUT_OFF in info:
             cut_off += 1
-            if info[tasks.CUT_OFF]:
+            if info[bound.CUT_OFF]:
                 _warn_of_bound(env)
 
     env.seed(seed)
@@ -123,7 +124,7 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
 
 def _warn_of_bound(env: VecEnv) -> None:
     warnings.warn(
-        f"{tasks.watch_of(env).name}: an episode was cut off after {tasks.MAX_EPISODE_STEPS:,} steps, as it has no "
+        f"{tasks.watch_of(env).name}: an episode was cut off after {bound.MAX_EPISODE_STEPS:,} steps, as it has no "
         "TimeLimit. Returns of evaluations are those of cut-off episodes. Set another bound with "
         "--eval-max-episode-steps, or evaluation: {max_episode_steps: ...} in a study.",
         stacklevel=2,

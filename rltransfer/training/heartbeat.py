@@ -162,4 +162,12 @@ class Heart:
                 f"a step took longer than {self._limit:g} seconds, and was ended (--step-timeout)"
             )
         if self._must_stop_now():
+            self._stop_now()
+
+    def _stop_now(self) -> None:
+        """Raises StopNow; where a step is on its way, only when that has ended, unless it hangs."""
+        busy = [stopwatch for stopwatch in self._stopwatches if stopwatch.began is not None]
+        if not busy or self._busy_seconds() > EVALUATION_SECONDS:
             raise StopNow
+        for stopwatch in busy:
+            stopwatch.raises = StopNow()

@@ -102,9 +102,7 @@ def _train_one(session: Session) -> dict[str, Any]:
         with session.stopping_at_once():
             prepared = stack.enter_context(prepare(session.config, monitor_folder=session.folder))
         agent = prepared.agent
-        stack.enter_context(
-            session.watching([agent], [_env_of(agent), prepared.eval_env], lambda: agent.num_timesteps)
-        )
+        stack.enter_context(session.watching([agent], [_env_of(agent), prepared.eval_env], lambda: agent.num_timesteps))
         stack.enter_context(session.stopping_at_once())
         return _train(session, prepared)
 
