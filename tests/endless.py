@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -48,14 +48,35 @@ class Endless(gym.Env[np.ndarray, Any]):
         if self._left > 0:
             self._left -= 1
             return
-        if self._note:
-            Path(self._note).touch()
-        while True:
-            time.sleep(0.1)
+        _hang(self._note)
+
+
+class Hanging(gym.Wrapper[Any, Any, Any, Any]):
+    """Never returns from a step while there is a file; the arguments are those of ``Endless``."""
+
+    is_mended = False
+
+    def __init__(self, env: gym.Env[Any, Any], hangs: str, gate: str, note: str) -> None:
+        super().__init__(env)
+        self._hangs = hangs
+        self._gate = gate
+        self._note = note
+
+    def step(self, action: Any) -> Any:
+        if not self.is_mended and self._hangs == "step" and Path(self._gate).exists():
+            _hang(self._note)
+        return self.env.step(action)
+
+
+def _hang(note: str) -> None:
+    if note:
+        Path(note).touch()
+    while True:
+        time.sleep(0.1)
 
 
 class LosesLives(gym.Wrapper[Any, Any, Any, Any]):
-    """Ends an episode every ten steps, as with a life, and goes on with the same game at a reset, as SB3's for Atari."""
+    """Ends an episode every ten steps, as with a life; a reset goes on with the same game, as SB3's for Atari does."""
 
     steps = 0
     is_over = True
@@ -72,6 +93,20 @@ class LosesLives(gym.Wrapper[Any, Any, Any, Any]):
         self.is_over = terminated or truncated
         self.steps += 1
         return observation, reward, terminated or self.steps % 10 == 0, truncated, info
+
+
+class Slow(gym.Wrapper[Any, Any, Any, Any]):
+    """Takes its time in each step, and notes what is raised in it meanwhile: a simulator in C++ would abort."""
+
+    raised: ClassVar[list[BaseException]] = []
+
+    def step(self, action: Any) -> Any:
+        try:
+            time.sleep(0.7)
+        except BaseException as error:
+            self.raised.append(error)
+            raise
+        return self.env.step(action)
 
 
 class Ending(gym.Wrapper[Any, Any, Any, Any]):

@@ -36,7 +36,7 @@ class StopRequest:
         if self._signal is None:
             self._signal = number
             print(
-                "stops when this rollout is saved; Ctrl-C stops at once (an evaluation is given up, and done again later)",
+                "stops when this rollout is saved; Ctrl-C stops at once (evaluations are given up and repeated later)",
                 file=sys.stderr,
             )
 

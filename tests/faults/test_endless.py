@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endless import Endless
+from endless import Endless, Hanging, Slow
 from killing import rltransfer
 from resuming import assert_alike, training_episodes
 from runs import SMALL, pretrained, run_config
@@ -164,6 +164,34 @@ def test_a_training_environment_that_hangs_does_not_keep_a_run(
         train_run(config, tmp_path / "run", stop=note.exists)
     assert read_record(tmp_path / "run").status == "stopped"
     assert not multiprocessing.active_children()
+
+
+def test_a_step_that_ends_is_not_interrupted(tmp_path: Path) -> None:
+    config = endless(evaluation={"max_episode_steps": 5}, hyperparams={"env_wrapper": ("endless.Slow",)})
+    with pytest.raises(Stopped):
+        train_run(config, tmp_path, stop=lambda: True)
+    assert Slow.raised == []
+
+
+def test_a_race_goes_on_from_its_last_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretrained(tmp_path / "source")
+    folder, note = tmp_path / "parted", tmp_path / "note"
+    gate = {"hangs": "step", "gate": str(folder / "CartPole-v1.zip"), "note": str(note)}
+    config = run_config(strategy="auto", source=str(tmp_path / "source"), n_timesteps=600, eval_freq=-1, episodes=2)
+    wrapped = config.hyperparams.model_copy(update={"env_wrapper": ({"endless.Hanging": gate},)})
+    config = config.model_copy(update={"hyperparams": wrapped, "checkpoint_freq": 16})
+    with pytest.raises(Stopped, match="^stopped as saved after"):
+        train_run(config, folder, stop=note.exists)
+    note.unlink()
+    monkeypatch.setattr(Hanging, "is_mended", True)
+    record, whole = train_run(config, folder), train_run(config, tmp_path / "whole")
+    assert [entry.exact for entry in record.resumed] == [True]
+    assert (record.final, record.best, record.race, record.env_steps) == (
+        whole.final,
+        whole.best,
+        whole.race,
+        whole.env_steps,
+    )
 
 
 def test_a_rollout_that_never_ends_is_given_up(tmp_path: Path) -> None:
