@@ -232,6 +232,17 @@ def test_a_command_is_stopped_in_its_first_evaluation(
     assert read_record(run).status == "stopped"
 
 
+def test_a_command_is_stopped_before_there_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = rltransfer(f"{LINE} --env-kwargs hangs:init gate:{tmp_path} note:{tmp_path / 'note'}")
+    wait_until(Path("note").exists)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert Path("said.txt").read_text() == "terminated\n"
+    assert not Path("logs").exists()
+
+
 def test_a_study_ends_with_the_jobs_that_hang(tmp_path: Path) -> None:
     study = {
         "algo": "ppo",
