@@ -1,4 +1,4 @@
-"""Runs in processes of their own that are killed at a random moment, or at a chosen call that writes to the disk."""
+"""Runs and commands in processes of their own; runs are killed at a random moment, or at a call that writes to disk."""
 
 import multiprocessing
 import os
@@ -10,10 +10,12 @@ import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from rltransfer.claims import claim, release
+from rltransfer.cli import main
 from rltransfer.config import RunConfig
 from rltransfer.training import train_run
 
@@ -28,6 +30,22 @@ _WRITES: list[tuple[Any, str]] = [
     (os, "rmdir"),
     (os, "mkdir"),
 ]
+
+
+def rltransfer(line: str) -> BaseProcess:
+    """Starts the command in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_main, args=(line, str(Path.cwd())))
+    process.start()
+    return process
+
+
+def _main(line: str, folder: str) -> None:
+    os.chdir(folder)
+    with Path("said.txt").open("a", buffering=1) as said:
+        os.dup2(said.fileno(), 2)
+        raise SystemExit(main(line.split()))
 
 
 def run_in_process(

@@ -1,6 +1,7 @@
 """Runs that are stopped and go on, and everything about a run that must not depend on it."""
 
 import csv
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ FACTS = ("status", "env_steps", "random", "initial", "final", "best", "checks", 
 
 
 def every(calls: int) -> Callable[[], bool]:
-    """Returns what asks a run to stop each so many times that it is asked."""
+    """Returns what asks a run to stop each so many times that its main thread asks."""
     count = 0
 
     def stop() -> bool:
         nonlocal count
+        if threading.current_thread() is not threading.main_thread():
+            return False
         count += 1
         return count % calls == 0
 

@@ -142,6 +142,11 @@ class Atari(gym.Env[Screen, int], EzPickle):
         screen, reward, terminated, truncated, info = self._played.step(action)
         return screen, float(reward), terminated, truncated, info
 
+    @property
+    def ale(self) -> Any:
+        """The emulator, by the name that it has in ALE's own environments; it limits the frames of a game."""
+        return self.console.ale
+
     def render(self) -> Any:
         """Returns the screen in colour, as ALE draws it."""
         return self.console.render()

@@ -313,6 +313,13 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KEY:VALUE",
         help="arguments of the evaluation environment, instead of --env-kwargs",
     )
+    group.add_argument(
+        "--eval-max-episode-steps",
+        type=int,
+        metavar="STEPS",
+        help="cut evaluation episodes off after so many steps (default: the environment's time limit, or 10000 where "
+        "it has none)",
+    )
     _add_threshold(group)
     group.add_argument("--save-freq", type=int, default=-1, help="env_steps between checkpoints (default: none)")
     group.add_argument("--save-replay-buffer", action="store_true", help="save the replay buffer too")

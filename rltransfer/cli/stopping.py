@@ -1,12 +1,17 @@
-"""Turns Ctrl-C and SIGTERM into a wish to stop, which a run follows when it can be saved."""
+"""Turns Ctrl-C and SIGTERM into a wish to stop, which a run follows when it can be saved; ends what is no run."""
 
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 _STATUS_OF_SIGNALS = 128
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came while no run was there to be saved; it ends a command as Ctrl-C does."""
 
 
 class StopRequest:
@@ -30,7 +35,10 @@ class StopRequest:
             raise KeyboardInterrupt
         if self._signal is None:
             self._signal = number
-            print("stops when this rollout is saved; Ctrl-C stops at once", file=sys.stderr)
+            print(
+                "stops when this rollout is saved; Ctrl-C stops at once (evaluations are given up and repeated later)",
+                file=sys.stderr,
+            )
 
 
 @contextlib.contextmanager
@@ -43,3 +51,20 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Lets SIGTERM raise Terminated, so that what was started is ended, too; only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated

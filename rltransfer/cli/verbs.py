@@ -271,6 +271,7 @@ def _run_config(
         ("-n", n_timesteps),
         ("--eval-episodes", arguments.eval_episodes),
         ("--n-eval-envs", arguments.n_eval_envs),
+        ("--eval-max-episode-steps", arguments.eval_max_episode_steps),
         ("--eval-freq", None if arguments.eval_freq is None else abs(arguments.eval_freq)),
         ("--checkpoint-freq", arguments.checkpoint_freq),
     ):
@@ -291,6 +292,7 @@ def _run_config(
             episodes=arguments.eval_episodes,
             n_envs=arguments.n_eval_envs,
             env_kwargs=arguments.eval_env_kwargs,
+            max_episode_steps=arguments.eval_max_episode_steps,
         ),
         threshold=read_thresholds(arguments.threshold) or None,
         save_freq=arguments.save_freq,

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from rltransfer.config.values import (
     ActionsSetting,
@@ -66,13 +75,23 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
     """How the evaluation curve is made; the same in all arms.
 
     ``eval_freq`` None stands for a twentieth of the budget, a negative one for the end only; ``n_envs`` None for as
-    many as ``episodes``, at most 10; ``env_kwargs`` None for the task's own.
+    many as ``episodes``, at most 10; ``env_kwargs`` None for the task's own; ``max_episode_steps``, after which an
+    episode is cut off, None for the environment's own time limit, or 10,000 where it has none.
     """
 
     eval_freq: int | None = None
     episodes: PositiveInt = 10
     n_envs: PositiveInt | None = None
     env_kwargs: dict[str, Any] | None = None
+    max_episode_steps: PositiveInt | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset_bound(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        settings: dict[str, Any] = serialise(self)
+        if self.max_episode_steps is None:
+            # A run that was begun before there was this setting has none.
+            settings.pop("max_episode_steps", None)
+        return settings
 
     def frequency(self, n_timesteps: int) -> int:
         """Returns how many env_steps lie between two evaluations in a run of ``n_timesteps``."""

@@ -40,13 +40,17 @@ class TaskFacts(BaseModel, frozen=True, extra="forbid"):
 
 
 class Episodes(BaseModel, frozen=True, extra="forbid"):
-    """Undiscounted returns and lengths of evaluation episodes of one policy on one task."""
+    """Undiscounted returns and lengths of evaluation episodes of one policy on one task.
+
+    ``cut_off`` is how many of them did not end by themselves, but at the bound of the evaluation.
+    """
 
     episode_returns: tuple[float, ...]
     episode_lengths: tuple[int, ...]
     successes: tuple[bool, ...] | None = None
     deterministic: bool
     seed: int
+    cut_off: int = 0
 
     @property
     def mean_return(self) -> float:
@@ -55,13 +59,14 @@ class Episodes(BaseModel, frozen=True, extra="forbid"):
 
 
 class EvaluationFacts(BaseModel, frozen=True, extra="forbid"):
-    """How the evaluation curve of a run was made."""
+    """How the evaluation curve of a run was made; ``max_episode_steps`` is the bound of episodes that was set."""
 
     eval_freq: int
     episodes: int
     n_envs: int
     deterministic: bool
     env_kwargs: dict[str, Any] | None = None
+    max_episode_steps: int | None = None
 
 
 class SourceFacts(BaseModel, frozen=True, extra="forbid"):

@@ -42,6 +42,10 @@ def call_warm(function: Callable[..., _Returned], *given: Any) -> _Returned:
     except EOFError:
         process.join()
         raise RunError(f"A process that was to call {function.__name__} died: exit code {process.exitcode}.") from None
+    except KeyboardInterrupt:
+        # It listens to no signal, and an environment may hang in it: this process would wait for it at its end.
+        process.kill()
+        raise
     process.join()
     if error is not None:
         raise error

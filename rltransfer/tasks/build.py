@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from rltransfer.config import Task
 from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.randomise import Draw, Randomised, refuse_other_spaces
+from rltransfer.tasks.bound import BoundedMonitor, bound_episodes
 from rltransfer.tasks.keep import Kept
 from rltransfer.tasks.stopwatch import Stopwatch
 from rltransfer.tasks.watch import Watched
@@ -125,9 +127,24 @@ def make_train_env(
     )
 
 
-def make_eval_env(task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int) -> VecEnv:
-    """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw."""
-    return _make(task, hyperparams, seed=seed, n_envs=n_envs, monitors=None, vec_env="dummy", training=False)
+def make_eval_env(
+    task: Task, hyperparams: Hyperparameters, *, seed: int, n_envs: int, max_episode_steps: int | None = None
+) -> VecEnv:
+    """Returns environments for evaluation: like the training ones, but statistics do not change and rewards are raw.
+
+    Every episode ends: after ``max_episode_steps`` where it is given; otherwise by the environment's own time limit,
+    or after ``bound.MAX_EPISODE_STEPS`` where it has none.
+    """
+    return _make(
+        task,
+        hyperparams,
+        seed=seed,
+        n_envs=n_envs,
+        monitors=None,
+        vec_env="dummy",
+        training=False,
+        max_episode_steps=max_episode_steps,
+    )
 
 
 def _make(
@@ -140,6 +157,7 @@ def _make(
     vec_env: VecEnvKind,
     training: bool,
     draws: Mapping[str, Draw] | None = None,
+    max_episode_steps: int | None = None,
 ) -> VecEnv:
     in_processes = vec_env == "subproc"
     stopwatch = Stopwatch()
@@ -154,10 +172,13 @@ def _make(
                 monitor_file=None if monitors is None else Path(f"{monitors}{index}.{Monitor.EXT}"),
                 # What runs in a process of its own is timed from here.
                 stopwatch=None if in_processes else stopwatch,
+                training=training,
+                max_episode_steps=max_episode_steps,
             )
             for index in range(n_envs)
         ]
-        venv = (SubprocVecEnv if in_processes else DummyVecEnv)([maker.kept for maker in makers])
+        with _no_worker_left():
+            venv = (SubprocVecEnv if in_processes else DummyVecEnv)([maker.kept for maker in makers])
         venv.seed(seed)
         name = task.env if training else f"{task.env} in an evaluation"
         return _wrap(Watched(venv, name, stopwatch), hyperparams, training=training)
@@ -174,6 +195,8 @@ class _Maker:
     seed: int
     monitor_file: Path | None
     stopwatch: Stopwatch | None
+    training: bool
+    max_episode_steps: int | None
 
     def kept(self) -> gym.Env[Any, Any]:
         """Returns an environment whose state can be taken."""
@@ -189,13 +212,29 @@ class _Maker:
         env: gym.Env[Any, Any] = Randomised(make, self.kwargs, self.draws) if self.draws else make(**self.kwargs)
         env.action_space.seed(self.seed)
         is_new = monitor_file is None or not monitor_file.exists()
+        kind = Monitor if self.training else BoundedMonitor
         try:
-            env = Monitor(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
+            env = monitor = kind(env, None if monitor_file is None else str(monitor_file), override_existing=is_new)
         except OSError as error:
             raise files.not_written(str(monitor_file), error) from error
         for wrapper, arguments in self.wrappers:
             env = wrapper(env, **arguments)
+        if isinstance(monitor, BoundedMonitor):
+            bound_episodes(monitor, env, self.max_episode_steps)
         return env
+
+
+@contextlib.contextmanager
+def _no_worker_left() -> Iterator[None]:
+    """Kills the processes of environments that are not made in the end: they listen to no signal, and may hang."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+            process.join()
+        raise
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files
 from rltransfer.errors import BrokenEnvironmentError, FileWriteError, RLTransferError
+from rltransfer.tasks.bound import BoundedMonitor
 from rltransfer.tasks.state import Place, layers_of, opaque_places, put_state, take_state
 from rltransfer.tasks.stopwatch import Stopwatch
 
@@ -64,6 +65,8 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         self._beginning = b""
         self._reset_with: dict[str, Any] = {}
         self._actions: list[Any] = []
+        self._monitor = next((layer for layer in layers_of(env) if isinstance(layer, BoundedMonitor)), None)
+        self._unseen: tuple[dict[str, Any], dict[str, float], int] | None = None
         self._shape = env.observation_space.shape if isinstance(env.observation_space, spaces.Box) else None
         self.is_broken = False
 
@@ -77,6 +80,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         try:
             observation, info = self.env.reset(seed=seed, options=options)
             self._refuse_malformed(observation, info)
+            self._tell_unseen()
             return observation, info
         except KeyboardInterrupt:
             raise
@@ -93,6 +97,8 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
             self._refuse_malformed(observation, info)
+            if self._monitor is not None and (terminated or truncated) and "episode" not in info:
+                self._unseen = info, self._monitor.episode(), len(self._monitor.episode_returns)
             return observation, reward, terminated, truncated, info
         except KeyboardInterrupt:
             raise
@@ -155,6 +161,18 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
     def _stop(self, started: bool) -> None:
         if started and self._stopwatch is not None:
             self._stopwatch.stop()
+
+    def _tell_unseen(self) -> None:
+        """Gives the last info of an episode that a wrapper outside of the monitor ended the monitor's entry.
+
+        SB3's evaluation counts episodes by it, and would never end without. After a life that was lost the monitor goes
+        on with its episode, or has ended it by itself.
+        """
+        if self._unseen is not None and self._monitor is not None:
+            info, episode, ended = self._unseen
+            if not self._monitor.rewards and len(self._monitor.episode_returns) == ended:
+                info["episode"] = episode
+        self._unseen = None
 
     def _refuse_malformed(self, observation: Any, info: Any) -> None:
         """Raises ValueError for what SB3 would store in the wrong place, or fail on without a name."""

@@ -8,18 +8,24 @@ class Stopwatch:
 
     Attributes:
         began: When it became busy, on the monotonic clock; None while it is not.
+        raises: What is raised as soon as it is done. What is raised while it is busy can end the process: a simulator
+            in C++ calls Python back, and Box2D aborts at an exception there.
     """
 
     def __init__(self) -> None:
         self.began: float | None = None
+        self.raises: BaseException | None = None
 
     def start(self) -> None:
         """Says that an environment is busy from now on."""
         self.began = time.monotonic()
 
     def stop(self) -> None:
-        """Says that it is done."""
+        """Says that it is done; raises what was to be raised then."""
         self.began = None
+        if self.raises is not None:
+            error, self.raises = self.raises, None
+            raise error
 
     def seconds(self) -> float:
         """Returns for how long an environment has been busy; 0 where none is."""

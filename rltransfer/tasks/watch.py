@@ -164,6 +164,10 @@ class _Remote:
         except BrokenEnvironmentError as error:
             # From the handler that ends a step that takes too long.
             raise self._broke(str(error)) from None
+        except KeyboardInterrupt:
+            # Its answer is still to come: it can only be killed.
+            self._broke("it was interrupted")
+            raise
         finally:
             self._stopwatch.stop()
 

@@ -1,5 +1,6 @@
 """What happens during a run beside SB3's training: evaluations, checkpoints, lines on the terminal."""
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -70,8 +71,9 @@ class CurveCallback(BaseCallback):
     SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
     uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no update
     has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
-    ``run_logger`` is where evaluations are logged, if not where the agent logs. What the agent's layers represent is
-    looked at with each evaluation where there is a curve of it.
+    ``run_logger`` is where evaluations are logged, if not where the agent logs. Evaluations are played within
+    ``evaluating``, which may end them. What the agent's layers represent is looked at with each evaluation where there
+    is a curve of it.
     """
 
     run_logger: Logger | None = None
@@ -86,6 +88,7 @@ class CurveCallback(BaseCallback):
         seed: int,
         deterministic: bool,
         report: Callable[[int, Episodes], None],
+        evaluating: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
         quiet_steps: int = 0,
         representation: RepresentationCurve | None = None,
     ) -> None:
@@ -100,6 +103,7 @@ class CurveCallback(BaseCallback):
         self._seed = seed
         self._deterministic = deterministic
         self._report = report
+        self._evaluating = evaluating
         self._points: list[tuple[int, Episodes]] = []
         self._best = -np.inf
         self._evaluated = ("", -1, -1)
@@ -144,9 +148,10 @@ class CurveCallback(BaseCallback):
 
     def _evaluate(self, subject: Subject) -> None:
         refuse_broken_weights(subject.agent)
-        episodes = evaluate_agent(
-            subject.agent, subject.env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
-        )
+        with self._evaluating():
+            episodes = evaluate_agent(
+                subject.agent, subject.env, episodes=self._episodes, seed=self._seed, deterministic=self._deterministic
+            )
         self._points.append((subject.env_steps, episodes))
         self._evaluated = subject.moment
         write_curve(self._folder, _curve(self._points))

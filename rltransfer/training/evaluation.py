@@ -1,5 +1,6 @@
 """Evaluates policies so that a score depends only on weights, statistics and seeds."""
 
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -7,9 +8,10 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
+from rltransfer import tasks
 from rltransfer.anatomy import algorithm_of
 from rltransfer.records import Episodes
-from rltransfer.tasks import UniformPolicy, action_masks, has_action_masks
+from rltransfer.tasks import UniformPolicy, action_masks, bound, has_action_masks
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -65,10 +67,19 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
         deterministic: Whether the policy's mode is taken, or an action is sampled.
     """
     successes: list[bool] = []
+    cut_off = 0
 
-    def note_success(local: dict[str, Any], _: dict[str, Any]) -> None:
-        if local["done"] and "is_success" in local["info"]:
-            successes.append(bool(local["info"]["is_success"]))
+    def note_end(local: dict[str, Any], _: dict[str, Any]) -> None:
+        nonlocal cut_off
+        if not local["done"]:
+            return
+        info = local["info"]
+        if "is_success" in info:
+            successes.append(bool(info["is_success"]))
+        if bound.CUT_OFF in info:
+            cut_off += 1
+            if info[bound.CUT_OFF]:
+                _warn_of_bound(env)
 
     env.seed(seed)
     with torch.random.fork_rng():
@@ -79,7 +90,7 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
             n_eval_episodes=episodes,
             deterministic=deterministic,
             return_episode_rewards=True,
-            callback=note_success,
+            callback=note_end,
         )
     return Episodes(
         episode_returns=tuple(float(value) for value in np.asarray(returns)),
@@ -87,6 +98,16 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
         successes=tuple(successes) if len(successes) == episodes else None,
         deterministic=deterministic,
         seed=seed,
+        cut_off=cut_off,
+    )
+
+
+def _warn_of_bound(env: VecEnv) -> None:
+    warnings.warn(
+        f"{tasks.watch_of(env).name}: an episode was cut off after {bound.MAX_EPISODE_STEPS:,} steps, as it has no "
+        "TimeLimit. Returns of evaluations are those of cut-off episodes. Set another bound with "
+        "--eval-max-episode-steps, or evaluation: {max_episode_steps: ...} in a study.",
+        stacklevel=2,
     )
 
 

@@ -38,6 +38,7 @@ def first_record(config: RunConfig) -> RunRecord:
             episodes=config.evaluation.episodes,
             n_envs=config.evaluation.parallel,
             env_kwargs=config.evaluation.env_kwargs,
+            max_episode_steps=config.evaluation.max_episode_steps,
             deterministic=tasks.evaluates_deterministically(config.task.env),
         ),
         reward_threshold=next(

@@ -1,12 +1,13 @@
-"""Shows that a run is alive, and ends a step of an environment that takes too long, from a thread of its own."""
+"""Shows that a run is alive, and ends what takes too long or must not go on, from a thread of its own."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +18,17 @@ from rltransfer.records import HEARTBEAT, OWN_FOLDER, Heartbeat
 from rltransfer.tasks import Stopwatch
 
 BEAT_SECONDS = 5.0
+ROLLOUT_SECONDS = 60.0
+"""When a run is asked to stop, it gives a rollout up that goes on for longer than this, ..."""
+EVALUATION_SECONDS = 1.0
+"""... an evaluation in the middle of a rollout, for whose end little is lost, ..."""
+STEP_SECONDS = 10.0
+"""... and a step of an environment."""
 _LOOK_SECONDS = 0.5
+
+
+class StopNow(KeyboardInterrupt):
+    """Ends what a run does at once, as Ctrl-C would; the run goes on from where it was last saved."""
 
 
 class Heart:
@@ -25,6 +36,7 @@ class Heart:
 
     A step longer than the limit is ended by a signal to the main thread, whose handler raises: this reaches Python, and
     a wait for a worker process. What hangs in C code of this process it does not reach; ``--vec-env subproc`` does.
+    In the same way it ends what is not to be finished, such as an evaluation, when the run is asked to stop.
 
     Args:
         folder: The run folder.
@@ -34,6 +46,9 @@ class Heart:
     def __init__(self, folder: Path, *, step_timeout_seconds: float | None) -> None:
         self._folder = folder
         self._limit = step_timeout_seconds
+        self._stop: Callable[[], bool] = lambda: False
+        self._asked_at: float | None = None
+        self._given_up_after = (math.inf, 0.0)
         self._was_claimed = claims.holds(folder)
         self._stopwatches: tuple[Stopwatch, ...] = ()
         self._env_steps: Callable[[], int] = int
@@ -46,8 +61,8 @@ class Heart:
     def __enter__(self) -> "Heart":
         """Writes the first sign of life and starts the thread."""
         self._write()
-        if self._limit is not None and threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGALRM, self._end_step)
+        if threading.current_thread() is threading.main_thread():
+            self._old_handler = signal.signal(signal.SIGALRM, self._interrupt)
         self._thread.start()
         return self
 
@@ -61,8 +76,27 @@ class Heart:
             (self._folder / OWN_FOLDER / HEARTBEAT).unlink(missing_ok=True)
 
     def watch(self, stopwatches: Sequence[Stopwatch]) -> None:
-        """Ends steps of these environments that take too long."""
-        self._stopwatches = tuple(stopwatches)
+        """Ends steps of these environments that take too long, as of those that it watches already."""
+        self._stopwatches += tuple(stopwatches)
+
+    def listen(self, stop: Callable[[], bool]) -> None:
+        """Asks from now on whether the run is to stop, from the heart's thread too."""
+        self._stop = stop
+
+    def is_asked_to_stop(self) -> bool:
+        """Returns whether the run was asked to stop, now or before."""
+        if self._asked_at is None and self._stop():
+            self._asked_at = time.monotonic()
+        return self._asked_at is not None
+
+    @contextlib.contextmanager
+    def giving_up_after(self, seconds: float) -> Iterator[None]:
+        """Raises StopNow in what follows where it goes on for so long although the run was asked to stop."""
+        before, self._given_up_after = self._given_up_after, (seconds, time.monotonic())
+        try:
+            yield
+        finally:
+            self._given_up_after = before
 
     def follow(self, env_steps: Callable[[], int]) -> None:
         """Reports how many env_steps there are from now on."""
@@ -83,7 +117,7 @@ class Heart:
     def _beat(self) -> None:
         last = time.monotonic()
         while not self._ends.wait(_LOOK_SECONDS):
-            if self._overdue() is not None and self._old_handler is not None:
+            if (self._overdue() is not None or self._must_stop_now()) and self._old_handler is not None:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
             if time.monotonic() - last >= BEAT_SECONDS:
                 last = time.monotonic()
@@ -107,13 +141,33 @@ class Heart:
         )
         files.write_json(self._folder / OWN_FOLDER / HEARTBEAT, beat.model_dump())
 
+    def _busy_seconds(self) -> float:
+        return max((stopwatch.seconds() for stopwatch in self._stopwatches), default=0.0)
+
     def _overdue(self) -> float | None:
-        longest = max((stopwatch.seconds() for stopwatch in self._stopwatches), default=0.0)
+        longest = self._busy_seconds()
         return longest if self._limit is not None and longest > self._limit else None
 
-    def _end_step(self, _signal: int, _frame: FrameType | None) -> None:
-        # The step may have ended between the look and the signal.
+    def _must_stop_now(self) -> bool:
+        if not self.is_asked_to_stop() or self._asked_at is None:
+            return False
+        seconds, began = self._given_up_after
+        now = time.monotonic()
+        return now - max(self._asked_at, began) >= seconds or self._busy_seconds() > STEP_SECONDS
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        # What was too long may have ended between the look and the signal.
         if self._overdue() is not None:
             raise BrokenEnvironmentError(
                 f"a step took longer than {self._limit:g} seconds, and was ended (--step-timeout)"
             )
+        if self._must_stop_now():
+            self._stop_now()
+
+    def _stop_now(self) -> None:
+        """Raises StopNow; where a step is on its way, only when that has ended, unless it hangs."""
+        busy = [stopwatch for stopwatch in self._stopwatches if stopwatch.began is not None]
+        if not busy or self._busy_seconds() > EVALUATION_SECONDS:
+            raise StopNow
+        for stopwatch in busy:
+            stopwatch.raises = StopNow()

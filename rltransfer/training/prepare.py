@@ -50,7 +50,11 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
     encoders = read_sources(config)
     with contextlib.ExitStack() as stack:
         eval_env = tasks.make_eval_env(
-            config.evaluation_task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel
+            config.evaluation_task,
+            config.hyperparams,
+            seed=config.seed,
+            n_envs=config.evaluation.parallel,
+            max_episode_steps=config.evaluation.max_episode_steps,
         )
         stack.callback(_close, eval_env)
         env = tasks.make_train_env(

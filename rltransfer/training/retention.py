@@ -1,10 +1,11 @@
 """Scores an agent in the task that its source was trained in: what the target training left of that skill."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
 from rltransfer.config import RunConfig, Task
@@ -15,19 +16,31 @@ from rltransfer.transfer import Transfer
 
 
 def score_in_source(
-    config: RunConfig, agent: BaseAlgorithm, source: SourceFacts | None, transfer: Transfer | None
+    config: RunConfig,
+    agent: BaseAlgorithm,
+    source: SourceFacts | None,
+    transfer: Transfer | None,
+    *,
+    watch: Callable[[VecEnv], None],
 ) -> dict[str, Any]:
     """Returns the episodes of the agent in its source task as ``retention``, or why there are none.
 
     The agent plays as it is, with the heads and the observation statistics that it ended with. Whatever goes wrong
-    here is a reason and no failure: the run is done.
+    here is a reason and no failure: the run is done. ``watch`` ends a step in the source task that takes too long.
     """
     problem = _problem(config, source)
     if problem or source is None or source.task is None:
         return {"no_retention": problem}
     task = Task(env=source.task.env, kwargs=source.task.kwargs)
     try:
-        env = tasks.make_eval_env(task, config.hyperparams, seed=config.seed, n_envs=config.evaluation.parallel)
+        env = tasks.make_eval_env(
+            task,
+            config.hyperparams,
+            seed=config.seed,
+            n_envs=config.evaluation.parallel,
+            max_episode_steps=config.evaluation.max_episode_steps,
+        )
+        watch(env)
         env = env if transfer is None else transfer.equip(env)
     except Exception as error:
         return {"no_retention": f"the source task cannot be made: {error}"}

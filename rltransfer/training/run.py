@@ -1,5 +1,6 @@
 """Trains and evaluates one agent for one seed, writes the run folder, and goes on where an earlier try was stopped."""
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Callable
@@ -44,7 +45,9 @@ def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lam
     Args:
         config: The run.
         folder: Its run folder, claimed by the caller.
-        stop: Asked at every step; once it says so, the run is saved at the end of the rollout and stops.
+        stop: Asked at every step, and now and then from another thread; once it says so, the run is saved at the end of
+            the rollout and stops. An evaluation, and a rollout that does not end, is given up: the run goes on from
+            where it was saved before. In another thread than the main one it is only stopped at the end of a rollout.
 
     Raises:
         Stopped: The run was asked to stop; the same call goes on with it.
@@ -96,10 +99,13 @@ def _make_ready(session: Session) -> None:
 
 def _train_one(session: Session) -> dict[str, Any]:
     """Trains one agent; returns the facts that the record gains."""
-    with prepare(session.config, monitor_folder=session.folder) as prepared:
+    with contextlib.ExitStack() as stack:
+        with session.stopping_at_once():
+            prepared = stack.enter_context(prepare(session.config, monitor_folder=session.folder))
         agent = prepared.agent
-        with session.watching([agent], [_env_of(agent), prepared.eval_env], lambda: agent.num_timesteps):
-            return _train(session, prepared)
+        stack.enter_context(session.watching([agent], [_env_of(agent), prepared.eval_env], lambda: agent.num_timesteps))
+        stack.enter_context(session.stopping_at_once())
+        return _train(session, prepared)
 
 
 def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
@@ -120,12 +126,16 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     curve = CurveCallback(
         folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
     )
-    _learn(config, agent, _callbacks(session, prepared, transfer, curve, representation))
+    callbacks = _callbacks(session, prepared, transfer, curve, representation)
+    with session.stopping_at_rollouts():
+        _learn(config, agent, callbacks)
     session.save_last(agent)
     checks = transfer.checks() if transfer else ()
     scores |= score_last(config, agent, eval_env)
     scores |= score_best(config, agent, eval_env, curve.best)
-    kept = score_in_source(config, agent, prepared.source, transfer) if config.role == "target" else {}
+    kept = {}
+    if config.role == "target":
+        kept = score_in_source(config, agent, prepared.source, transfer, watch=session.watch)
     session.report_end({**scores, **kept}, checks)
     return {
         "env_steps": agent.num_timesteps,
@@ -141,7 +151,11 @@ def _race(session: Session) -> dict[str, Any]:
     session.introduce()
     race = Race(session)
     field = race.field
-    with race.prepared(), session.watching(field.agents, field.envs, lambda: field.env_steps):
+    with contextlib.ExitStack() as stack:
+        with session.stopping_at_once():
+            stack.enter_context(race.prepared())
+        stack.enter_context(session.watching(field.agents, field.envs, lambda: field.env_steps))
+        stack.enter_context(session.stopping_at_once())
         scores = session.scores(field.source, race.keep_states(), race.scores_at_start)
         curve = LeaderCurve(field, session.folder, **session.curve_settings())
         curve.run_logger = session.logger()
@@ -150,7 +164,7 @@ def _race(session: Session) -> dict[str, Any]:
         session.save_last(winner.agent)
         checks = race.checks()
         scores |= race.scores_at_end(winner, curve)
-        kept = score_in_source(session.config, winner.agent, field.source, winner.transfer)
+        kept = score_in_source(session.config, winner.agent, field.source, winner.transfer, watch=session.watch)
         facts = {
             "env_steps": field.env_steps,
             "n_updates": field.n_updates,

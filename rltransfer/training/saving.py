@@ -1,4 +1,4 @@
-"""Saves a run while it goes on, stops it when asked, and takes it up again, at the beginning of a rollout.
+"""Saves a run while it goes on, stops it when asked, and takes it up again, at the beginning of a rollout or the end.
 
 There nothing is on its way: the update is made, on-policy buffers are empty, every transition is stored. SB3 may have
 drawn noise for the rollout by then, which is why random numbers are put back once more at that moment.
@@ -206,6 +206,16 @@ class SaveRun(BaseCallback):
             is_due = self._stops or self._pace.is_due(self._run.env_steps)
         if is_due or self._looks_now():
             refuse_broken_weights(self.model)
+        self._save_or_stop(is_due)
+
+    def _on_training_end(self) -> None:
+        # What comes now, the last evaluation and the scores, begins again after an interruption.
+        is_due = self._begin is None and (self._stops or self._pace.is_due(self._run.env_steps))
+        if is_due:
+            refuse_broken_weights(self.model)
+        self._save_or_stop(is_due)
+
+    def _save_or_stop(self, is_due: bool) -> None:
         if is_due:
             started = time.monotonic()
             self._save(self._run.env_steps, self._run.take())

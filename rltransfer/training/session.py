@@ -10,6 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat, configure
+from stable_baselines3.common.vec_env import VecEnv
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 
 from rltransfer import files, tasks
@@ -17,13 +18,13 @@ from rltransfer.artifact.sources import LAST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
 from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped
 from rltransfer.records import Check, Episodes, Resumption, SourceFacts, read_record
-from rltransfer.training import rewind
+from rltransfer.training import heartbeat, rewind
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.facts import note_end, update_record, versions
 from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
-from rltransfer.training.heartbeat import Heart
+from rltransfer.training.heartbeat import Heart, StopNow
 from rltransfer.training.saving import Pace, Saved, SaveRun
 
 
@@ -37,7 +38,7 @@ class Session:
         checkpoints: Where it is saved.
         checkpoint: Where it goes on; None at its beginning.
         stop: Says whether it is to stop.
-        heart: Shows that it is alive.
+        heart: Shows that it is alive, and ends what must not go on.
     """
 
     config: RunConfig
@@ -48,7 +49,9 @@ class Session:
     heart: Heart
 
     def __post_init__(self) -> None:
+        self.heart.listen(self.stop)
         self._began = time.monotonic()
+        self._saved = None if self.checkpoint is None else self.checkpoint.env_steps
         self._pace = Pace(self.config.checkpoint_freq)
 
     @property
@@ -125,7 +128,16 @@ class Session:
             "seed": derived_seed(config.seed, "curve"),
             "deterministic": tasks.evaluates_deterministically(config.task.env),
             "report": report,
+            "evaluating": lambda: self.heart.giving_up_after(heartbeat.EVALUATION_SECONDS),
         }
+
+    def stopping_at_once(self) -> contextlib.AbstractContextManager[None]:
+        """Gives up what follows when the run is asked to stop: it is done again when the run goes on."""
+        return self.heart.giving_up_after(0.0)
+
+    def stopping_at_rollouts(self) -> contextlib.AbstractContextManager[None]:
+        """Lets a rollout end, after which the run is saved, when the run is asked to stop, unless it takes too long."""
+        return self.heart.giving_up_after(heartbeat.ROLLOUT_SECONDS)
 
     def saver(self, run: Saved, begin: dict[str, Any] | None) -> SaveRun:
         """Returns the callback that saves a run, and takes up a state where there is one to begin with."""
@@ -152,10 +164,15 @@ class Session:
             self.say(f"check {'passed' if check.passed else 'FAILED'}: {check.name} ({check.detail})")
         self.say(f"written to {self.folder}")
 
+    def watch(self, env: VecEnv) -> None:
+        """Ends steps of environments that take too long."""
+        self.heart.watch([tasks.watch_of(env).stopwatch])
+
     @contextlib.contextmanager
     def watching(self, agents: list[BaseAlgorithm], envs: list[Any], env_steps: Callable[[], int]) -> Iterator[None]:
         """Watches a run's environments, and says where in the run one of them, or an agent's weights, broke."""
-        self.heart.watch([tasks.watch_of(env).stopwatch for env in envs])
+        for env in envs:
+            self.watch(env)
         self.heart.follow(env_steps)
         try:
             yield
@@ -177,6 +194,10 @@ class Session:
         except Stopped:
             self._note_end(status="stopped")
             raise
+        except StopNow:
+            self._note_end(status="stopped")
+            where = "before anything was saved" if self._saved is None else f"as saved after {self._saved:,} env_steps"
+            raise Stopped(f"stopped {where}") from None
         except BaseException as error:
             named: BaseException = error
             if isinstance(error, OSError) and files.is_full(error):
@@ -201,10 +222,11 @@ class Session:
         }
         self.heart.refuse_lost_claim(look=True)
         self.checkpoints.save(env_steps, state | facts, keep=rewind.kept_files(self.folder))
+        self._saved = env_steps
 
     def _is_asked_to_stop(self) -> bool:
         self.heart.refuse_lost_claim()
-        return self.stop()
+        return self.heart.is_asked_to_stop()
 
 
 def _name_its_file(output: Any, folder: Path) -> None:

@@ -1,15 +1,13 @@
 """Ctrl-C and SIGTERM stop a run where it can go on; eight runs at once in one folder are eight runs."""
 
 import json
-import multiprocessing
 import os
 import signal
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from killing import PRELOADED
+from killing import rltransfer
 from resuming import assert_alike
 from runs import tree
 from studies import descendants, is_alive, wait_until
@@ -22,22 +20,6 @@ from rltransfer.training.folder import read_settings
 
 SMALL = "-params n_steps:64 batch_size:64 n_epochs:1 policy_kwargs:dict(net_arch=[8]) --eval-episodes 2 --verbose 0"
 ENDLESS = "-params n_steps:10000000 batch_size:64 --eval-freq -1 --eval-episodes 2 --verbose 0"
-
-
-def rltransfer(line: str) -> BaseProcess:
-    """Starts the command in a process of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_main, args=(line, str(Path.cwd())))
-    process.start()
-    return process
-
-
-def _main(line: str, folder: str) -> None:
-    os.chdir(folder)
-    with Path("said.txt").open("a", buffering=1) as said:
-        os.dup2(said.fileno(), 2)
-        raise SystemExit(main(line.split()))
 
 
 def wait_for_steps(folder: Path, steps: int) -> None:

@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "unknown module of an environment": ("pretrain --env nothing_here:Thing-v0 -n 100", None),
     "unknown package": ("pretrain --gym-packages nothing_here -n 100", None),
     "unknown algorithm": ("pretrain --algo pppo -n 100", None),
+    "evaluation episodes of no step": ("pretrain --eval-max-episode-steps 0 -n 100", None),
     "resume of no run": ("pretrain --resume empty", None),
     "resume with other flags": ("transfer --resume run --seed 3 -n 100 --algo ppo", None),
     "unknown strategy": (f"transfer --from agent.zip --env {CARTPOLE} --strategy fintune -n 100", None),

@@ -37,13 +37,14 @@ def settings(task: TaskComparison) -> tuple[Block, ...]:
     own = f"; each arm its own {', '.join(record.arms_differ_in)}, see the notes" if record.arms_differ_in else ""
     evaluation = record.evaluation
     actions = "deterministic" if evaluation.deterministic else "sampled"
+    bound = "" if evaluation.max_episode_steps is None else f" of {evaluation.max_episode_steps:,} steps at most"
     count = f"{evaluation.n_envs} environment{'' if evaluation.n_envs == 1 else 's'}"
     random_return = "not measured" if task.random_return is None else words.number(task.random_return)
     lines = [
         f"Environment `{record.task.env}`{_mapping(' with ', record.task.kwargs)}"
         + (f"; wrappers {', '.join(f'`{one}`' for one in record.task.wrappers)}" if record.task.wrappers else ""),
         f"{record.algo.upper()}, {record.n_timesteps:,} target steps{_mapping(', ', shared)}{own}",
-        f"Evaluation every {evaluation.eval_freq:,} steps, {evaluation.episodes} episodes, {count}, "
+        f"Evaluation every {evaluation.eval_freq:,} steps, {evaluation.episodes} episodes{bound}, {count}, "
         f"{actions} actions; random policy: {random_return}",
         "Versions: " + ", ".join(f"{name} {' and '.join(found)}" for name, found in task.versions.items()),
     ]

@@ -94,7 +94,7 @@ class Trainer:
     def train(self, runner: Runner, until: int, *, is_last: bool = False) -> None:
         """Trains an agent on, to the first moment between two rollouts at which it has this many env_steps."""
         config = self._session.config
-        if runner.steps >= until:
+        if runner.steps >= until and self._begin is None:
             return
         outside = take_generators()
         put_generators(None, runner.generators)
@@ -104,7 +104,7 @@ class Trainer:
         self._state.current = runner
         saver = self._session.saver(self._state, self._begin)
         self._begin = None
-        with contextlib.suppress(_PauseError):
+        with contextlib.suppress(_PauseError), self._session.stopping_at_rollouts():
             runner.agent.learn(
                 total - runner.steps,
                 callback=[*pause, saver, *runner.transfer.callbacks, self._curve],
