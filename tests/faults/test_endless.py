@@ -123,12 +123,20 @@ def test_settings_of_runs_without_a_bound_are_those_of_before() -> None:
     assert endless(evaluation={"max_episode_steps": 9}).outcome_settings()["evaluation"]["max_episode_steps"] == 9
 
 
+FIRST_SCORE, BETWEEN, LAST_SCORE = ("rltransfer/record.json", None), ("evaluations.npz", 16), ("Endless-v0.zip", 96)
+
+
 @pytest.mark.parametrize(
-    ("gate", "saved"),
-    [("rltransfer/record.json", None), ("evaluations.npz", 16), ("Endless-v0.zip", 96)],
-    ids=["first score", "between", "last score"],
+    ("algo", "gate", "saved"),
+    [
+        pytest.param("ppo", *FIRST_SCORE, id="ppo, first score"),
+        pytest.param("ppo", *BETWEEN, id="ppo, between"),
+        pytest.param("ppo", *LAST_SCORE, id="ppo, last score", marks=pytest.mark.long),
+        pytest.param("dqn", *FIRST_SCORE, id="dqn, first score", marks=pytest.mark.long),
+        pytest.param("dqn", *BETWEEN, id="dqn, between", marks=pytest.mark.long),
+        pytest.param("dqn", *LAST_SCORE, id="dqn, last score"),
+    ],
 )
-@pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_an_evaluation_that_is_stopped_is_done_again(
     algo: str, gate: str, saved: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,8 +158,25 @@ def test_an_evaluation_that_is_stopped_is_done_again(
     assert_alike(config, folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("vec_env", ["dummy", "subproc"])
-@pytest.mark.parametrize(("hangs", "after"), [("init", 0), ("reset", 0), ("reset", 2), ("step", 0), ("step", 40)])
+def hanging(hangs: str, after: int, vec_env: str, *, is_long: bool = True) -> Any:
+    return pytest.param(hangs, after, vec_env, marks=[pytest.mark.long] if is_long else [])
+
+
+@pytest.mark.parametrize(
+    ("hangs", "after", "vec_env"),
+    [
+        hanging("init", 0, "dummy", is_long=False),
+        hanging("init", 0, "subproc"),
+        hanging("reset", 0, "dummy"),
+        hanging("reset", 0, "subproc"),
+        hanging("reset", 2, "dummy"),
+        hanging("reset", 2, "subproc", is_long=False),
+        hanging("step", 0, "dummy"),
+        hanging("step", 0, "subproc"),
+        hanging("step", 40, "dummy", is_long=False),
+        hanging("step", 40, "subproc"),
+    ],
+)
 def test_a_training_environment_that_hangs_does_not_keep_a_run(
     hangs: str, after: int, vec_env: str, tmp_path: Path
 ) -> None:
@@ -173,6 +198,7 @@ def test_a_step_that_ends_is_not_interrupted(tmp_path: Path) -> None:
     assert Slow.raised == []
 
 
+@pytest.mark.long
 def test_a_race_goes_on_from_its_last_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretrained(tmp_path / "source")
     folder, note = tmp_path / "parted", tmp_path / "note"
@@ -215,7 +241,9 @@ def test_a_rollout_that_never_ends_is_given_up(tmp_path: Path) -> None:
         train_run(config, tmp_path, stop=stop)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)]
+)
 def test_a_command_is_stopped_in_its_first_evaluation(
     number: int, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
