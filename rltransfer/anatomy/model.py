@@ -75,15 +75,15 @@ class Anatomy:
         """Returns the online layers that a layer's input has gone through; of a Dict extractor, those of its key."""
         stage = _stage(self.rule_of(layer).kind, layer)
         key = layer.name[: layer.name.rfind(".")]
-        found = []
+        layers = []
         for other in self.online:
             if other.path == layer.path:
                 is_before = other.depth < layer.depth and (stage or within(other.name, key))
             else:
                 is_before = other.branch in (layer.branch, "shared") and _stage(self.rule_of(other).kind, other) < stage
             if is_before:
-                found.append(other)
-        return tuple(found)
+                layers.append(other)
+        return tuple(layers)
 
     def layer_of(self) -> dict[str, Layer]:
         """Returns the layer of each tensor."""

@@ -154,8 +154,8 @@ def _named_after(path: Path) -> list[Path]:
 def _general(path: Path) -> list[Path]:
     """Returns the files that hold the statistics of a whole training; RL Zoo keeps them in the folder of settings."""
     folder = path.parent
-    found = [folder / name for name in _GENERAL_STATISTICS if (folder / name).is_file()]
-    return found + (_in_subfolders(folder) if _is_early(path) else [])
+    files = [folder / name for name in _GENERAL_STATISTICS if (folder / name).is_file()]
+    return files + (_in_subfolders(folder) if _is_early(path) else [])
 
 
 def _in_subfolders(folder: Path) -> list[Path]:

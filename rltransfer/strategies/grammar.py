@@ -226,7 +226,7 @@ def depends_on_layers(strategy: "Strategy") -> bool:
     first = strategy[0]
     if isinstance(first, Shuffled | Auto):
         inner = (first.of,) if isinstance(first, Shuffled) else first.candidates
-        return any(depends_on_layers(one) for one in inner)
+        return any(depends_on_layers(strategy) for strategy in inner)
     choices = [getattr(part, name, None) for part in strategy for name in ("layers", "actor", "critic")]
     counts = any(isinstance(choice, int | tuple) for choice in choices)
     return counts or any(isinstance(part, GradualUnfreeze) and len(part.at) > 1 for part in strategy)

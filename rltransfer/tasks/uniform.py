@@ -26,7 +26,7 @@ class UniformPolicy:
 
 
 def has_action_masks(env: VecEnv) -> bool:
-    """Says whether environments tell which actions are valid, as sb3-contrib's MaskablePPO asks them."""
+    """Returns whether environments tell which actions are valid, as sb3-contrib's MaskablePPO asks them."""
     return bool(env.has_attr("action_masks"))
 
 

@@ -99,7 +99,7 @@ def _trained_together(plan: Plan, agent: "BaseAlgorithm") -> Iterator[tuple[str,
         # The loss of an actor goes through the critic, whose gradients SB3 drops.
         if not name.startswith("actor"):
             whose = "the critic" if name.startswith("critic") else "the agent"
-            yield whose, {names[one] for group in optimizer.param_groups for one in group["params"]}
+            yield whose, {names[parameter] for group in optimizer.param_groups for parameter in group["params"]}
     heads = [entry for entry in plan.entries if entry.twin is None and entry.tensor != LOG_ENT_COEF]
     actor = {entry.tensor for entry in heads if entry.branch in ("actor", "shared")}
     critic = {entry.tensor for entry in heads if entry.branch in ("critic", "shared")}

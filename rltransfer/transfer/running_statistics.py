@@ -40,7 +40,7 @@ def running_statistics(agent: "BaseAlgorithm") -> frozenset[str]:
         f"{path}.{name}"
         for path, module in agent.policy.named_modules()
         for names in _NAMES
-        if all(isinstance(own := getattr(module, one, None), torch.Tensor) and own.dim() == 1 for one in names)
+        if all(isinstance(values := getattr(module, name, None), torch.Tensor) and values.dim() == 1 for name in names)
         for name in names
     )
 
@@ -205,7 +205,7 @@ def _random_rollout(plan: Plan, env: VecEnv, seed: int) -> tuple[Any, np.ndarray
 
 def _joined(observations: list[Any]) -> Any:
     if isinstance(observations[0], Mapping):
-        return {key: np.concatenate([one[key] for one in observations]) for key in observations[0]}
+        return {key: np.concatenate([part[key] for part in observations]) for key in observations[0]}
     return np.concatenate(observations)
 
 

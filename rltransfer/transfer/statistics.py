@@ -113,7 +113,7 @@ class HeldStatistics:
 
 def _are_held(wrapper: "VecNormalize") -> bool:
     running = wrapper.obs_rms.values() if isinstance(wrapper.obs_rms, dict) else [wrapper.obs_rms]
-    return all(isinstance(one, HeldMeanStd) for one in running)
+    return all(isinstance(statistics, HeldMeanStd) for statistics in running)
 
 
 def _refuse_other_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:

@@ -36,7 +36,8 @@ def experience_findings(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Finding]
 
 def _of_clipped_actions(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Finding]:
     source = None if plan.encoder is None else plan.encoder.action_space
-    clipped = [one for one in other_bounds(source, agent.action_space, plan.actions) if one.clips]
+    bounds = other_bounds(source, agent.action_space, plan.actions)
+    clipped = [bound for bound in bounds if bound.clips]
     if clipped:
         which = describe_bounds(clipped, spaces.flatdim(agent.action_space))
         words = f"what the source does is clipped to the bounds of the target's actions: {which}"

@@ -40,12 +40,12 @@ def other_bounds(
     """
     if not isinstance(source, spaces.Box) or not isinstance(target, spaces.Box):
         return ()
-    theirs, ours = _bounds(source), _bounds(target)
-    meeting = enumerate(range(min(len(theirs), len(ours))) if entries is None else entries)
+    source_bounds, target_bounds = _bounds(source), _bounds(target)
+    meeting = enumerate(range(min(len(source_bounds), len(target_bounds))) if entries is None else entries)
     return tuple(
-        OtherBounds(action, theirs[entry], ours[action])
+        OtherBounds(action, source_bounds[entry], target_bounds[action])
         for action, entry in meeting
-        if entry is not None and not np.allclose(theirs[entry], ours[action])
+        if entry is not None and not np.allclose(source_bounds[entry], target_bounds[action])
     )
 
 
@@ -58,8 +58,9 @@ def describe_bounds(bounds: Sequence[OtherBounds], n_actions: int) -> str:
     '[-1, 1] in the source, [0, inf] here (action 1)'
     """
     by_words: dict[str, list[int]] = {}
-    for one in bounds:
-        by_words.setdefault(f"{_range(one.source)} in the source, {_range(one.target)} here", []).append(one.action)
+    for bound in bounds:
+        text = f"{_range(bound.source)} in the source, {_range(bound.target)} here"
+        by_words.setdefault(text, []).append(bound.action)
     words = [text + ("" if len(actions) == n_actions else _which(actions)) for text, actions in by_words.items()]
     more = f"; and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return "; ".join(words[:_SHOWN]) + more

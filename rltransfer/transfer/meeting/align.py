@@ -199,8 +199,8 @@ class Pair:
         """Returns the source's entry for each that a stated weight reads under a key, or of all keys together."""
         source = self.encoder.observation_space if self.encoder else None
         if not key and isinstance(source, spaces.Dict):
-            own = _flat_widths(self.observation_space)
-            return self._one_after_another(_flat_widths(source), own, flat=own)
+            widths = _flat_widths(self.observation_space)
+            return self._one_after_another(_flat_widths(source), widths, flat=widths)
         entries = next((part.entries for part in self.parts if part.key == key), None)
         return None if entries is None else self._flat(key, entries)
 
