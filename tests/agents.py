@@ -59,6 +59,17 @@ class NormedCnn(BaseFeaturesExtractor):
         return self.body(observations)
 
 
+class OwnVector(BaseFeaturesExtractor):
+    """A user's own extractor of a vector that does not state its inputs."""
+
+    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 4) -> None:
+        super().__init__(observation_space, features_dim)
+        self.net = torch.nn.Sequential(torch.nn.Linear(observation_space.shape[0], features_dim), torch.nn.ReLU())
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.net(observations)
+
+
 _ON_POLICY = {"n_steps": 32, "batch_size": 16}
 _OFF_POLICY = {"learning_starts": 16, "buffer_size": 200, "batch_size": 8}
 _Q_LEARNING = {**_OFF_POLICY, "train_freq": 1, "tau": 0.005, "target_update_interval": 1}

@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from agents import encoder_of, make_agent, normalised
+from agents import OwnVector, encoder_of, make_agent, normalised
+from old_files import unpack
 from runs import tree
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -75,6 +76,17 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "unknown environment argument": (f"pretrain --env {CARTPOLE} --env-kwargs lenght:1.5 -n 100", None),
     "unknown argument of Gymnasium's environment": ("pretrain --env-kwargs lenght:1.5 -n 100", None),
     "wrong value of an environment argument": (f"pretrain --env {CARTPOLE} --env-kwargs length:-1 -n 100", None),
+    "artifact of 0.1 that lost the order of its keys": ("inspect old/unsorted_keys", None),
+    "map behind an extractor that does not state its inputs": (
+        f"transfer --from extractor.zip --env {CARTPOLE} -n 100 --inputs map:[1,0,2,3]"
+        " -params policy_kwargs:dict(net_arch=[8],features_extractor_class='agents.OwnVector')",
+        None,
+    ),
+    "map behind another extractor than the source's": (
+        f"transfer --from extractor.zip --env {CARTPOLE} -n 100 --inputs map:[1,0,2,3]"
+        " -params policy_kwargs:dict(net_arch=[8])",
+        None,
+    ),
     "strategy without a source": (f"transfer --env {CARTPOLE} --strategy frozen -n 100", None),
     "missing source": (f"transfer --from agnt.zip --env {CARTPOLE} -n 100", None),
     "unknown agent of a run folder": (f"transfer --from run --which 500 --env {CARTPOLE} -n 100", None),
@@ -445,6 +457,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         statistics.obs_rms.mean += mean
         statistics.save(str(folder / "hub" / name))
     load_encoder(folder / "run").save(folder / "artifact")
+    make_agent("ppo", seed=7, policy_kwargs={"net_arch": [8], "features_extractor_class": OwnVector}).save(
+        folder / "extractor.zip"
+    )
+    unpack("artifacts", folder)
+    (folder / "artifacts").rename(folder / "old")
     make_agent("ppo", policy=CustomPolicy, policy_kwargs={"net_arch": [8, 8]}).save(folder / "custom.zip")
     return folder
 

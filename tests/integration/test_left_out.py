@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents import make_agent, source_encoder
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from agents import OwnVector, make_agent, source_encoder
 
 from rltransfer import (
     Actions,
@@ -27,19 +26,7 @@ from rltransfer import (
 from rltransfer.records import read_plan_facts
 from rltransfer.transfer.plan import Plan
 
-
-class Layered(BaseFeaturesExtractor):
-    """A user's own extractor with weights."""
-
-    def __init__(self, observation_space: Any, features_dim: int = 4) -> None:
-        super().__init__(observation_space, features_dim)
-        self.net = torch.nn.Sequential(torch.nn.Linear(observation_space.shape[0], features_dim), torch.nn.ReLU())
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        return self.net(observations)
-
-
-OWN = {"net_arch": [8], "features_extractor_class": Layered}
+OWN = {"net_arch": [8], "features_extractor_class": OwnVector}
 LSTM = {"net_arch": [8], "lstm_hidden_size": 8}
 # Of each: the algorithm, the policies of source and target, and the layers that have no place.
 WITHOUT_PLACE: dict[str, tuple[str, dict[str, Any], dict[str, Any], set[str]]] = {

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agents import Images, make_agent
+from agents import Images, OwnVector, make_agent
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
 
@@ -44,23 +44,12 @@ class Still(gym.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, False, True, {}
 
 
-class Silent(BaseFeaturesExtractor):
-    """A user's own extractor of a vector that does not say what it reads."""
-
-    def __init__(self, observation_space: spaces.Box, features_dim: int = 4) -> None:
-        super().__init__(observation_space, features_dim)
-        self.net = torch.nn.Sequential(torch.nn.Linear(observation_space.shape[0], features_dim), torch.nn.ReLU())
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        return self.net(observations)
-
-
-class Stated(Silent):
+class Stated(OwnVector):
     def input_weights(self) -> dict[str, tuple[str, ...]]:
         return {"": ("net.0.weight",)}
 
 
-class Wrong(Silent):
+class Wrong(OwnVector):
     def input_weights(self) -> dict[str, tuple[str, ...]]:
         return {"": ("net.1.weight",)}
 
@@ -212,8 +201,8 @@ def test_a_box_of_three_sides_that_is_no_image_is_mapped_by_entry(tmp_path: Path
 
 
 REFUSED = {
-    "entries": (box(3), box(3), Silent, Inputs(map=[1, 0, 2])),
-    "further entries": (box(3), box(4), Silent, None),
+    "entries": (box(3), box(3), OwnVector, Inputs(map=[1, 0, 2])),
+    "further entries": (box(3), box(4), OwnVector, None),
     "no weights": (box(3), box(3), Doubling, Inputs(map=[1, 0, 2])),
     "channels": (pictures(2), pictures(2), TwoEyes, Inputs(map=[1, 0])),
     "repeated channels": (pictures(1), pictures(2), TwoEyes, Inputs(channels="repeat")),
@@ -262,7 +251,7 @@ def test_another_extractor_than_the_sources_is_said(tmp_path: Path) -> None:
 
 
 def test_alike_inputs_need_no_statement(tmp_path: Path) -> None:
-    source, agent = make(box(3), Silent, 0), make(box(3), Silent, 1)
+    source, agent = make(box(3), OwnVector, 0), make(box(3), OwnVector, 1)
     apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full()), agent)
     seen = samples(box(3))
     np.testing.assert_allclose(values(agent, seen), values(source, seen), atol=1e-6)

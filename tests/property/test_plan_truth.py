@@ -11,11 +11,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from agents import make_agent
+from agents import OwnVector, make_agent
 from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from rltransfer import (
     Actions,
@@ -58,18 +57,11 @@ class Still(gym.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, False, True, {}
 
 
-class Stated(BaseFeaturesExtractor):
+class Stated(OwnVector):
     """A user's own features extractor that states its inputs."""
 
-    def __init__(self, observation_space: spaces.Box, features_dim: int = 4) -> None:
-        super().__init__(observation_space, features_dim)
-        self.body = torch.nn.Sequential(torch.nn.Linear(observation_space.shape[0], features_dim), torch.nn.ReLU())
-
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        return self.body(observations)
-
     def input_weights(self) -> dict[str, tuple[str, ...]]:
-        return {"": ("body.0.weight",)}
+        return {"": ("net.0.weight",)}
 
 
 def box(size: int) -> spaces.Box:
