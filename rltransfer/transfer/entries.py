@@ -1,0 +1,164 @@
+"""Works out what happens to every tensor of a target agent: where its values come from, and how it may change."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer
+from rltransfer.errors import IncompatibleError
+from rltransfer.strategies import Extra
+from rltransfer.transfer.meeting.align import Pair
+from rltransfer.transfer.meeting.columns import number_of_source
+from rltransfer.transfer.plan import MOVED, Origin, PlanEntry
+from rltransfer.transfer.treatment import Treatment
+
+_LOG_STD_LAYERS = ("log_std", "actor.log_std")
+# Behind all else that an actor is made of; TD3's is a network of which the last layer is the head.
+_MEAN_ACTIONS = ("action_net", "actor.mu")
+
+
+def entries_of(pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
+    """Yields a plan's entry for every tensor of the target agent.
+
+    Args:
+        pairs: The target with each of its sources, or alone.
+        treatment: What the strategy means for the agent.
+        sources: The source's tensor for each of the target's that has one.
+
+    Raises:
+        IncompatibleError: A setting of the strategy cannot be applied to a tensor.
+    """
+    pair = pairs[0]
+    online: dict[str, PlanEntry] = {}
+    for layer in pair.anatomy.online:
+        number = number_of_source(layer)
+        for weights in _online_entries(pairs[number], treatment, layer, sources):
+            entry = _with_pulls(treatment, weights.model_copy(update={"source_number": number}))
+            online[entry.tensor] = entry
+            yield entry
+    for layer in pair.anatomy.layers:
+        if layer.branch == "target":
+            # A group's name need not be a prefix of its tensors' names; the module that holds it is.
+            module = str(layer.twin).removesuffix(layer.name[len(layer.path) :])
+            for tensor in layer.tensors:
+                twin = module + tensor[len(layer.path) :]
+                yield _entry(pair.anatomy, layer, tensor, origin="synced", twin=twin, frozen=online[twin].frozen)
+
+
+def _with_pulls(treatment: Treatment, entry: PlanEntry) -> PlanEntry:
+    """Returns the entry with what draws it towards the source or away from it; exploration's numbers stay alone."""
+    if not (entry.trains or entry.frozen) or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
+        return entry
+    moves = entry.origin in MOVED
+    drawn: dict[str, Any] = {"shrink": treatment.shrink, "perturb": treatment.perturb} if moves else {}
+    if entry.trains:
+        drawn |= {"decay": treatment.decay, "return_pull": treatment.return_pull}
+    if entry.trains and moves:
+        drawn |= {"pull": treatment.pull, "importance": treatment.importance}
+    return entry.model_copy(update=drawn)
+
+
+def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
+    is_chosen = layer.name in treatment.chosen
+    moves = is_chosen and treatment.origin == "copied"
+    maps = {tensor: _map_of(pair, layer, tensor, sources[tensor]) for tensor in layer.tensors if moves}
+    is_partly_new = any({"fresh", "random"} & {*(found.get("columns") or ())} for found in maps.values())
+    for tensor in layer.tensors:
+        is_parameter = tensor in pair.anatomy.parameters
+        # What new inputs bring has to be learned, however well the rest is known.
+        is_held = is_chosen and not is_partly_new
+        is_low_rank = moves and layer.name in treatment.low_rank
+        by_user = tensor in pair.frozen_by_user
+        held = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
+        frozen, learns = held or by_user, is_chosen and not by_user
+        entry = _entry(
+            pair.anatomy,
+            layer,
+            tensor,
+            frozen=frozen,
+            frozen_by_user=by_user,
+            trains=is_parameter and not frozen,
+            lr_scale=treatment.rates.get(layer.name, 1.0) if learns and is_parameter else 1.0,
+            held_until=treatment.held_until.get(layer.name, 0) if learns and is_held else 0,
+        )
+        if is_chosen and treatment.recomputes and tensor in pair.running_statistics:
+            yield entry.model_copy(update={"origin": "recomputed"})
+        elif layer.role == "head":
+            yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))
+        elif moves:
+            found = _origin(tensor, sources[tensor], maps[tensor])
+            updates = _low_rank(treatment, entry) if is_low_rank else {}
+            yield entry.model_copy(update={**found, **updates, "permuted": treatment.permuted and is_parameter})
+        elif is_chosen and is_parameter:
+            yield entry.model_copy(update={"origin": treatment.origin, "source": _other_name(tensor, sources)})
+        else:
+            yield entry
+
+
+def _is_held_vector(pair: Pair, treatment: Treatment, tensor: str) -> bool:
+    is_vector = len(pair.anatomy.shapes[tensor]) < 2
+    return treatment.holds_vectors and is_vector and tensor in pair.anatomy.parameters
+
+
+def _low_rank(treatment: Treatment, entry: PlanEntry) -> dict[str, Any]:
+    """Returns the low-rank update of a matrix; a convolution's is of its output channels and all else."""
+    if len(entry.shape) < 2 or not entry.trains:
+        return {}
+    return {"rank": min(treatment.rank, entry.full_rank), "rank_gain": treatment.rank_gain}
+
+
+def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any]:
+    """Returns the rows, columns and gain by which a tensor comes from the source's; nothing where it is a copy."""
+    assert pair.encoder is not None
+    found: dict[str, Any] = {}
+    columns = pair.columns(layer, tensor, source)
+    if columns is None:
+        columns = pair.channels(layer, tensor, source)
+        if columns is not None and pair.inputs is not None and pair.inputs.channels is not None:
+            found["gain"] = pair.encoder.anatomy.shapes[source][1] / pair.anatomy.shapes[tensor][1]
+    rows = pair.rows(layer, tensor, source)
+    if rows is not None and tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2:
+        # With gSDE, log_std has a column for each action.
+        columns, rows = tuple("fresh" if row is None else row for row in rows), None
+    return found | {name: value for name, value in (("columns", columns), ("rows", rows)) if value is not None}
+
+
+def _origin(tensor: str, source: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    origin: Origin = "mapped" if found else "copied"
+    return {"origin": origin, "source": None if source == tensor else source, **found}
+
+
+def _other_name(tensor: str, sources: Mapping[str, str]) -> str | None:
+    source = sources.get(tensor)
+    return None if source == tensor else source
+
+
+def _head_entry(pair: Pair, treatment: Treatment, layer: Layer, entry: PlanEntry, source: str | None) -> PlanEntry:
+    if treatment.is_silent and layer.path in _MEAN_ACTIONS:
+        return entry.model_copy(update={"origin": "set", "value": 0.0})
+    setting: Extra = "copy" if treatment.moves_head(layer) else "reset"
+    if entry.layer in _LOG_STD_LAYERS:
+        setting = treatment.log_std
+        if isinstance(setting, float) and entry.tensor != entry.layer:
+            raise IncompatibleError("log_std is a layer here, which depends on the state: use 'copy' or 'reset'.")
+    elif entry.tensor == LOG_ENT_COEF:
+        setting = treatment.log_ent_coef
+    if isinstance(setting, float):
+        return entry.model_copy(update={"origin": "set", "value": setting})
+    if setting == "reset" or source is None or pair.encoder is None:
+        return entry
+    found = _map_of(pair, layer, entry.tensor, source)
+    if not found and pair.encoder.anatomy.shapes[source] != entry.shape:
+        return entry
+    return entry.model_copy(update={**_origin(entry.tensor, source, found), "permuted": treatment.permuted})
+
+
+def _entry(anatomy: Anatomy, layer: Layer, tensor: str, **settings: Any) -> PlanEntry:
+    facts: dict[str, Any] = {"origin": "initialised", "trains": False, "frozen": False, **settings}
+    return PlanEntry(
+        tensor=tensor,
+        layer=layer.name,
+        branch=layer.branch,
+        role=layer.role,
+        shape=anatomy.shapes[tensor],
+        **facts,
+    )
