@@ -6,6 +6,9 @@ from typing import Any
 from rltransfer.records import Check
 from rltransfer.transfer.holding import Holding
 
+OF_STATISTICS = "running statistics"
+"""Who takes the steps on which running statistics are recomputed; all others are the source's."""
+
 
 class CountSteps(Holding):
     """Adds the steps that others take in environments to the agent's env_steps, before anything looks at these.
@@ -26,7 +29,8 @@ class CountSteps(Holding):
         now = {who: taken() for who, taken in self._taken.items()}
         left = sum(now.values()) - sum(self._counted.values())
         detail = ", ".join(f"{who} {steps:,}" for who, steps in now.items()) + (f"; {left:,} are not" if left else "")
-        return (Check(name="steps beside the agent's own counted as env_steps", passed=left == 0, detail=detail),)
+        whose = "steps beside training" if OF_STATISTICS in now else "the source's steps"
+        return (Check(name=f"{whose} counted as env_steps", passed=left == 0, detail=detail),)
 
     def state(self) -> dict[str, Any]:
         """Returns what is counted."""

@@ -32,7 +32,7 @@ from rltransfer.strategies import (
     held_parts,
     teachers,
 )
-from rltransfer.transfer.counting import CountSteps
+from rltransfer.transfer.counting import OF_STATISTICS, CountSteps
 from rltransfer.transfer.elapsed import ElapsedSteps, counts_steps
 from rltransfer.transfer.experience.augment import AugmentedViews, augmentation_of, remove_views
 from rltransfer.transfer.experience.demonstration import Demonstration, remove_demonstration
@@ -212,7 +212,7 @@ def _holdings(
     parts = held_parts(plan.strategy)
     taken: dict[str, Callable[[], int]] = {}
     if env_steps:
-        taken["running statistics"] = partial(int, env_steps)
+        taken[OF_STATISTICS] = partial(int, env_steps)
     importance = None
     for ewc in (part for part in parts if isinstance(part, EWC)):
         importance = importance_of(plan, agent, ewc)

@@ -168,12 +168,29 @@ class Pair:
         features = self.features if self.features is not None else tuple(range(width - actions))
         if self.features is not None and self.encoder.observation_space is None:
             refuse_wrong_indexes("inputs", features, (source_features, width - actions))
-        if len(features) != width - actions or (self.features is None and len(features) != source_features):
+        if self.features is not None:
+            self._refuse_other_widths(layer, (source_features, width - actions))
+        elif len(features) != source_features:
             return None
         new = "zero" if self.inputs is None else self.inputs.new
         columns: list[int | str] = [new if entry is None else entry for entry in features]
         columns += self._action_columns(actions, source_actions, source_features)
         return None if columns == list(range(source_width)) else tuple(columns)
+
+    def _refuse_other_widths(self, layer: Layer, widths: tuple[int, int]) -> None:
+        """Raises IncompatibleError if the first layers of source and target read other features than is worked out."""
+        assert self.encoder is not None
+        assert self.features is not None
+        if self.encoder.observation_space is None:
+            return
+        expected = sum(_widths(self.encoder.anatomy, self.encoder.observation_space).values()), len(self.features)
+        if expected != widths:
+            raise IncompatibleError(
+                f"The inputs of source and target cannot be matched: {layer.name} reads {widths[0]} features in the "
+                f"source and {widths[1]} in the target, and by their observations it should be {expected[0]} and "
+                f"{expected[1]}. Is the source's features extractor one of your own? Build the agent with it, and let "
+                f"it state its inputs ({INPUT_WEIGHTS})."
+            )
 
     def _columns_of_extractor(self, tensor: str) -> tuple[int | str, ...] | None:
         """Returns what each column of a features extractor's tensor takes, where it states that this one reads inputs.
