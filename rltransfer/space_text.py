@@ -21,7 +21,8 @@ _CLASS = re.compile(r"<class '(?:gym|gymnasium)\.spaces\.\w+\.(\w+)'>")
 _DTYPE = re.compile(r"\b(?:float|u?int)\d+\b")
 # Where NumPy separates entries by blanks and newlines, Python wants commas.
 _BLANK_IN_ARRAY = re.compile(r"(?<=[\w.\]])\s+(?=[\w.\-+\[])")
-_ARRAY = re.compile(r"\[[\s\w.,\-+\[\]]*\]")
+# Keys are quoted, and stay as they are whatever they hold.
+_QUOTED_OR_ARRAY = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\[[\s\w.,\-+\[\]]*\]""")
 _WORDS = {"inf": float("inf"), "nan": float("nan")}
 
 
@@ -127,7 +128,9 @@ def _first(shadow: Mapping[str, Any], *names: str) -> Any:
 def _with_commas(text: str) -> str:
     if len(text) > _MAX_TEXT:
         raise ValueError("the text of a space is too long")
-    return _ARRAY.sub(lambda match: _BLANK_IN_ARRAY.sub(", ", match.group()), text)
+    return _QUOTED_OR_ARRAY.sub(
+        lambda match: match.group() if match.group()[0] in "'\"" else _BLANK_IN_ARRAY.sub(", ", match.group()), text
+    )
 
 
 def _value(node: ast.expr) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gymnasium import spaces
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
@@ -45,23 +46,21 @@ def readings_of(agent: "BaseAlgorithm") -> tuple[Reading, ...]:
     """Returns how each features extractor of an agent reads its observations; those of target networks are left out.
 
     A features extractor states its inputs by a method ``input_weights() -> dict[str, tuple[str, ...]]``: for each key
-    of the observation (or ``""`` for all of it) the names of its tensors whose second side are the entries of that
-    observation, flattened, or the channels of that image. What it gives must not depend on the order of the keys.
+    of the observation the names of its tensors whose second side (of a vector, its only one) are the entries of that
+    observation, flattened, or the channels of that image. ``""`` stands for an observation without keys, or for all
+    keys one after another in the order of the space. No names at all say that the entries are passed on as they are,
+    in their order. But for ``""``, names and features must not depend on the order of the keys.
 
     Raises:
-        ConfigError: It names a tensor that the extractor does not have.
+        ConfigError: The method fails, returns something else, or names a tensor that the extractor does not have.
     """
-    return tuple(
-        _reading(name, module)
-        for name, module in agent.policy.named_modules(remove_duplicate=False)
-        if isinstance(module, BaseFeaturesExtractor) and _is_online(name)
-    )
-
-
-def _is_online(name: str) -> bool:
-    """Returns whether a name is that of a whole extractor (a CombinedExtractor holds others) of an online network."""
-    network, _, last = name.rpartition(".")
-    return last.endswith("features_extractor") and "." not in network and not network.endswith("_target")
+    readings: dict[str, Reading] = {}
+    for name, module in agent.policy.named_modules(remove_duplicate=False):
+        is_whole = isinstance(module, BaseFeaturesExtractor) and name.endswith("features_extractor")
+        is_inside = any(name.startswith(f"{path}.") for path in readings)
+        if is_whole and not is_inside and not name.partition(".")[0].endswith("_target"):
+            readings[name] = _reading(name, module)
+    return tuple(readings.values())
 
 
 def _reading(path: str, module: BaseFeaturesExtractor) -> Reading:
@@ -78,16 +77,31 @@ def _reading(path: str, module: BaseFeaturesExtractor) -> Reading:
     return Reading(
         path=path,
         class_name=type(module).__name__,
-        is_known=type(module) in _OWN,
+        is_known=type(module) in _OWN or (stated is not None and _passes_on(module, stated)),
         weights=None
         if stated is None
-        else {key: tuple(f"{path}.{name}" for name in names) for key, names in stated.items()},
+        else {key: tuple(f"{path}.{name}" for name in names) for key, names in stated.items() if names},
     )
+
+
+def _passes_on(module: BaseFeaturesExtractor, stated: Mapping[str, tuple[str, ...]]) -> bool:
+    """Returns whether an extractor states that it passes all entries on as they are, one feature for each."""
+    return not any(stated.values()) and module.features_dim == spaces.flatdim(module._observation_space)
 
 
 def _stated(module: Any) -> dict[str, tuple[str, ...]] | None:
     method = getattr(module, INPUT_WEIGHTS, None)
-    return {str(key): tuple(names) for key, names in method().items()} if callable(method) else None
+    if not callable(method):
+        return None
+    expected = 'expected a dictionary from keys of the observation ("" for all of it) to names of tensors'
+    try:
+        stated = method()
+    except Exception as error:
+        # Whatever the user's own method raises.
+        raise ConfigError(f"{type(module).__name__}.{INPUT_WEIGHTS}() fails: {error!r}; {expected}.") from error
+    if not isinstance(stated, Mapping) or any(isinstance(names, str) for names in stated.values()):
+        raise ConfigError(f"{type(module).__name__}.{INPUT_WEIGHTS}() returns {stated!r}; {expected}.")
+    return {str(key): tuple(map(str, names)) for key, names in stated.items()}
 
 
 def _weights_of_sb3(module: BaseFeaturesExtractor) -> Iterator[tuple[str, tuple[str, ...]]]:

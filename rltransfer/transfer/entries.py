@@ -116,6 +116,9 @@ def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any
         if columns is not None and pair.inputs is not None and pair.inputs.channels is not None:
             found["gain"] = pair.encoder.anatomy.shapes[source][1] / pair.anatomy.shapes[tensor][1]
     rows = pair.rows(layer, tensor, source)
+    if tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2 and pair.anatomy.reads_features(layer):
+        # With gSDE, log_std has a row for each feature that the actor's last layer reads.
+        found |= {} if pair.features is None else {"rows": pair.features}
     if rows is not None and tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2:
         # With gSDE, log_std has a column for each action.
         columns, rows = tuple("fresh" if row is None else row for row in rows), None

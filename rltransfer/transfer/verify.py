@@ -59,12 +59,13 @@ def _problems(
     problem = None
     match entry.origin:
         case "initialised":
-            problem = None if np.array_equal(values, before) else "is not as it was"
+            problem = None if np.array_equal(values, before, equal_nan=True) else "is not as it was"
         case "set":
             wanted = np.asarray(entry.value or 0.0, values.dtype)
             problem = None if np.all(values == wanted) else f"is not {wanted:g}"
         case "synced":
-            problem = None if np.array_equal(values, now[str(entry.twin)]) else f"differs from {entry.twin}"
+            same = np.array_equal(values, now[str(entry.twin)], equal_nan=True)
+            problem = None if same else f"differs from {entry.twin}"
         case "rescaled":
             problem = _problem_of_norm(entry, _source_of(plan, entry), before, values)
         case "recomputed":
@@ -104,9 +105,14 @@ def _problem_of_moved(entry: PlanEntry, source: np.ndarray, before: np.ndarray, 
     if entry.is_mixed:
         expected[moved] = entry.shrink * expected[moved] + entry.perturb * before[moved]
     is_exact = not entry.is_mixed and entry.gain == 1.0 and not {"mean", "random"} & {*(entry.columns or ())}
-    tolerance = 0.0 if is_exact else _TOLERANCE
-    wrong = ~np.isclose(values, expected, rtol=tolerance, atol=tolerance)
+    tolerance = 0.0 if is_exact else _TOLERANCE * _scale(source, before)
+    wrong = ~np.isclose(values, expected, rtol=0.0, atol=tolerance, equal_nan=True)
     return f"{int(wrong.sum()):,} of {wrong.size:,} values are not those of the plan" if wrong.any() else None
+
+
+def _scale(*arrays: np.ndarray) -> float:
+    """Returns the largest number of some arrays, by which their rounding is judged; at least 1."""
+    return max(1.0, *(float(np.abs(array[np.isfinite(array)]).max(initial=0.0)) for array in arrays))
 
 
 def _fill(entry: PlanEntry, source: np.ndarray, expected: np.ndarray, moved: np.ndarray) -> None:
@@ -133,11 +139,12 @@ def _problem_of_permuted(
     entry: PlanEntry, expected: np.ndarray, moved: np.ndarray, before: np.ndarray, values: np.ndarray
 ) -> str | None:
     """Returns what is wrong where the numbers that move are the source's in another order; the rest stays."""
-    numbers = values[moved].astype(np.float64)
-    if entry.is_mixed and entry.shrink:
-        numbers = (numbers - entry.perturb * before[moved]) / entry.shrink
-    same = np.allclose(np.sort(numbers), np.sort(expected[moved]), rtol=_TOLERANCE, atol=_TOLERANCE)
-    rest = np.allclose(values[~moved], expected[~moved], rtol=_TOLERANCE, atol=_TOLERANCE)
+    numbers, wanted = values[moved].astype(np.float64), expected[moved]
+    if entry.is_mixed:
+        numbers, wanted = numbers - entry.perturb * before[moved], entry.shrink * wanted
+    tolerance = _TOLERANCE * _scale(expected, before)
+    same = np.allclose(np.sort(numbers), np.sort(wanted), rtol=0.0, atol=tolerance, equal_nan=True)
+    rest = np.allclose(values[~moved], expected[~moved], rtol=0.0, atol=tolerance, equal_nan=True)
     return None if same and rest else "does not hold the source's numbers in another order"
 
 

@@ -1,6 +1,7 @@
 """A source's policy as it acts in a target: on its own observations and statistics, in the target's actions."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -321,8 +322,9 @@ class _Sight:
         self._frame, self._columns = self._shape, None
         if entries is not None:
             assert space is not None
-            self._frame = self._frame_of(stated_frames or 1)
-            self._columns = _of_one_frame(entries, space, self._frame, self._axis)
+            whole = self._shape[self._axis] if len(self._shape) == 3 else math.prod(self._shape)
+            frames, self._columns = _of_one_frame(entries, space, whole, stated_frames)
+            self._frame = self._frame_of(frames)
         elif space is not None:
             self._frame = space.shape or ()
         if not _stacks(self._frame, self._shape, self._axis) or not _is_same_kind(source, space):
@@ -398,13 +400,39 @@ def _stacks(frame: tuple[int, ...], whole: tuple[int, ...], axis: int) -> bool:
     return others_fit and (not frame or (frame[axis] > 0 and whole[axis] % frame[axis] == 0))
 
 
-def _of_one_frame(entries: IndexMap, space: spaces.Space[Any], source_frame: tuple[int, ...], axis: int) -> IndexMap:
-    """Returns the map of one frame from that of an agent that may stack several."""
+def _of_one_frame(
+    entries: IndexMap, space: spaces.Space[Any], whole: int, stated_frames: int | None
+) -> tuple[int, IndexMap]:
+    """Returns how many frames the source stacked, and the map of one, from that of an agent that may stack several.
+
+    Args:
+        entries: The source's entry (of images: channel) for each of the agent's.
+        space: One frame of the target's environments.
+        whole: How many entries or channels the source's observation has.
+        stated_frames: How many frames the source says that it stacked.
+
+    Raises:
+        IncompatibleError: The map is not the same for each frame.
+    """
     shape = space.shape or ()
-    is_image = len(shape) == 3
-    ours = shape[axis] if is_image else int(np.prod(shape))
-    theirs = source_frame[axis] if is_image else int(np.prod(source_frame))
-    return tuple(None if entry is None else entry % theirs for entry in entries[:ours])
+    own = shape[0] if len(shape) == 3 else math.prod(shape)
+    parts = [entries[start : start + own] for start in range(0, len(entries), own)]
+    for frames in dict.fromkeys([stated_frames or len(parts), stated_frames or 1]):
+        size = whole // frames
+        maps = {tuple(None if entry is None else entry % size for entry in part) for part in parts} if size else set()
+        is_in_place = len(parts) == 1 or (
+            len(parts) == frames
+            and all(entry is None or entry // size == place for place, part in enumerate(parts) for entry in part)
+        )
+        if whole % frames == 0 and len(maps) == 1 and is_in_place:
+            return frames, maps.pop()
+        if frames == 1 and all(entry is None for part in parts[:-1] for entry in part):
+            # The source saw one frame, which is the latest here.
+            return 1, parts[-1]
+    raise IncompatibleError(
+        "The source's policy cannot act here: the map of inputs is not the same for each of the stacked frames. Map "
+        "each frame alike, to the frame of the source that is as old."
+    )
 
 
 def _by_key(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:

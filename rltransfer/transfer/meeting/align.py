@@ -198,19 +198,29 @@ class Pair:
         Kernels of images are another matter, see ``channels``.
         """
         shape = self.anatomy.shapes[tensor]
+        maps = {}
         for key in self._keys_read_by(tensor):
             entries = self._stated_entries(key)
-            if entries is None or (len(shape) == 4 and self._is_image(key)):
-                return None
-            if len(entries) != shape[min(1, len(shape) - 1)]:
+            if entries is not None and len(shape) == 4 and self._is_image(key):
+                continue
+            if entries is not None and (not shape or len(entries) != shape[min(1, len(shape) - 1)]):
                 raise IncompatibleError(
-                    f"inputs: the map has {len(entries)} entries, and {tensor} of shape {list(shape)} reads "
-                    f"{shape[min(1, len(shape) - 1)]}. Does {INPUT_WEIGHTS}() name the right weights?"
+                    f"inputs: the map has {len(entries)} entries, and {tensor} is of shape {list(shape)}: its second "
+                    f"side (of a vector, its only one) is not the observation's. Does {INPUT_WEIGHTS}() name the right "
+                    "tensors?"
                 )
-            # A scale of zero would not only leave a new input out.
-            new = "fresh" if len(shape) == 1 else "zero" if self.inputs is None else self.inputs.new
-            return tuple(new if entry is None else entry for entry in entries)
-        return None
+            maps[key] = entries
+        if len(set(maps.values())) > 1:
+            raise IncompatibleError(
+                f"inputs: {tensor} reads several parts of the observation ({', '.join(maps)}), and their maps differ: "
+                "one weight cannot follow both. Map them alike."
+            )
+        chosen = next(iter(maps.values()), None)
+        if chosen is None:
+            return None
+        # A scale of zero would not only leave a new input out.
+        new = "fresh" if len(shape) == 1 else "zero" if self.inputs is None else self.inputs.new
+        return tuple(new if entry is None else entry for entry in chosen)
 
     def _stated_entries(self, key: str) -> IndexMap | None:
         """Returns the source's entry for each that a stated weight reads under a key, or of all keys together."""
@@ -223,7 +233,11 @@ class Pair:
 
     def _keys_read_by(self, tensor: str) -> list[str]:
         """Returns the keys of the observation that a features extractor says a tensor of its reads."""
-        return [key for reading in self.readings for key, names in (reading.weights or {}).items() if tensor in names]
+        aliases = self.anatomy.aliases
+        stated = (item for reading in self.readings for item in (reading.weights or {}).items())
+        return list(
+            dict.fromkeys(key for key, names in stated if tensor in {aliases.get(name, name) for name in names})
+        )
 
     def _action_columns(self, actions: int, source_actions: int, start: int) -> Iterator[int | str]:
         entries: IndexMap = tuple(range(actions)) if actions == source_actions else (None,) * actions
@@ -252,7 +266,13 @@ class Pair:
         """Returns the key of the image that a kernel reads; None of one that reads no observation."""
         if layer.role == "column":
             return key_of(layer) if is_first_of_column(layer) else None
-        return next(iter(self._keys_read_by(tensor)), None)
+        keys = self._keys_read_by(tensor)
+        if len({part.entries for part in self.parts if part.key in keys}) > 1:
+            raise IncompatibleError(
+                f"inputs: {tensor} reads several images ({', '.join(keys)}), and their maps of channels differ: one "
+                "kernel cannot follow both. Map them alike."
+            )
+        return next(iter(keys), None)
 
     def rows(self, layer: Layer, tensor: str, source_tensor: str) -> tuple[int | None, ...] | None:
         """Returns the source's row for each row of a head that gives actions, None where nothing is mapped.
@@ -338,6 +358,8 @@ def _reads_input(layer: Layer, tensor: str) -> bool:
     if not rest.partition(".")[0].isdecimal():
         return rest == "weight"
     own, number = layer.name[len(layer.path) + 1 :], rest.partition(".")[0]
+    if not own.isdecimal():
+        return rest.endswith(".weight")
     if int(number) < int(own):
         return not rest.endswith((".steps", ".num_batches_tracked"))
     return number == own and rest.endswith(".weight")

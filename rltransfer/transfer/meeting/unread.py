@@ -7,6 +7,7 @@ from typing import Any, Literal
 from gymnasium import spaces
 
 from rltransfer.anatomy import INPUT_WEIGHTS, Reading
+from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.transfer.meeting.align import Pair
 from rltransfer.transfer.meeting.parts import has_three_sides
@@ -33,7 +34,7 @@ def refuse_unread_inputs(pair: Pair) -> None:
         for reading in pair.readings:
             if not _is_followed(reading, change):
                 raise _unread(reading, change)
-            if reading.is_known and pair.encoder is not None and pair.encoder.has_custom_extractor:
+            if reading.is_known and pair.encoder is not None and _is_another_class(pair.encoder, reading):
                 raise IncompatibleError(
                     f"{_observation(change)} {change.words}, and what the source read of its own is not known: its "
                     f"features extractor is {pair.encoder.extractor_class}, and the agent's {reading.class_name}. "
@@ -48,12 +49,21 @@ def refuse_unread_inputs(pair: Pair) -> None:
             )
 
 
+def _is_another_class(encoder: Encoder, reading: Reading) -> bool:
+    name = (encoder.extractor_class or "").rpartition(".")[2]
+    return encoder.has_custom_extractor and name != reading.class_name
+
+
 def _is_followed(reading: Reading, change: _Change) -> bool:
     if reading.is_known:
         return True
     if reading.weights is None:
         return False
-    # Of keys, the names of tensors tell: one without a counterpart is refused there.
+    if change.kind == "other name":
+        # The source's tensors are found by the key in their names.
+        part = f".extractors.{change.key}."
+        return "" in reading.weights or all(part in name for name in reading.weights.get(change.key, ("",)))
+    # Of other keys, the names of tensors tell: one without a counterpart is refused there.
     return change.kind not in ("entries", "channels") or bool(
         reading.weights.get(change.key) or reading.weights.get("")
     )
