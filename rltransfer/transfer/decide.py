@@ -54,7 +54,7 @@ from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statis
 from rltransfer.transfer.meeting.left_out import left_out_of, source_size
 from rltransfer.transfer.plan import InputMap, Plan, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
-from rltransfer.transfer.statistics import planned_statistics
+from rltransfer.transfer.statistics import normalised_keys, planned_statistics
 from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _pairs(
         anatomy=anatomy,
         observation_space=agent.observation_space,
         action_space=agent.action_space,
-        normalises_observations=normaliser is not None and normaliser.norm_obs,
+        normalised_keys=normalised_keys(normaliser),
         normalises_rewards=normaliser is not None and normaliser.norm_reward,
         inputs=parse_mapping(Inputs, inputs, "inputs"),
         actions=parse_mapping(Actions, actions, "actions"),

@@ -36,6 +36,13 @@ class HeldMeanStd(RunningMeanStd):
         return RunningMeanStd, (), dict(self.__dict__)
 
 
+def normalised_keys(wrapper: "VecNormalize | None") -> frozenset[str]:
+    """Returns the keys of the observation that a wrapper normalises; the key is empty where there are none."""
+    if wrapper is None or not wrapper.norm_obs:
+        return frozenset()
+    return frozenset(wrapper.obs_rms) if isinstance(wrapper.obs_rms, dict) else frozenset({""})
+
+
 def copy_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
     """Writes the source's statistics into the VecNormalize of an agent's environments, as planned."""
     wrapper = agent.get_vec_normalize_env()

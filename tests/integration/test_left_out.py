@@ -206,3 +206,37 @@ def test_the_critics_values_differ_as_the_warning_says(tmp_path: Path) -> None:
         actions = [one.policy.get_distribution(seen).distribution.probs for one in (teacher, agent)]
     torch.testing.assert_close(*actions)
     assert not torch.allclose(*values, atol=1e-2)
+
+
+LEFT_BEHIND: dict[str, tuple[str, dict[str, Any], Any, str]] = {
+    "a critic behind fresh features": (
+        "sac",
+        {**OWN, "share_features_extractor": True},
+        Finetune(layers="none", critic="all"),
+        "critic.qf0.0, critic.qf1.0: trained behind actor.features_extractor, which does not move",
+    ),
+    "a frozen critic behind random features": (
+        "ppo",
+        {**OWN, "share_features_extractor": True},
+        Frozen(layers="none", critic="all"),
+        "mlp_extractor.value_net.0: trained behind features_extractor, which does not move",
+    ),
+    "a later layer behind a fresh one": (
+        "ppo",
+        {"net_arch": [8, 8]},
+        Finetune(layers=["mlp_extractor.value_net.2"]),
+        "mlp_extractor.value_net.2: trained behind mlp_extractor.value_net.0, which does not move",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+def test_what_moves_behind_layers_that_the_strategy_leaves_out_is_said(name: str, tmp_path: Path) -> None:
+    algo, settings, strategy, words = LEFT_BEHIND[name]
+    plan = planned(algo, settings, settings, tmp_path, strategy)
+    said = next(finding for finding in plan.findings if finding.kind == "trained_behind")
+    assert said.severity == "warning"
+    assert words in said.words
+    for usual in (Full(), Finetune(), Frozen(), Finetune(layers=1), Finetune(critic="none")):
+        plain = planned(algo, settings, settings, tmp_path, usual)
+        assert not [finding for finding in plain.findings if finding.kind == "trained_behind"]

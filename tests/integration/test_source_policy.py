@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from agents import ENVS, STEPS, Images, NormedCnn, encoder_of, make_agent
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
+from rltransfer import Kickstart, Scratch, load_encoder, plan_transfer
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
 from rltransfer.extractors import SmallCNN
+from rltransfer.transfer.experience.teacher import teacher_of
 
 NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}
 BUILT: dict[str, tuple[str, Any, dict[str, Any]]] = {
@@ -69,3 +72,42 @@ def test_what_the_file_does_not_tell_is_refused(algo: str, tmp_path: Path) -> No
 def test_a_recurrent_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match="recurrent"):
         build_policy(encoder_of(make_agent("ppo_lstm"), tmp_path))
+
+
+@pytest.mark.parametrize("entries", [[2, 1, 0, 5, 4, 3], [2, None, 0, 5, None, 3]])
+def test_a_source_sees_stacked_frames_through_a_map(entries: list[int | None], tmp_path: Path) -> None:
+    def stacked() -> VecFrameStack:
+        return VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
+
+    teacher = make_agent("sac", stacked(), seed=0)
+    teacher.save(tmp_path / "agent.zip")
+    agent = make_agent("sac", stacked(), seed=1)
+    plan = plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, (Scratch(), Kickstart()), inputs=entries)
+    source = teacher_of(plan, agent)
+    frames = np.random.default_rng(0).uniform(-1, 1, (3, 1, 3)).astype(np.float32)
+    for number, frame in enumerate(frames):
+        seen = source.observe(frame, np.array([0]), np.array([number == 0]))
+    expected = np.zeros((1, 6), np.float32)
+    for place, entry in enumerate(entries):
+        if entry is not None:
+            expected[:, entry] = np.concatenate([frames[1], frames[2]], axis=1)[:, place]
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+def test_a_map_that_mixes_frames_is_refused_where_the_source_acts(tmp_path: Path) -> None:
+    env = VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
+    make_agent("sac", env, seed=0).save(tmp_path / "agent.zip")
+    encoder = load_encoder(tmp_path / "agent.zip")
+    with pytest.raises(IncompatibleError, match="not the same for each of the stacked frames"):
+        plan_transfer(encoder, make_agent("sac", env, seed=1), (Scratch(), Kickstart()), inputs=[3, 4, 5, 0, 1, 2])
+
+
+def test_a_source_of_one_frame_sees_the_latest(tmp_path: Path) -> None:
+    make_agent("sac", seed=0).save(tmp_path / "agent.zip")
+    env = VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
+    agent = make_agent("sac", env, seed=1)
+    inputs = [None, None, None, 2, 0, 1]
+    plan = plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, (Scratch(), Kickstart()), inputs=inputs)
+    frame = np.array([[1.0, 2.0, 3.0]], np.float32)
+    seen = teacher_of(plan, agent).observe(frame, np.array([0]), np.array([True]))
+    np.testing.assert_allclose(seen, [[2.0, 3.0, 1.0]])

@@ -12,9 +12,21 @@ import pytest
 import torch
 from agents import Images, OwnVector, make_agent
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from rltransfer import Finetune, Full, Inputs, Kickstart, Scratch, apply_plan, load_encoder, plan_transfer
+from rltransfer import (
+    Finetune,
+    Full,
+    Inputs,
+    Kickstart,
+    RandomFrozen,
+    Rescaled,
+    Scratch,
+    apply_plan,
+    load_encoder,
+    plan_transfer,
+)
 from rltransfer.errors import ConfigError, IncompatibleError
 
 SIDE = 36
@@ -275,3 +287,202 @@ def test_images_of_sb3_are_still_mapped(tmp_path: Path) -> None:
     apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=[None, 0])), agent)
     seen = samples(pictures(2), 4)
     np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [1]]), atol=1e-5)
+
+
+class Apart(BaseFeaturesExtractor):
+    """A layer for each of two keys, under names that do not hold the keys; both are stated."""
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int = 8) -> None:
+        super().__init__(observation_space, features_dim)
+        self.first, self.second = (torch.nn.Linear(observation_space[key].shape[0], 4) for key in "ab")
+
+    def forward(self, observations: Any) -> torch.Tensor:
+        return torch.cat([self.first(observations["a"]), self.second(observations["b"])], dim=1).tanh()
+
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"a": ("first.weight",), "b": ("second.weight",)}
+
+
+def test_keys_of_other_names_are_refused_where_no_tensor_is_named_after_them(tmp_path: Path) -> None:
+    space = spaces.Dict(a=box(3), b=box(3))
+    encoder = encoder_from(make(space, Apart, 0), tmp_path)
+    with pytest.raises(IncompatibleError, match="observation 'a' is called 'b' in the source's"):
+        plan_transfer(encoder, make(space, Apart, 1), Full(), inputs=Inputs(keys={"a": "b", "b": "a"}))
+
+
+class Tied(OwnVector):
+    """States a tensor by the second of its names."""
+
+    def __init__(self, observation_space: spaces.Box, features_dim: int = 4) -> None:
+        super().__init__(observation_space, features_dim)
+        self.again = self.net
+
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ("again.0.weight",)}
+
+
+def test_any_name_of_a_tensor_states_it(tmp_path: Path) -> None:
+    source, agent = make(box(3), Tied, 0), make(box(3), Tied, 1)
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=[2, 0, 1])), agent)
+    seen = samples(box(3))
+    np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [1, 2, 0]]), atol=1e-5)
+
+
+class Siamese(BaseFeaturesExtractor):
+    """One layer reads two keys."""
+
+    def __init__(self, observation_space: spaces.Dict, features_dim: int = 8) -> None:
+        super().__init__(observation_space, features_dim)
+        self.net = torch.nn.Linear(3, 4)
+
+    def forward(self, observations: Any) -> torch.Tensor:
+        return torch.cat([self.net(observations[key]) for key in ("left", "right")], dim=1).tanh()
+
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"left": ("net.weight",), "right": ("net.weight",)}
+
+
+def test_a_weight_that_reads_two_keys_follows_both_or_none(tmp_path: Path) -> None:
+    space = spaces.Dict(left=box(3), right=box(3))
+    source, agent = make(space, Siamese, 0), make(space, Siamese, 1)
+    encoder = encoder_from(source, tmp_path)
+    with pytest.raises(IncompatibleError, match=r"reads several parts of the observation \(left, right\)"):
+        plan_transfer(encoder, agent, Full(), inputs=Inputs(map={"left": [2, 1, 0]}))
+    both = Inputs(map={"left": [2, 1, 0], "right": [2, 1, 0]})
+    apply_plan(plan_transfer(encoder, agent, Full(), inputs=both), agent)
+    seen = samples(space)
+    turned = {key: part[:, ::-1].copy() for key, part in seen.items()}
+    np.testing.assert_allclose(values(agent, seen), values(source, turned), atol=1e-5)
+
+
+class Scaled(BaseFeaturesExtractor):
+    """Has no weights, and says that it passes its entries on."""
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        super().__init__(observation_space, observation_space.shape[0])
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return 0.1 * observations
+
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ()}
+
+
+def test_an_extractor_that_passes_its_inputs_on_needs_no_weights(tmp_path: Path) -> None:
+    source, agent = make(box(3), Scaled, 0), make(box(4), Scaled, 1)
+    inputs = Inputs(map=[2, 0, None, 1])
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=inputs), agent)
+    seen = samples(box(4))
+    np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [1, 3, 0]]), atol=1e-5)
+
+
+class WithInner(OwnVector):
+    """Holds another extractor, which reads nothing for the agent."""
+
+    def __init__(self, observation_space: spaces.Box, features_dim: int = 4) -> None:
+        super().__init__(observation_space, features_dim)
+        self.flat_features_extractor = FlattenExtractor(observation_space)
+
+    def input_weights(self) -> dict[str, tuple[str, ...]]:
+        return {"": ("net.0.weight",)}
+
+
+def test_an_extractor_inside_another_is_not_asked(tmp_path: Path) -> None:
+    source, agent = make(box(3), WithInner, 0), make(box(3), WithInner, 1)
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=[2, 0, 1])), agent)
+    seen = samples(box(3))
+    np.testing.assert_allclose(values(agent, seen), values(source, seen[:, [1, 2, 0]]), atol=1e-5)
+
+
+@pytest.mark.parametrize("stated", [[("", ("net.0.weight",))], {"": "net.0.weight"}, None, RuntimeError("no")])
+def test_a_statement_of_another_form_is_refused_in_words(stated: Any, tmp_path: Path) -> None:
+    class Odd(OwnVector):
+        def input_weights(self) -> Any:
+            if isinstance(stated, Exception):
+                raise stated
+            return stated
+
+    encoder = encoder_from(make(box(3), None, 0), tmp_path)
+    with pytest.raises(ConfigError, match=r"Odd.input_weights\(\) (returns|fails).*expected a dictionary"):
+        plan_transfer(encoder, make(box(3), Odd, 1), Full())
+
+
+MISFORMED = {
+    "a map by key of a vector": (box(3), Inputs(map={"a": [0, 1, 2]}), "the map is by key"),
+    "keys of a vector": (box(3), Inputs(keys={"a": "b"}), "the map is by key"),
+    "channels of a vector": (box(3), Inputs(channels="repeat"), "channels 'repeat' is for images"),
+    "one list for several keys": (spaces.Dict(z=box(3), a=box(3)), Inputs(map=[2, 1, 0]), r"several keys \(z, a\)"),
+    "names for several keys": (
+        spaces.Dict(z=box(3), a=box(3)),
+        Inputs(source="x,y,z", target="z,y,x"),
+        r"several keys \(z, a\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFORMED)
+def test_a_map_for_another_kind_of_observation_is_refused(name: str, tmp_path: Path) -> None:
+    space, inputs, words = MISFORMED[name]
+    encoder = encoder_from(make(space, None, 0), tmp_path)
+    with pytest.raises(IncompatibleError, match=words):
+        plan_transfer(encoder, make(space, None, 1), Full(), inputs=inputs)
+
+
+@pytest.mark.parametrize("as_key", [False, True])
+def test_one_hot_inputs_of_other_sizes_do_not_meet(as_key: bool, tmp_path: Path) -> None:
+    source, target = (spaces.MultiDiscrete(sizes) for sizes in ([2, 3], [3, 2]))
+    if as_key:
+        source, target = spaces.Dict(a=source), spaces.Dict(a=target)
+    encoder = encoder_from(make(source, None, 0), tmp_path)
+    with pytest.raises(IncompatibleError, match="The observation spaces do not fit"):
+        plan_transfer(encoder, make(target, None, 1), Full())
+
+
+@pytest.mark.parametrize("strategy", [RandomFrozen(), Rescaled()])
+def test_a_map_that_nothing_goes_through_is_said_to_have_no_effect(strategy: Any, tmp_path: Path) -> None:
+    encoder = encoder_from(make(box(3), None, 0), tmp_path)
+    plan = plan_transfer(encoder, make(box(3), None, 1), strategy, inputs=Inputs(map=[2, 1, 0]))
+    kinds = {finding.kind for finding in plan.findings}
+    assert "inputs" not in kinds
+
+
+@pytest.mark.parametrize(("key", "added"), [("z", "a"), ("a", "z")])
+def test_keys_that_only_one_side_normalises_are_named(key: str, added: str, tmp_path: Path) -> None:
+    space = spaces.Dict(z=box(3), a=box(2))
+
+    def normalised(*keys: str) -> VecNormalize:
+        return VecNormalize(DummyVecEnv([lambda: Still(space)]), norm_obs_keys=list(keys))
+
+    settings = {"policy": "MultiInputPolicy", "policy_kwargs": {"net_arch": [8]}}
+    both, one = normalised("z", "a"), normalised(key)
+    for name, env in (("both", both), ("one", one)):
+        agent = make_agent("ppo", env, seed=0, **settings).learn(32)
+        agent.save(tmp_path / f"{name}.zip")
+        env.save(str(tmp_path / f"{name}_vecnormalize.pkl"))
+    with pytest.raises(IncompatibleError, match=rf"The source read '{added}' normalised"):
+        plan_transfer(load_encoder(tmp_path / "both.zip"), make_agent("ppo", normalised(key), **settings), Full())
+    plan = plan_transfer(
+        load_encoder(tmp_path / "one.zip"), make_agent("ppo", normalised("z", "a"), **settings), Full()
+    )
+    said = [finding for finding in plan.findings if finding.kind == "normalisation_added"]
+    assert [finding.severity for finding in said] == ["warning"]
+    assert f"the agent normalises '{added}'" in said[0].words
+
+
+def test_gsde_noise_that_reads_the_observation_follows_the_map(tmp_path: Path) -> None:
+    settings = {"policy_kwargs": {"net_arch": []}, "use_sde": True}
+    source = make_agent("ppo", "Pendulum-v1", seed=0, **settings).learn(64)
+    agent = make_agent("ppo", "Pendulum-v1", seed=1, **settings)
+    encoder = encoder_from(source, tmp_path)
+    apply_plan(plan_transfer(encoder, agent, Full(), inputs=Inputs(map=[2, 0, 1])), agent)
+    torch.testing.assert_close(agent.policy.log_std.detach(), encoder.tensors["log_std"][[2, 0, 1]])
+
+
+def test_a_policy_with_gsde_and_no_hidden_layers_is_planned(tmp_path: Path) -> None:
+    settings = {"policy_kwargs": {"net_arch": {"pi": [], "qf": [8]}}, "use_sde": True}
+    source = make_agent("sac", seed=0, **settings)
+    agent = make_agent("sac", seed=1, **settings)
+    apply_plan(plan_transfer(encoder_from(source, tmp_path), agent, Full(), inputs=Inputs(map=[2, 0, 1])), agent)
+    seen = samples(spaces.Box(-1.0, 1.0, (3,), np.float32))
+    expected = source.predict(seen[:, [1, 2, 0]], deterministic=True)[0]
+    np.testing.assert_allclose(agent.predict(seen, deterministic=True)[0], expected, atol=1e-5)

@@ -34,7 +34,7 @@ class Pair:
     anatomy: Anatomy
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
-    normalises_observations: bool
+    normalised_keys: frozenset[str]
     normalises_rewards: bool
     inputs: Inputs | None = None
     actions: Actions | None = None
@@ -44,6 +44,11 @@ class Pair:
     frozen_by_plan: frozenset[str] = frozenset()
     running_statistics: frozenset[str] = frozenset()
     readings: tuple[Reading, ...] = ()
+
+    @property
+    def normalises_observations(self) -> bool:
+        """Whether the agent sees its observation normalised, or a key of it."""
+        return bool(self.normalised_keys)
 
     @property
     def is_adapted(self) -> bool:

@@ -17,14 +17,17 @@ from rltransfer.strategies import (
     L2Init,
     LoRA,
     ReDo,
+    Replay,
+    Residual,
     held_parts,
+    teachers,
 )
 from rltransfer.strategies.weights import StrategyPart
 from rltransfer.transfer.freezing import frozen_names
 from rltransfer.transfer.layer_counts import shorter_branches
 from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.meeting.align import Pair
-from rltransfer.transfer.meeting.fit import is_normalised
+from rltransfer.transfer.meeting.fit import is_normalised, is_normalised_part
 from rltransfer.transfer.meeting.left_out import left_out_findings
 from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
 from rltransfer.transfer.treatment import Treatment
@@ -278,17 +281,26 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
     if len(orders) == 2 and sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]:
         words = "the keys of the observation are in another order: {} in the source, {} here; they are matched by name"
         yield _finding("key_order", "note", words.format(*(", ".join(order) for order in orders)))
+    moves = any(entry.origin in MOVED for entry in plan.entries)
+    if pair.inputs is not None and not moves and not _is_read(plan):
+        words = "the map of inputs has no effect: nothing of the source goes through it under this strategy"
+        yield _finding("inputs_unused", "note", words)
+        return
     for part in pair.parts:
         where = f" of {part.key}" if part.key else ""
+        start = f"start at {'zero' if pair.inputs is None else pair.inputs.new}" if moves else "are the agent's own"
         if part.source is None:
-            words = f"the source has no observation {part.key!r}: what reads it starts as the agent has it"
-            yield _finding("new_key", "note", words)
+            reads = "the weights that read it" if pair.is_flattened(part.key) else "the weights behind its extractor"
+            yield _finding("new_key", "note", f"the source has no observation {part.key!r}: {reads} {start}")
         elif part.entries is not None:
             new = part.entries.count(None)
-            start = "zero" if pair.inputs is None else pair.inputs.new
             words = f"inputs{where}: {len(part.entries) - new} from the source, {new} new"
-            words += f", which start at {start}" if new else ""
+            words += f", which {start}" if new and moves else ""
             yield _finding("inputs", "note", words, new=new)
+        added = part.source is not None and part.key in pair.normalised_keys and is_normalised(pair.encoder)
+        if added and not is_normalised_part(pair.encoder, part):
+            words = f"the agent normalises {part.key!r}, which the source read as it is: its encoder sees other numbers"
+            yield _finding("normalisation_added", "warning", words)
     ignored = {
         entry.layer
         for entry in plan.entries
@@ -297,6 +309,13 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
     if ignored:
         words = f"new inputs are ignored for good: their weights are zero and frozen ({', '.join(sorted(ignored))})"
         yield _finding("ignored_inputs", "warning", words)
+
+
+def _is_read(plan: Plan) -> bool:
+    """Returns whether a source acts, teaches, or gives its statistics or its transitions."""
+    parts = held_parts(plan.strategy)
+    acts = any(isinstance(part, EWC | Residual | Replay) for part in parts) or bool(teachers(plan.strategy))
+    return acts or plan.statistics.observation in ("copied", "mapped")
 
 
 def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:

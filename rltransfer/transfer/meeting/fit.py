@@ -12,6 +12,7 @@ from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
 from rltransfer.transfer.meeting.align import Pair, key_of
+from rltransfer.transfer.meeting.parts import Part
 from rltransfer.transfer.meeting.unread import refuse_unread_inputs
 from rltransfer.transfer.treatment import Treatment
 
@@ -44,6 +45,14 @@ def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: M
             "The source was trained on normalised observations (VecNormalize), and the agent has no VecNormalize that "
             "normalises observations: its encoder would see inputs of another scale. Wrap the target's environments "
             "in VecNormalize, on the command line with --hyperparams normalize:True."
+        )
+    parts = () if pair.is_adapted or encoder.observation_space is None else pair.parts
+    lost = [part.key for part in parts if is_normalised_part(encoder, part) and part.key not in pair.normalised_keys]
+    if lost:
+        raise IncompatibleError(
+            f"The source read {', '.join(map(repr, lost))} normalised (VecNormalize), and the agent's VecNormalize "
+            "does not normalise it: its encoder would see inputs of another scale. Name the same keys for the target, "
+            "on the command line with --hyperparams \"normalize:{'norm_obs_keys': [...]}\"."
         )
     if treatment.origin in ("copied", "rescaled"):
         if not treatment.heads:
@@ -104,6 +113,14 @@ def refuse_without_statistics(encoder: Encoder | None) -> None:
 def is_normalised(encoder: Encoder) -> bool:
     """Says whether a source was trained on normalised observations."""
     return encoder.normaliser is not None and encoder.normaliser.norm_obs
+
+
+def is_normalised_part(encoder: Encoder, part: Part) -> bool:
+    """Returns whether a source read what stands for a part of the target's observation normalised."""
+    observation = encoder.normaliser.observation if encoder.normaliser is not None and is_normalised(encoder) else None
+    if observation is None or part.source is None:
+        return False
+    return part.source in observation if isinstance(observation, dict) else True
 
 
 def _refuse_empty_encoder(encoder: Encoder) -> None:

@@ -104,14 +104,16 @@ def left_out_findings(
             numbers={"values": values, "source_values": size},
         )
     for behind, layers in _trained_behind(pair, pair.encoder.anatomy, entries, sources).items():
+        places = {tensor.layer for tensor in lost}
+        what = "which the agent has no place for" if places.issuperset(behind) else "which does not move"
         advice = ""
         if all(layer.branch == "critic" for layer in layers):
             advice = " (critic 'reset' of 'full', or critic 'none' of 'finetune' and 'frozen', lets it start afresh)"
         yield Finding(
             kind="trained_behind",
             severity="warning",
-            words=f"{_listed([layer.name for layer in layers])}: trained behind {_listed(list(behind))}, which the "
-            f"agent has no place for; behind other features it gives something else{advice}",
+            words=f"{_listed([layer.name for layer in layers])}: trained behind {_listed(list(behind))}, {what}; "
+            f"behind other features it gives something else{advice}",
         )
 
 
@@ -131,9 +133,8 @@ def _trained_behind(
     for layer in pair.anatomy.online:
         if layer.name not in moving or layer.name not in layer_in_source:
             continue
-        here = {
-            layer_in_source[other.name].name for other in pair.anatomy.before(layer) if other.name in layer_in_source
-        }
+        before = [other.name for other in pair.anatomy.before(layer) if other.name in moving]
+        here = {layer_in_source[name].name for name in before if name in layer_in_source}
         missing = [
             other.name
             for other in source.before(layer_in_source[layer.name])

@@ -58,11 +58,33 @@ def meet_observations(
         IncompatibleError: They do not meet, or it is not said how.
     """
     wanted = _Target(target, inputs, stacked, flattened)
+    if inputs is not None:
+        _refuse_other_form(target, inputs)
     if isinstance(source, spaces.Dict) != isinstance(target, spaces.Dict):
         raise _misfit(source, target)
     if isinstance(source, spaces.Dict) and isinstance(target, spaces.Dict):
         return tuple(_meet_keys(source, target, wanted))
     return (Part("", "", _meet("", source, target, wanted)),)
+
+
+def _refuse_other_form(target: spaces.Space[Any], inputs: Inputs) -> None:
+    """Raises IncompatibleError if a map is for observations of another kind."""
+    parts = target.spaces if isinstance(target, spaces.Dict) else {"": target}
+    if not isinstance(target, spaces.Dict) and (isinstance(inputs.map, dict) or inputs.keys):
+        raise IncompatibleError(
+            f"inputs: the map is by key, and the target's observation has no keys: {describe(target)}. Give a list "
+            "of indexes (--inputs map:[0,1,None])."
+        )
+    if len(parts) > 1 and (isinstance(inputs.map, tuple) or inputs.source is not None):
+        raise IncompatibleError(
+            f"inputs: the target's observation has several keys ({', '.join(parts)}), and the map does not say whose "
+            "entries it is of. Give it by key (--inputs \"map:{'" + next(iter(parts)) + "':[0,1,None]}\")."
+        )
+    if inputs.channels is not None and not any(has_three_sides(space) for space in parts.values()):
+        raise IncompatibleError(
+            f"inputs: channels {inputs.channels!r} is for images, and the target's observation has none: "
+            f"{describe(target)}. Give a map of its entries (--inputs map:[0,1,None])."
+        )
 
 
 def _meet_keys(source: spaces.Dict, target: spaces.Dict, wanted: _Target) -> Iterator[Part]:
@@ -103,7 +125,8 @@ def _meet(key: str, source: spaces.Space[Any], target: spaces.Space[Any], wanted
         refuse_wrong_indexes("inputs", stated, widths)
         return None if stated == tuple(range(widths[0])) else stated
     if type(source) is type(target) and source.shape == target.shape and _is_same_kind(source, target):
-        if widths[0] == widths[1]:
+        # One-hot inputs of other sizes mean other things, however many there are in all.
+        if widths[0] == widths[1] and (isinstance(source, spaces.Box) or source == target):
             return None
     elif _only_adds(source, target) and not wanted.stacked:
         # What is added to each of stacked frames is not behind the source's inputs, but among them.
