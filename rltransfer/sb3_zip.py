@@ -109,11 +109,6 @@ class Sb3Zip:
         """The policy class with its module; ``?`` stands for a name that the text does not tell."""
         return None if self.policy_module is None else f"{self.policy_module}.{self.policy_class or '?'}"
 
-    @property
-    def stated_activation(self) -> str | None:
-        """The activation function that ``policy_kwargs`` state, whatever the policy class makes of them."""
-        return _stated_activation(self.policy_kwargs)
-
 
 def is_custom_class(dotted: str | None) -> bool:
     """Returns whether a policy class is neither SB3's nor sb3-contrib's nor rltransfer's, as far as its name is known.

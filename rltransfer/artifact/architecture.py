@@ -38,7 +38,10 @@ _ADAPTER = {"features_extractor_class": "rltransfer.extractors.LinearAdapter"}
 def policy_kwargs_of(encoder: Encoder) -> dict[str, Any]:
     """Returns the ``policy_kwargs``, as SB3 takes them, of an agent with the source's tensors.
 
-    See ``policy_settings_of``, which has the same words as hyperparameter files write them, for what they hold.
+    Three things are no part of them: SB3's own argument ``use_sde``; a features extractor that is neither SB3's nor
+    ours, whose class no tensor tells; and ``activation_fn`` where it is not told (``encoder.anatomy.activation`` is
+    ``unknown``) or is a class that hyperparameters cannot name, such as one of your own: pass that one yourself, or SB3
+    takes its default.
 
     Raises:
         IncompatibleError: No agent has the source's architecture.
@@ -54,8 +57,7 @@ def policy_settings_of(encoder: Encoder) -> dict[str, Any]:
     """Returns the ``policy_kwargs``, as hyperparameter files write them, of an agent with the source's tensors.
 
     An agent of the same algorithm on the same spaces that is built with them has tensors of the same names and shapes.
-    Two things are no part of them: SB3's own argument ``use_sde``, and a features extractor that is neither SB3's nor
-    ours, whose class no tensor tells.
+    What is no part of them is said at ``policy_kwargs_of``.
 
     Raises:
         IncompatibleError: The agent shares hidden layers of actor and critic, which SB3 can no longer build; or it has

@@ -44,6 +44,7 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
         hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
         replay_buffer=None,
         statistics=None,
+        activation_is_assumed=any(one.activation_is_assumed for one in encoders),
     )
 
 

@@ -6,7 +6,7 @@ What is named after the zip comes first, then the general names; nothing is take
 
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ _CHECKPOINT = re.compile(r"(?P<prefix>.*)_(?P<steps>\d+)_steps")
 _GENERAL_STATISTICS = ("vec_normalize.pkl", "vecnormalize.pkl")
 _GENERAL_BUFFER = "replay_buffer.pkl"
 _PICKLES = (".pkl", ".pickle")
+# How a pickle begins under each protocol since Python 2.3, whatever its name ends in.
+_PICKLE_START = b"\x80"
 # A VecNormalize names its class first; of a subclass, the statistics' class comes behind the spaces.
 _HEAD_BYTES = 2**20
 _MARKS = (b"vec_normalize", b"RunningMeanStd")
@@ -39,12 +41,14 @@ class StatisticsOrigin(BaseModel, frozen=True, extra="forbid"):
         is_of_another_moment: Whether it was saved for the training as a whole, and the agent at an earlier moment.
         agents: Other zips in its folder that it may belong to just as well.
         unused: Files beside the zip that hold statistics and were not taken.
+        unreadable: Why files of general names, which may be its statistics or its settings, cannot be read.
     """
 
     file: str | None = None
     is_of_another_moment: bool = False
     agents: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def steps_of(path: Path) -> str | None:
@@ -63,7 +67,7 @@ def holds_agent(path: Path) -> bool:
 
 
 def find_statistics(
-    path: Path, space: spaces.Space[Any] | None, given: Path | None = None
+    path: Path, space: spaces.Space[Any] | None, given: Path | None = None, *, frames: int = 1
 ) -> tuple[Normaliser | None, StatisticsOrigin]:
     """Returns the statistics of an agent's zip and where they are from; statistics that are given need no search.
 
@@ -71,25 +75,29 @@ def find_statistics(
         path: The zip.
         space: The agent's observation space, where the zip tells.
         given: The file that the user names.
+        frames: How many frames are stacked in an observation of the agent, as its settings tell.
 
     Raises:
-        SourceError: A file cannot be read, the given one is of other observations, or two are equally likely.
+        SourceError: The given file or one that is named after the zip cannot be read, the given one is of other
+            observations, or two are equally likely.
     """
     if given is not None:
         return read_statistics(given, space), StatisticsOrigin(file=str(given))
     exact = _chosen(path, [(item, read_vecnormalize(item)) for item in _named_after(path)])
     if exact is not None:
         return exact[1], StatisticsOrigin(file=str(exact[0]), unused=_others(path, exact[0]))
-    general = [(item, read_vecnormalize(item)) for item in _general(path)]
-    chosen = _chosen(path, [(item, normaliser) for item, normaliser in general if _fits(normaliser, space)])
+    general, unreadable = _read_general(path)
+    chosen = _chosen(path, [(item, normaliser) for item, normaliser in general if _fits(normaliser, space, frames)])
+    reasons = tuple(unreadable.values())
     if chosen is None:
-        return None, StatisticsOrigin(unused=_others(path, None))
+        return None, StatisticsOrigin(unused=_others(path, None, unreadable), unreadable=reasons)
     is_early = _is_early(path)
     return chosen[1], StatisticsOrigin(
         file=str(chosen[0]),
         is_of_another_moment=is_early,
         agents=() if is_early else tuple(_rivals(path)),
-        unused=_others(path, chosen[0]),
+        unused=_others(path, chosen[0], unreadable),
+        unreadable=reasons,
     )
 
 
@@ -97,8 +105,14 @@ def read_statistics(path: Path, space: spaces.Space[Any] | None) -> Normaliser:
     """Returns the statistics in a file that the user names for a source with an observation space.
 
     Raises:
-        SourceError: The file is not there, is no VecNormalize, or is of other observations.
+        SourceError: The file is not there, is no file, is no VecNormalize, or is of other observations.
     """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise SourceError(
+            f"normaliser: {path} is {kind}, and no file. Give the pickle that VecNormalize.save wrote, such as "
+            "vec_normalize.pkl."
+        )
     if not path.is_file():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise SourceError(
@@ -106,7 +120,7 @@ def read_statistics(path: Path, space: spaces.Space[Any] | None) -> Normaliser:
             "VecNormalize.save wrote, such as vec_normalize.pkl."
         )
     normaliser = read_vecnormalize(path)
-    if not _fits(normaliser, space):
+    if not _fits(normaliser, space, None):
         raise SourceError(
             f"normaliser: {path} holds statistics of {_shapes(normaliser)}, and the source's observations are "
             f"{describe(space)}. Give the file that was saved with this agent."
@@ -158,8 +172,20 @@ def _general(path: Path) -> list[Path]:
     return files + (_in_subfolders(folder) if _is_early(path) else [])
 
 
+def _read_general(path: Path) -> tuple[list[tuple[Path, Normaliser]], dict[Path, str]]:
+    """Returns the statistics in files of general names, and why others cannot be read: they may be anybody's."""
+    readable: list[tuple[Path, Normaliser]] = []
+    unreadable: dict[Path, str] = {}
+    for item in _general(path):
+        try:
+            readable.append((item, read_vecnormalize(item)))
+        except SourceError as error:
+            unreadable[item] = str(error)
+    return readable, unreadable
+
+
 def _in_subfolders(folder: Path) -> list[Path]:
-    return sorted(item for name in _GENERAL_STATISTICS for item in folder.glob(f"*/{name}"))
+    return sorted(item for name in _GENERAL_STATISTICS for item in folder.glob(f"*/{name}") if item.is_file())
 
 
 def _is_early(path: Path) -> bool:
@@ -187,51 +213,67 @@ def _chosen(path: Path, candidates: Sequence[tuple[Path, Normaliser]]) -> tuple[
     return candidates[0] if candidates else None
 
 
-def _others(path: Path, used: Path | None) -> tuple[str, ...]:
+def _others(path: Path, used: Path | None, unreadable: Iterable[Path] = ()) -> tuple[str, ...]:
     """Returns the other files with statistics beside a zip; where it has its own, other agents' are no question."""
     folder = path.parent
-    taken = {used}
+    taken = {used, *unreadable}
     content = None
     if used is not None:
         content = used.read_bytes()
         for item in folder.glob("*.zip"):
             taken.update(_named_after(item) if item != path else ())
-    pickles = [item for item in sorted(folder.iterdir()) if item.suffix.lower() in _PICKLES and item.is_file()]
-    beside = [*pickles[:_MAX_FILES], *_in_subfolders(folder)]
+    files = sorted((item for item in folder.iterdir() if item.is_file()), key=lambda item: (not _is_pickle(item), item))
+    beside = [*files[:_MAX_FILES], *_in_subfolders(folder)]
     unused = [item for item in beside if item not in taken and _holds_statistics(item)]
     return tuple(str(item.relative_to(folder)) for item in unused if content is None or item.read_bytes() != content)
 
 
+def _is_pickle(path: Path) -> bool:
+    return path.suffix.lower() in _PICKLES
+
+
 def _holds_statistics(path: Path) -> bool:
-    """Returns whether a pickle seems to hold a VecNormalize, by the text at its start; nothing is unpickled."""
+    """Returns whether a file seems to be the pickle of a VecNormalize, by its start; nothing is unpickled."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             return False
         with path.open("rb") as file:
+            start = file.read(1)
+            if start != _PICKLE_START and not _is_pickle(path):
+                return False
             head = file.read(_HEAD_BYTES)
     except OSError:
         return False
     return any(mark in head for mark in _MARKS)
 
 
-def _fits(normaliser: Normaliser, space: spaces.Space[Any] | None) -> bool:
-    """Returns whether statistics can be of the observations of a space; of stacked frames, they are of one frame."""
+def _fits(normaliser: Normaliser, space: spaces.Space[Any] | None, frames: int | None) -> bool:
+    """Returns whether statistics can be of the observations of a space; of stacked frames, they are of one frame.
+
+    Args:
+        normaliser: The statistics.
+        space: The agent's observation space, where the zip tells.
+        frames: How many frames are stacked in an observation; None for any number.
+    """
     observation = normaliser.observation
     if observation is None or space is None:
         return True
     if isinstance(observation, Statistics):
-        return not isinstance(space, spaces.Dict) and _stacks(observation.mean.shape, space.shape)
+        return not isinstance(space, spaces.Dict) and _stacks(observation.mean.shape, space.shape, frames)
     return isinstance(space, spaces.Dict) and all(
-        key in space.spaces and _stacks(statistics.mean.shape, space[key].shape)
+        key in space.spaces and _stacks(statistics.mean.shape, space[key].shape, frames)
         for key, statistics in observation.items()
     )
 
 
-def _stacks(frame: tuple[int, ...], stack: tuple[int, ...] | None) -> bool:
+def _stacks(frame: tuple[int, ...], stack: tuple[int, ...] | None, frames: int | None) -> bool:
     if stack is None or len(frame) != len(stack):
         return False
     different = [(whole, part) for whole, part in zip(stack, frame, strict=True) if whole != part]
-    return not different or (len(different) == 1 and different[0][1] > 0 and different[0][0] % different[0][1] == 0)
+    if not different or len(different) > 1:
+        return not different
+    whole, part = different[0]
+    return part > 0 and (whole % part == 0 if frames is None else whole == part * frames)
 
 
 def _shapes(normaliser: Normaliser) -> str:

@@ -62,6 +62,7 @@ class _Manifest(BaseModel):
     activation: str
     policy_class: str | None = None
     extractor_class: str | None = None
+    activation_is_assumed: bool = False
     layers: tuple[_LayerFacts, ...]
     buffers: tuple[str, ...]
     observation_space: dict[str, Any] | None
@@ -91,6 +92,8 @@ class Encoder:
         policy_class: The dotted name of the policy class, ``?`` for a name that is not told, or None.
         extractor_class: The dotted name of the features extractor, where it is told.
         statistics: Which file the statistics are from, and which others lay beside it; None in artifacts of before.
+        activation_is_assumed: Whether the activation function is SB3's for lack of the policy class, which rltransfer
+            0.1 did not record.
     """
 
     anatomy: Anatomy
@@ -104,6 +107,7 @@ class Encoder:
     policy_class: str | None = None
     extractor_class: str | None = None
     statistics: StatisticsOrigin | None = None
+    activation_is_assumed: bool = False
 
     @property
     def has_custom_policy(self) -> bool:
@@ -150,6 +154,7 @@ class Encoder:
             activation=anatomy.activation,
             policy_class=self.policy_class,
             extractor_class=self.extractor_class,
+            activation_is_assumed=self.activation_is_assumed,
             layers=tuple(
                 _LayerFacts(
                     name=layer.name,
@@ -210,6 +215,7 @@ def load_artifact(folder: Path) -> Encoder:
         policy_class=manifest.policy_class,
         extractor_class=manifest.extractor_class,
         statistics=manifest.statistics,
+        activation_is_assumed=manifest.activation_is_assumed or manifest.schema_version == 1,
     )
 
 

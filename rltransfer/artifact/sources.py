@@ -5,6 +5,8 @@ and belong to it; observation normalisation is part of an encoder's input contra
 """
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,27 @@ BEST_NORMALISER = "best_model_vecnormalize.pkl"
 LAST_NORMALISER = "vecnormalize.pkl"
 REPLAY_BUFFER = "replay_buffer.pkl"
 _ENV_KWARGS = "env_kwargs.yml"
-# What RL Zoo's files always hold: files of such names beside a zip may be anybody's.
-_KEYS = {CONFIG: {"policy"}, ARGUMENTS: {"algo", "env"}, _ENV_KWARGS: set[str]()}
+# The texts that RL Zoo's files always hold: files of such names beside a zip may be anybody's.
+_KEYS: Mapping[str, tuple[str, ...]] = {CONFIG: ("policy",), ARGUMENTS: ("algo", "env"), _ENV_KWARGS: ()}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """The zip that a source path means, with what lies beside it that tells more about it."""
+    """The zip that a source path means, with what lies beside it that tells more about it.
+
+    Attributes:
+        zip: The agent.
+        which: Which agent of its training it is.
+        record: The record of a run of ours.
+        settings: What RL Zoo wrote down beside a zip that is none of ours, by file.
+        unreadable: Why files that may be RL Zoo's cannot be read.
+    """
 
     zip: Path
     which: str
     record: RunRecord | None = None
-    settings: Path | None = None
+    settings: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
 
 def load_encoder(
@@ -59,7 +70,8 @@ def load_encoder(
         source: An artifact, a run folder, or an SB3 zip.
         which: Of a run folder: ``best``, ``last``, or the number of steps of a checkpoint.
         normaliser: The file with the statistics of the source's VecNormalize, in place of what lies beside the zip.
-        activation: The activation function of a source that does not tell it, such as ``ReLU``.
+        activation: The activation function of a source that does not tell it, such as ``ReLU``: of a policy class of
+            the user's own, or of an artifact of rltransfer 0.1, which did not record the policy class.
 
     Raises:
         SourceError: The source is missing, damaged, or none of these; or it tells other things than those given.
@@ -76,16 +88,16 @@ def load_encoder(
     is_artifact = path.is_dir() and (path / MANIFEST).is_file()
     if which != "best" and (is_artifact or path.is_file()):
         raise SourceError(f"--which {which} chooses among the agents of a run folder, and {path} holds one agent.")
+    if normaliser == "":
+        raise SourceError("normaliser: expected a file, found an empty text. Give one, or leave it out.")
     given = None if normaliser is None else Path(normaliser)
     if is_artifact:
         encoder = _with_statistics(load_artifact(path), path, given)
-        return encoder if activation is None else _with_activation(encoder, path, read_activation(activation))
-    found = _in_run_folder(path, which) if path.is_dir() else _single_zip(path)
-    agent = read_sb3_zip(found.zip)
-    encoder = _read(found, agent, given)
-    if activation is None:
-        return encoder
-    return _with_activation(encoder, found.zip, read_activation(activation), agent.stated_activation)
+    else:
+        found = _in_run_folder(path, which) if path.is_dir() else _single_zip(path)
+        path = found.zip
+        encoder = _read(found, read_sb3_zip(path), given)
+    return encoder if activation is None else _with_activation(encoder, path, read_activation(activation))
 
 
 def _with_statistics(encoder: Encoder, path: Path, given: Path | None) -> Encoder:
@@ -104,15 +116,17 @@ def _with_statistics(encoder: Encoder, path: Path, given: Path | None) -> Encode
     )
 
 
-def _with_activation(encoder: Encoder, path: Path, activation: str, stated: str | None = None) -> Encoder:
+def _with_activation(encoder: Encoder, path: Path, activation: str) -> Encoder:
     """Returns a source with the activation function that the user states, unless the file tells of another one."""
-    told = encoder.anatomy.activation if stated is None else stated
+    told = encoder.anatomy.activation
     # A class of the user's own (its name has a module) may compute what one of PyTorch's does.
-    if told not in (UNKNOWN_ACTIVATION, activation) and "." not in told:
+    is_told = not encoder.activation_is_assumed and told != UNKNOWN_ACTIVATION and "." not in told
+    if is_told and told != activation:
         raise SourceError(
             f"activation: {path} states another activation function than {activation}: {told}. Leave it out."
         )
-    return dataclasses.replace(encoder, anatomy=dataclasses.replace(encoder.anatomy, activation=activation))
+    anatomy = dataclasses.replace(encoder.anatomy, activation=activation)
+    return dataclasses.replace(encoder, anatomy=anatomy, activation_is_assumed=False)
 
 
 def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
@@ -120,7 +134,10 @@ def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
     online = dataclasses.replace(anatomy, layers=anatomy.online, aliases={})
     names = [name for layer in online.layers for name in layer.tensors]
     tensors = {**agent.variables, **agent.tensors}
-    normaliser, statistics = find_statistics(found.zip, agent.observation_space, given)
+    hyperparams = found.record.hyperparams if found.record else agent.hyperparams | found.settings.get(CONFIG, {})
+    normaliser, statistics = find_statistics(
+        found.zip, agent.observation_space, given, frames=_stacked_frames(hyperparams)
+    )
     return Encoder(
         anatomy=dataclasses.replace(
             online,
@@ -132,12 +149,17 @@ def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
         action_space=agent.action_space,
         normaliser=normaliser,
         source=_facts(found, agent),
-        hyperparams=found.record.hyperparams if found.record else agent.hyperparams | _zoo_settings(found, CONFIG),
+        hyperparams=hyperparams,
         replay_buffer=find_replay_buffer(found.zip),
         policy_class=agent.dotted_policy_class,
         extractor_class=agent.extractor_class,
-        statistics=statistics,
+        statistics=statistics.model_copy(update={"unreadable": statistics.unreadable + found.unreadable}),
     )
+
+
+def _stacked_frames(hyperparams: Mapping[str, Any]) -> int:
+    frames = hyperparams.get("frame_stack")
+    return frames if isinstance(frames, int) else 1
 
 
 def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
@@ -170,26 +192,50 @@ def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
     )
 
 
-def _zoo_settings(found: _Found, name: str) -> dict[str, Any]:
-    """Returns what RL Zoo wrote down beside a run, for the reader; nothing where there is none."""
-    path = None if found.settings is None else found.settings / name
-    if path is None or not path.is_file():
-        return {}
+def _zoo_settings(path: Path) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Returns what RL Zoo wrote down beside a zip, by file, and why others cannot be read: they may be anybody's.
+
+    Raises:
+        SourceError: A file cannot be read in the folder that is named after the zip.
+    """
+    folder = settings_folder(path)
+    if folder is None:
+        return {}, ()
+    is_named = folder == path.with_suffix("")
+    settings: dict[str, dict[str, Any]] = {}
+    unreadable: list[str] = []
+    for name, keys in _KEYS.items():
+        if not (folder / name).is_file() or (name == _ENV_KWARGS and ARGUMENTS not in settings):
+            continue
+        try:
+            content = _plain_settings(folder / name)
+        except ConfigError as error:
+            if is_named:
+                raise SourceError(str(error)) from None
+            unreadable.append(str(error))
+            continue
+        if is_named or all(isinstance(content.get(key), str) for key in keys):
+            settings[name] = content
+    return settings, tuple(unreadable)
+
+
+def _plain_settings(path: Path) -> dict[str, Any]:
+    """Returns the settings in a YAML file, refusing what a manifest cannot hold: bytes and sets."""
+    settings = yaml_file.read(path)
     try:
-        settings = yaml_file.read(path)
-    except ConfigError as error:
-        raise SourceError(str(error)) from None
-    is_zoos = found.settings != found.zip.parent or _KEYS[name] <= settings.keys()
-    return settings if is_zoos else {}
+        json.dumps(settings)
+    except TypeError as error:
+        raise ConfigError(f"{path} holds values that are no settings: {error}.") from None
+    return settings
 
 
 def _zoo_task(found: _Found) -> TaskFacts | None:
-    arguments = _zoo_settings(found, ARGUMENTS)
+    arguments = found.settings.get(ARGUMENTS, {})
     env, kwargs = arguments.get("env"), arguments.get("env_kwargs") or {}
     if not isinstance(env, str) or not isinstance(kwargs, dict):
         return None
     # On the Hub this file has the last word: it also holds what was said when the agent was uploaded.
-    return TaskFacts(env=env, kwargs={**kwargs, **_zoo_settings(found, _ENV_KWARGS)}, wrappers=())
+    return TaskFacts(env=env, kwargs={**kwargs, **found.settings.get(_ENV_KWARGS, {})}, wrappers=())
 
 
 def _in_run_folder(folder: Path, which: str) -> _Found:
@@ -246,10 +292,10 @@ def _single_zip(path: Path) -> _Found:
 
 def _with_company(path: Path, which: str) -> _Found:
     """Returns the zip with the record and the settings that lie beside it in a run folder."""
-    record = None
     if (path.parent / OWN_FOLDER / RECORD).is_file():
         try:
-            record = read_record(path.parent)
+            return _Found(path, which, record=read_record(path.parent))
         except RunError as error:
             raise SourceError(str(error)) from None
-    return _Found(path, which, record=record, settings=settings_folder(path))
+    settings, unreadable = _zoo_settings(path)
+    return _Found(path, which, settings=settings, unreadable=unreadable)

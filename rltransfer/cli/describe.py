@@ -6,6 +6,7 @@ from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.artifact.company import StatisticsOrigin
 from rltransfer.errors import IncompatibleError
+from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.spaces import describe, space_to_json
 
@@ -16,6 +17,7 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
     return {
         "algo": anatomy.algo,
         "activation": anatomy.activation,
+        "activation_is_assumed": encoder.activation_is_assumed,
         "policy_class": encoder.policy_class,
         "extractor_class": encoder.extractor_class,
         "source": encoder.source.model_dump(mode="json"),
@@ -79,6 +81,8 @@ def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:
 
 def _policy_class(encoder: Encoder) -> str:
     """Returns whose class the policy is, and what is unknown if it is not SB3's."""
+    if encoder.activation_is_assumed:
+        return "not recorded by rltransfer 0.1: if it is your own, the activation is SB3's guess (--activation ReLU)"
     if encoder.policy_class is None:
         return "not told"
     if not encoder.has_custom_policy:
@@ -92,15 +96,21 @@ def _built_with(encoder: Encoder) -> str:
     """Returns the flag that builds an agent of the source's architecture, ready to be typed, or why there is none."""
     try:
         flag = f'--hyperparams "{policy_kwargs_text(policy_settings_of(encoder))}"'
-        return flag if encoder.anatomy.activation != UNKNOWN_ACTIVATION else f"{flag} (activation_fn not told)"
     except IncompatibleError as error:
         return str(error)
+    activation = encoder.anatomy.activation
+    if activation == UNKNOWN_ACTIVATION:
+        return f"{flag} (activation_fn not told)"
+    if activation not in ACTIVATIONS:
+        return f"{flag} (without activation_fn, which no hyperparameter can name: {activation})"
+    return flag
 
 
 def _normalisation(encoder: Encoder) -> str:
     normaliser = encoder.normaliser
     origin = encoder.statistics or StatisticsOrigin()
     unused = f"; not taken, beside it: {', '.join(origin.unused)} (--normaliser FILE)" if origin.unused else ""
+    unused += f"; unreadable, beside it (--normaliser FILE): {' '.join(origin.unreadable)}" if origin.unreadable else ""
     if normaliser is None:
         return "none: the source saw raw observations, or its statistics " + (
             f"were not recognised{unused}" if unused else "are elsewhere (--normaliser FILE)"

@@ -190,6 +190,7 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "statistics that are not there": ("inspect agent.zip --normaliser hub/vecnormalise.pkl", None),
     "statistics of other observations": ("inspect car.zip --normaliser hub/vec_normalize.pkl", None),
     "statistics that are none": ("extract agent.zip -o encoder --normaliser settings.py", None),
+    "statistics that are a folder": ("inspect agent.zip --normaliser hub", None),
     "statistics in two likely files": ("inspect hub", None),
     "statistics of an artifact that has some": ("inspect artifact --normaliser hub/vec_normalize.pkl", None),
     "statistics of several sources": (

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,12 @@ def mean_of(encoder: Any) -> float | None:
 def findings(encoder: Any) -> dict[str, Any]:
     agent = make_agent("ppo", normalised("Pendulum-v1"))
     return {finding.kind: finding for finding in plan_transfer(encoder, agent, Finetune()).findings}
+
+
+def raw_findings(encoder: Any) -> dict[str, Any]:
+    """Returns what is found for an agent that leaves its observations as they are."""
+    plan = plan_transfer(encoder, make_agent("ppo", "Pendulum-v1"), Full())
+    return {finding.kind: finding for finding in plan.findings}
 
 
 LAYOUTS: dict[str, dict[str, str]] = {
@@ -171,6 +179,90 @@ def test_a_subclass_of_vecnormalize_is_named_and_not_read(files: Path, tmp_path:
         load_encoder(source, normaliser=path)
 
 
+def test_statistics_are_known_by_their_start_whatever_their_suffix(files: Path, tmp_path: Path) -> None:
+    names = ("stats", "vecnorm.pth", "vecnormalize.bin")
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip"} | dict.fromkeys(names, "1.pkl"))
+    (tmp_path / "train.py").write_text("from stable_baselines3.common.vec_env.vec_normalize import VecNormalize\n")
+    (tmp_path / "notes").write_text("vec_normalize keeps a RunningMeanStd")
+    (tmp_path / "weights.bin").write_bytes(pickle.dumps({"a": np.zeros(3)}))
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    encoder = load_encoder(source)
+    assert encoder.statistics.unused == names
+    found = findings(encoder)
+    assert all(name in found["statistics_unused"].words for name in names)
+    assert "comes without statistics of its own" in raw_findings(encoder)["normalisation_unknown"].words
+    assert all(mean_of(load_encoder(source, normaliser=tmp_path / name)) == 1 for name in names)
+
+
+def of_a_subclass(content: bytes) -> bytes:
+    return content.replace(b"vec_normalize", b"mine_normaliz")
+
+
+def of_a_nan(_: bytes) -> bytes:
+    wrapper = statistics(1)
+    wrapper.obs_rms.mean[0] = np.nan
+    return pickle.dumps(wrapper)
+
+
+UNREADABLE: dict[str, tuple[Any, str]] = {
+    "subclass": (of_a_subclass, "it names stable_baselines3.common.vec_env.mine_normaliz"),
+    "another pickle": (lambda _: pickle.dumps({"mean": [1.0, 2.0]}), "is not the pickle of a VecNormalize"),
+    "empty": (lambda _: b"", "is not the pickle of a VecNormalize"),
+    "cut": (lambda content: content[:100], "is not the pickle of a VecNormalize"),
+    "NaN": (of_a_nan, "hold NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+@pytest.mark.parametrize(
+    ("agent", "place"),
+    [
+        ("ppo.zip", "vec_normalize.pkl"),
+        ("ppo.zip", "vecnormalize.pkl"),
+        ("best_model.zip", "unrelated/vecnormalize.pkl"),
+        ("ppo_500_steps.zip", "unrelated/vec_normalize.pkl"),
+    ],
+)
+def test_a_file_of_a_general_name_that_cannot_be_read_is_a_warning(
+    content: str, agent: str, place: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = lay(files, tmp_path, {agent: "agent.zip", place: "1.pkl"})
+    change, reason = UNREADABLE[content]
+    (tmp_path / place).write_bytes(change((files / "1.pkl").read_bytes()))
+    encoder = load_encoder(source)
+    assert (encoder.normaliser, encoder.statistics.unused) == (None, ())
+    found = findings(encoder)
+    assert found["unreadable_files"].severity == "warning"
+    assert all(words in found["unreadable_files"].words for words in (str(tmp_path / place), reason, "--normaliser"))
+    assert "comes without statistics of its own" in raw_findings(encoder)["normalisation_unknown"].words
+    again = load_encoder(encoder.save(tmp_path / "artifact"))
+    assert findings(again)["unreadable_files"] == found["unreadable_files"]
+    assert cli.main(["inspect", str(source)]) == 0
+    assert reason in capsys.readouterr().out
+    with pytest.raises(SourceError, match=re.escape(reason)):
+        load_encoder(source, normaliser=tmp_path / place)
+    stated = load_encoder(source, normaliser=files / "2.pkl")
+    assert mean_of(stated) == 2
+    assert "unreadable_files" not in findings(stated)
+
+
+def test_what_can_be_read_is_taken_beside_what_cannot(files: Path, tmp_path: Path) -> None:
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip", "vec_normalize.pkl": "1.pkl"})
+    (tmp_path / "vecnormalize.pkl").write_bytes(b"")
+    encoder = load_encoder(source)
+    assert mean_of(encoder) == 1
+    assert str(tmp_path / "vecnormalize.pkl") in findings(encoder)["unreadable_files"].words
+
+
+@pytest.mark.parametrize("place", ["ppo_vecnormalize.pkl", "ppo_vec_normalize.pkl", "ppo/vecnormalize.pkl"])
+def test_a_file_named_after_the_zip_must_be_readable(place: str, files: Path, tmp_path: Path) -> None:
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip", place: "1.pkl"})
+    (tmp_path / place).write_bytes(b"")
+    with pytest.raises(SourceError, match="is not the pickle of a VecNormalize"):
+        load_encoder(source)
+
+
 def test_that_no_statistics_lie_there_is_said_where_it_is_true(files: Path, tmp_path: Path) -> None:
     encoder = load_encoder(lay(files, tmp_path, {"ppo.zip": "agent.zip"}))
     agent = make_agent("ppo", "Pendulum-v1")
@@ -190,13 +282,31 @@ def test_statistics_beside_several_agents_are_taken_with_a_warning(files: Path, 
     assert mean_of(load_encoder(tmp_path / "c.zip")) == 2
 
 
-def test_statistics_of_single_frames_serve_an_agent_of_stacked_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("settings", "is_taken"),
+    [
+        ("policy: MlpPolicy\nframe_stack: 3\n", True),
+        ("policy: MlpPolicy\nframe_stack: 9\n", False),
+        ("policy: MlpPolicy\nframe_stack: many\n", False),
+        ("policy: MlpPolicy\n", False),
+        ("frame_stack: 3\n", False),
+        (None, False),
+    ],
+)
+def test_statistics_of_single_frames_serve_an_agent_that_is_known_to_stack_them(
+    settings: str | None, is_taken: bool, tmp_path: Path
+) -> None:
     env = VecFrameStack(normalised("Pendulum-v1"), 3)
     make_agent("ppo", env).save(tmp_path / "ppo.zip")
     env.venv.save(str(tmp_path / "vec_normalize.pkl"))
+    if settings is not None:
+        (tmp_path / "config.yml").write_text(settings)
     encoder = load_encoder(tmp_path / "ppo.zip")
+    stated = load_encoder(tmp_path / "ppo.zip", normaliser=tmp_path / "vec_normalize.pkl")
     assert encoder.observation_space.shape == (9,)
-    assert encoder.normaliser.observation.mean.shape == (3,)
+    assert stated.normaliser.observation.mean.shape == (3,)
+    assert (encoder.normaliser is not None) == is_taken
+    assert encoder.statistics.unused == (() if is_taken else ("vec_normalize.pkl",))
 
 
 def test_statistics_can_be_stated(files: Path, tmp_path: Path) -> None:
@@ -215,12 +325,40 @@ def test_statistics_can_be_stated(files: Path, tmp_path: Path) -> None:
         ("3.plk", r"normaliser: the file .*3\.plk does not exist\. Did you mean '3\.pkl'"),
         ("other.pkl", r"statistics of observations of shape \[4\], and the source's observations are Box \(3,\)"),
         ("agent.zip", r"agent\.zip is not the pickle of a VecNormalize"),
-        ("", "does not exist"),
+        ("", "is a folder, and no file"),
     ],
 )
 def test_stated_statistics_that_cannot_be_are_refused(name: str, message: str, files: Path) -> None:
     with pytest.raises(SourceError, match=message):
         load_encoder(files / "agent.zip", normaliser=files / name)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (".", r"normaliser: \. is a folder, and no file\. Give the pickle"),
+        ("/dev/null", "normaliser: /dev/null is a device or a pipe, and no file"),
+        ("pipe", "normaliser: pipe is a device or a pipe, and no file"),
+        ("", "normaliser: expected a file, found an empty text"),
+    ],
+)
+def test_what_is_stated_for_statistics_and_is_no_file_is_called_what_it_is(
+    stated: str,
+    message: str,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip"})
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with pytest.raises(SourceError, match=message):
+        load_encoder(source, normaliser=stated)
+    assert cli.main(["inspect", "ppo.zip", "--normaliser", stated]) == 2
+    error = capsys.readouterr().err
+    assert "does not exist" not in error
+    assert re.search(message, error)
 
 
 def test_an_artifact_takes_statistics_only_if_it_has_none(files: Path, tmp_path: Path) -> None:
@@ -280,6 +418,71 @@ def test_files_of_such_names_that_are_not_rl_zoos_say_nothing(files: Path, tmp_p
     encoder = load_encoder(source)
     assert encoder.source.task is None
     assert not encoder.hyperparams.keys() & {"normalize", "port"}
+
+
+BROKEN_YAML = {
+    "tag": "a: !include other.yml\n",
+    "list": "- a\n- b\n",
+    "empty": "",
+    "twice": "a: 1\na: 2\n",
+    "number as key": "1: a\n",
+    "no YAML": "{a",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_YAML)
+@pytest.mark.parametrize("name", HUB)
+@pytest.mark.parametrize("place", [".", "unrelated"])
+def test_settings_of_a_general_name_that_cannot_be_read_are_a_warning(
+    text: str, name: str, place: str, files: Path, tmp_path: Path
+) -> None:
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip", "vec_normalize.pkl": "1.pkl"})
+    (tmp_path / place).mkdir(exist_ok=True)
+    for other, content in HUB.items():
+        (tmp_path / place / other).write_text(BROKEN_YAML[text] if other == name else content)
+    encoder = load_encoder(source)
+    assert mean_of(encoder) == 1
+    finding = findings(encoder)["unreadable_files"]
+    assert finding.severity == "warning"
+    assert str(tmp_path / place / name) in finding.words
+    assert ("normalize" in encoder.hyperparams) == (name != "config.yml")
+    assert (encoder.source.task is None) == (name == "args.yml")
+    assert load_encoder(encoder.save(tmp_path / "artifact")).statistics == encoder.statistics
+
+
+@pytest.mark.parametrize("name", ["config.yml", "args.yml"])
+def test_settings_in_the_folder_named_after_the_zip_must_be_readable(name: str, files: Path, tmp_path: Path) -> None:
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip"})
+    (tmp_path / "ppo").mkdir()
+    (tmp_path / "ppo" / name).write_text(BROKEN_YAML["tag"])
+    with pytest.raises(SourceError, match=rf"{name}: line 1: the tag '!include' is refused"):
+        load_encoder(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.yml", "policy: {rules: []}\nnormalize: true\n"),
+        ("config.yml", "policy: a\nkey: !!binary gIGC\n"),
+        ("config.yml", "policy: a\nkeys: !!set {a, b}\n"),
+        ("args.yml", "algo: [ppo]\nenv: production\n"),
+        ("args.yml", "algo: a\nenv: production\nenv_kwargs: !!binary gIGC\n"),
+        ("args.yml", "algo: a\nenv: b\nenv_kwargs: {keys: !!binary gIGC}\n"),
+        ("env_kwargs.yml", "- a\n"),
+    ],
+)
+@pytest.mark.parametrize("place", [".", "unrelated"])
+def test_settings_that_are_anybodys_are_no_error(
+    name: str, text: str, place: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = lay(files, tmp_path, {"ppo.zip": "agent.zip", "vec_normalize.pkl": "1.pkl"})
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / name).write_text(text)
+    encoder = load_encoder(source)
+    assert encoder.hyperparams.get("normalize") is None
+    findings(encoder)
+    load_encoder(encoder.save(tmp_path / "artifact"))
+    assert cli.main(["inspect", str(source), "--json"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A policy class that is the user's own computes what its author wrote: nothing of it is guessed."""
 
 import functools
+import hashlib
+import json
 import sys
 import types
 from pathlib import Path
@@ -143,9 +145,10 @@ def test_what_policy_kwargs_say_to_a_custom_class_is_no_proof(tmp_path: Path) ->
     kwargs = {"net_arch": [8, 8], "activation_fn": nn.ELU}
     PPO(CustomPolicy, "Pendulum-v1", policy_kwargs=kwargs, **SMALL).save(tmp_path / "a.zip")
     assert load_encoder(tmp_path / "a.zip").anatomy.activation == "unknown"
-    with pytest.raises(SourceError, match="states another activation function than ReLU: ELU"):
-        load_encoder(tmp_path / "a.zip", activation="ReLU")
-    assert load_encoder(tmp_path / "a.zip", activation="ELU").anatomy.activation == "ELU"
+    for activation in ("ReLU", "ELU"):
+        encoder = load_encoder(tmp_path / "a.zip", activation=activation)
+        assert encoder.anatomy.activation == activation
+        assert f"its activation function is {activation} as you state" in findings(encoder)["custom_policy"].words
 
 
 @pytest.mark.parametrize(
@@ -242,6 +245,61 @@ def test_an_activation_function_of_the_users_own_is_not_pytorchs(
     assert ("activation_unknown" in findings(encoder)) == (told == "unknown")
     assert not findings(encoder, agent).keys() & {"activation"}
     assert load_encoder(tmp_path / "a.zip", activation=can_be).anatomy.activation == can_be
+
+
+def as_version_0_1_wrote(encoder: Any, folder: Path) -> Path:
+    """Saves an artifact without what 0.1 did not record."""
+    path = encoder.save(folder) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for key in ("policy_class", "extractor_class", "statistics", "activation_is_assumed"):
+        del manifest[key]
+    text = json.dumps(manifest | {"schema_version": 1, "manifest_sha256": "0" * 64}, indent=2) + "\n"
+    path.write_text(text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest()))
+    return folder
+
+
+def test_an_artifact_of_0_1_may_be_of_a_custom_class(
+    custom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Version 0.1 took SB3's default for the activation function of any class.
+    old = as_version_0_1_wrote(load_encoder(custom, activation="Tanh"), tmp_path / "old")
+    again = load_encoder(old).save(tmp_path / "again")
+    for folder in (old, again):
+        finding = findings(load_encoder(folder))["policy_class_unknown"]
+        assert finding.severity == "note"
+        assert "before policy classes were recorded" in finding.words
+        assert "the activation function Tanh is SB3's" in finding.words
+        assert "--activation ReLU" in finding.words
+        assert cli.main(["inspect", str(folder)]) == 0
+        assert "not recorded by rltransfer 0.1" in capsys.readouterr().out
+        assert cli.main(["inspect", str(folder), "--activation", "ReLU"]) == 0
+        assert "activation ReLU\n" in capsys.readouterr().out
+        stated = load_encoder(folder, activation="ReLU")
+        assert stated.anatomy.activation == "ReLU"
+        assert "policy_class_unknown" not in findings(stated)
+    average = average_encoders([load_encoder(old), load_encoder(old)])
+    assert "policy_class_unknown" in findings(average)
+    settled = stated.save(tmp_path / "settled")
+    with pytest.raises(SourceError, match="states another activation function than Tanh: ReLU"):
+        load_encoder(settled, activation="Tanh")
+
+
+def test_sources_of_today_need_no_note_of_their_class(custom: Path, tmp_path: Path) -> None:
+    make_agent("ppo", "Pendulum-v1").save(tmp_path / "stock.zip")
+    for source in (custom, tmp_path / "stock.zip"):
+        for encoder in (load_encoder(source), load_encoder(load_encoder(source).save(tmp_path / "artifact"))):
+            assert "policy_class_unknown" not in findings(encoder)
+
+
+@pytest.mark.parametrize(("activation", "name"), [(MyReLU, f"{MyReLU.__module__}.MyReLU"), (nn.Hardtanh, "Hardtanh")])
+def test_inspect_says_that_the_flag_lacks_an_activation_function_it_cannot_name(
+    activation: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_agent("ppo", "Pendulum-v1", policy_kwargs={"activation_fn": activation}).save(tmp_path / "a.zip")
+    assert cli.main(["inspect", str(tmp_path / "a.zip")]) == 0
+    shown = capsys.readouterr().out
+    assert f"(without activation_fn, which no hyperparameter can name: {name})" in shown
+    assert "activation_fn" in str(policy_kwargs_of.__doc__)
 
 
 def test_a_stated_activation_that_cannot_be_is_refused(custom: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from agents import make_agent, normalised
+from old_files import unpack
 from runs import run_config
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -80,6 +81,33 @@ def test_a_run_keeps_them_and_goes_on_from_anywhere(folder: Path, monkeypatch: p
 
     (encoder,) = read_sources(config)
     assert (encoder.statistics.file, encoder.anatomy.activation) == (str(folder / "mine.pkl"), "Tanh")
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (".", "normaliser: . is a folder, and no file"),
+        ("/dev/null", "normaliser: /dev/null is a device or a pipe, and no file"),
+        ("", "normaliser: expected a file, found an empty text"),
+    ],
+)
+def test_what_is_no_file_is_refused_before_training(
+    stated: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["transfer", *TRANSFER.split(), *TRAINING.split(), "--normaliser", stated]) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "logs").exists()
+
+
+def test_an_artifact_of_0_1_takes_a_stated_activation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = unpack("artifacts", folder) / "vector"
+    assert cli.main(["inspect", str(source), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["activation"], facts["activation_is_assumed"], facts["policy_class"]) == ("Tanh", True, None)
+    assert cli.main(["extract", str(source), "-o", "settled", "--activation", "ELU"]) == 0
+    assert cli.main(["inspect", "settled", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out.partition("settled\n")[2])
+    assert (facts["activation"], facts["activation_is_assumed"]) == ("ELU", False)
 
 
 def test_pretraining_goes_on_with_them(folder: Path) -> None:

@@ -195,6 +195,13 @@ def _of_policy(encoder: Encoder) -> Iterator[Finding]:
             "--activation, such as --activation ReLU"
         )
         yield _finding("activation_unknown", "warning", words)
+    elif encoder.activation_is_assumed and encoder.anatomy.encoders():
+        words = (
+            "the source's artifact was written by rltransfer 0.1, before policy classes were recorded: if the policy "
+            f"was a class of your own, the activation function {activation} is SB3's and not its own. Then state it "
+            "with --activation, such as --activation ReLU"
+        )
+        yield _finding("policy_class_unknown", "note", words)
 
 
 def _of_statistics(encoder: Encoder) -> Iterator[Finding]:
@@ -207,6 +214,13 @@ def _of_statistics(encoder: Encoder) -> Iterator[Finding]:
             f"other statistics (VecNormalize) lie beside the source, {whose}: {shown}. Take one with --normaliser FILE"
         )
         yield _finding("statistics_unused", "warning", words)
+    if origin.unreadable:
+        more = f" And {len(origin.unreadable) - 4} more." if len(origin.unreadable) > 4 else ""
+        words = (
+            "files beside the source may be its statistics or its settings, and cannot be read: name the right "
+            f"statistics with --normaliser FILE. {' '.join(origin.unreadable[:4])}{more}"
+        )
+        yield _finding("unreadable_files", "warning", words)
     if origin.agents:
         words = (
             f"{origin.file} was taken for the source's statistics, and may be those of {', '.join(origin.agents)} in "
@@ -266,7 +280,8 @@ def _of_contract(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
 
 
 def _missing(encoder: Encoder) -> str:
-    is_alone = encoder.statistics is not None and not encoder.statistics.unused
+    origin = encoder.statistics
+    is_alone = origin is not None and not origin.unused and not origin.unreadable
     return "no statistics lie beside the source" if is_alone else "the source comes without statistics of its own"
 
 
