@@ -13,6 +13,7 @@ from rltransfer.artifact.encoder import AVERAGE_OF, Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.normaliser import Normaliser, Statistics
 from rltransfer.records import SourceFacts
+from rltransfer.sb3_zip import is_custom_class
 from rltransfer.spaces import same_space
 
 _SHOWN = 6
@@ -52,11 +53,12 @@ def _refuse_difference(first: Encoder, other: Encoder) -> None:
     where = f"{first.source.path} and {other.source.path} cannot be averaged: "
     facts: dict[str, tuple[Any, Any]] = {
         "algorithms": (first.algo, other.algo),
-        "policy classes": (_custom_policy(first), _custom_policy(other)),
+        "policy classes": _as_told(first.policy_class, other.policy_class),
+        "features extractors": _as_told(first.extractor_class, other.extractor_class),
         "activations": (first.anatomy.activation, other.anatomy.activation),
         "observations": (first.observation_space, other.observation_space),
         "actions": (first.action_space, other.action_space),
-        "normalised observations": (_is_normalised(first), _is_normalised(other)),
+        **{what: (_normalisation(first)[what], value) for what, value in _normalisation(other).items()},
     }
     for what, (one, another) in facts.items():
         same = same_space(one, another) if isinstance(one, Space) else one == another
@@ -77,12 +79,36 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else str(list(shape))
 
 
-def _is_normalised(encoder: Encoder) -> bool:
-    return encoder.normaliser is not None and encoder.normaliser.norm_obs
+def _as_told(one: str | None, another: str | None) -> tuple[str, str]:
+    """Returns two classes to compare; artifacts of before do not name theirs, and it can be any of SB3's."""
+    if one is not None and another is not None:
+        return one, another
+    first, second = (str(name) if is_custom_class(name) else "SB3's" for name in (one, another))
+    return first, second
 
 
-def _custom_policy(encoder: Encoder) -> str:
-    return str(encoder.policy_class) if encoder.has_custom_policy else "SB3's"
+def _normalisation(encoder: Encoder) -> dict[str, Any]:
+    """Returns what has to agree in the normalisation of sources, beside the statistics, by its name in words."""
+    normaliser = encoder.normaliser
+    if normaliser is None:
+        normaliser = Normaliser(None, None, 0.0, 0.0, 0.0, 0.0, norm_obs=False, norm_reward=False)
+    sees, rewarded = normaliser.norm_obs, normaliser.norm_reward
+    statistics = normaliser.observation if sees else None
+    shapes = {
+        key: part.mean.shape
+        for key, part in (statistics.items() if isinstance(statistics, Mapping) else [("", statistics)])
+        if part is not None
+    }
+    return {
+        "normalised observations": sees,
+        "normalised keys (norm_obs_keys)": sorted(shapes),
+        "shapes of observation statistics": dict(sorted(shapes.items())),
+        "clip_obs": normaliser.clip_obs if sees else None,
+        "epsilon": normaliser.epsilon if sees or rewarded else None,
+        "normalised rewards": rewarded,
+        "clip_reward": normaliser.clip_reward if rewarded else None,
+        "discounts of normalised rewards (gamma)": normaliser.gamma if rewarded else None,
+    }
 
 
 def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -13,8 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer import tasks
 from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
+from rltransfer.errors import IncompatibleError
 from rltransfer.records import SourceFacts
-from rltransfer.strategies import modifiers, needs_source, reads_source
+from rltransfer.strategies import modifiers, needs_source, reads_source, strategy_label
 from rltransfer.training.agents import build_agent
 from rltransfer.transfer import Plan, plan_transfer
 
@@ -72,6 +73,16 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
         if has_plan(config):
             plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
         yield Prepared(agent, eval_env, encoders, plan)
+
+
+def refuse_short_budget(config: RunConfig, plan: Plan) -> None:
+    """Raises IncompatibleError if a run's budget is used up before the agent takes its first step."""
+    if config.n_timesteps <= plan.statistics_steps:
+        raise IncompatibleError(
+            f"Nothing would be trained: the running statistics of {strategy_label(config.strategy)} are recomputed on "
+            f"{plan.statistics_steps:,} env_steps before training, which count, and the run has n_timesteps "
+            f"{config.n_timesteps:,}. Give it more: -n {plan.statistics_steps + 1} at least."
+        )
 
 
 def _close(env: VecEnv) -> None:

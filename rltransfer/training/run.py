@@ -25,7 +25,7 @@ from rltransfer.training.facts import deciding_settings, finished_record, first_
 from rltransfer.training.folder import PLAN, write_settings
 from rltransfer.training.heartbeat import Heart
 from rltransfer.training.older_runs import refuse_misread_run
-from rltransfer.training.prepare import Prepared, prepare, read_sources, source_facts
+from rltransfer.training.prepare import Prepared, prepare, read_sources, refuse_short_budget, source_facts
 from rltransfer.training.race import LeaderCurve, Race
 from rltransfer.training.representation import Probe, RepresentationCurve
 from rltransfer.training.retention import score_in_source
@@ -34,6 +34,7 @@ from rltransfer.training.scoring import score_best, score_last, score_random, sc
 from rltransfer.training.session import Session
 from rltransfer.training.state import undisturbed
 from rltransfer.transfer import Transfer, apply_plan
+from rltransfer.transfer.counting import quiet_until
 
 
 def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lambda: False) -> RunRecord:
@@ -122,7 +123,7 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     representation = RepresentationCurve(folder, probe)
     eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
     scores = session.scores(prepared.source, keeping, lambda: uniform | score_start(config, agent, eval_env))
-    quiet_steps = (prepared.plan.quiet_steps or 0) if prepared.plan else 0
+    quiet_steps = quiet_until(prepared.plan) if prepared.plan else 0
     curve = CurveCallback(
         folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
     )
@@ -181,6 +182,7 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
     plan = prepared.plan
     if plan is None:
         return None
+    refuse_short_budget(session.config, plan)
     if session.checkpoint is not None:
         refuse_misread_run(session.folder, prepared.encoders, prepared.agent.observation_space)
     files.write_json(session.folder / OWN_FOLDER / PLAN, plan.to_json())

@@ -32,9 +32,14 @@ class ElapsedSteps(Holding):
 
     @property
     def steps(self) -> int:
-        """The env_steps so far, those that a source took for the agent included."""
+        """The env_steps so far, those that a source took for the agent included, but not those before training."""
         self._count()
         return self._steps
+
+    def skip(self, steps: int) -> None:
+        """Leaves out steps that SB3's count is about to gain: they were taken before training."""
+        self._count()
+        self._seen += steps
 
     def state(self) -> dict[str, Any]:
         """Returns the count."""

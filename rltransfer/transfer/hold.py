@@ -10,6 +10,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +33,7 @@ from rltransfer.strategies import (
     held_parts,
     teachers,
 )
-from rltransfer.transfer.counting import OF_STATISTICS, CountSteps
+from rltransfer.transfer.counting import OF_IMPORTANCE, OF_STATISTICS, CountSteps, steps_before_training
 from rltransfer.transfer.elapsed import ElapsedSteps, counts_steps
 from rltransfer.transfer.experience.augment import AugmentedViews, augmentation_of, remove_views
 from rltransfer.transfer.experience.demonstration import Demonstration, remove_demonstration
@@ -55,7 +56,7 @@ from rltransfer.transfer.gradient.steps import (
 )
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import Plan
-from rltransfer.transfer.statistics import HeldStatistics
+from rltransfer.transfer.statistics import HeldStatistics, refuse_other_statistics
 from rltransfer.transfer.warn import WarnOfTrouble
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ class Transfer:
 
     @property
     def done_steps(self) -> int:
-        """The env_steps since ``apply_plan``, in all calls of ``learn``; ``hold_plan`` wants them after a load."""
+        """The agent's env_steps since ``apply_plan``, in all calls of ``learn``; ``hold_plan`` wants them after a load.
+
+        Those that ``apply_plan`` took itself, to recompute running statistics or for ``ewc``, are not among them.
+        """
         return self._elapsed.steps
 
     def checks(self) -> tuple[Check, ...]:
@@ -155,13 +159,19 @@ def hold_plan(
             so where it matters.
 
     Raises:
-        ConfigError: ``done_steps`` is negative.
+        ConfigError: ``done_steps`` is no whole number, or negative.
         IncompatibleError: The plan holds statistics and the agent has no VecNormalize, or one with others; or it pulls
             towards a source that it does not have, since it was read from a file; or the user froze what it trains.
+            The agent is then as it was.
     """
     refuse_lost_anchors(plan)
+    if teachers(plan.strategy):
+        teacher_of(plan, agent)
+    done = _steps_done(plan, done_steps)
+    if plan.statistics.hold_observation:
+        refuse_other_statistics(plan, agent)
     note_frozen(plan, agent)
-    elapsed = ElapsedSteps(agent, _steps_done(plan, done_steps))
+    elapsed = ElapsedSteps(agent, done)
     tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:
@@ -171,8 +181,9 @@ def hold_plan(
     _hide_frozen(agent, frozen)
     _go_on_exploring(plan, agent)
     _pin_targets(plan, agent, tensors)
-    statistics = HeldStatistics(plan, agent) if plan.statistics.hold_observation else None
-    holdings = tuple(_holdings(plan, agent, tensors, elapsed, env_steps))
+    statistics = HeldStatistics(agent) if plan.statistics.hold_observation else None
+    counted_before = 0 if applied else steps_before_training(plan)
+    holdings = tuple(_holdings(plan, agent, tensors, elapsed, env_steps=env_steps, counted_before=counted_before))
     warn = WarnOfTrouble(agent, holdings)
     callbacks = [*holdings, elapsed, warn]
     transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, holdings, elapsed)
@@ -181,8 +192,12 @@ def hold_plan(
 
 
 def _steps_done(plan: Plan, done_steps: int | None) -> int:
-    if done_steps is not None and done_steps < 0:
-        raise ConfigError(f"done_steps: expected the env_steps since apply_plan, 0 or more, found {done_steps}.")
+    is_count = isinstance(done_steps, Integral) and not isinstance(done_steps, bool) and done_steps >= 0
+    if done_steps is not None and not is_count:
+        raise ConfigError(
+            f"done_steps: expected the env_steps since apply_plan, 0 or more, found {done_steps!r}. Give it "
+            "transfer.done_steps, which is a whole number."
+        )
     if done_steps is None and counts_steps(plan):
         warnings.warn(
             "The plan releases or changes something by env_steps since apply_plan, and they are counted from 0 again: "
@@ -190,7 +205,7 @@ def _steps_done(plan: Plan, done_steps: int | None) -> int:
             "transfer before; save it beside the agent.",
             stacklevel=3,
         )
-    return done_steps or 0
+    return int(done_steps or 0)
 
 
 def release_plan(agent: "BaseAlgorithm") -> None:
@@ -205,7 +220,13 @@ def release_plan(agent: "BaseAlgorithm") -> None:
 
 
 def _holdings(
-    plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch.Tensor], elapsed: ElapsedSteps, env_steps: int
+    plan: Plan,
+    agent: "BaseAlgorithm",
+    tensors: Mapping[str, torch.Tensor],
+    elapsed: ElapsedSteps,
+    *,
+    env_steps: int,
+    counted_before: int,
 ) -> Iterator[Holding]:
     """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
     release_plan(agent)
@@ -216,7 +237,7 @@ def _holdings(
     importance = None
     for ewc in (part for part in parts if isinstance(part, EWC)):
         importance = importance_of(plan, agent, ewc)
-        taken["importance"] = partial(int, importance.env_steps)
+        taken[OF_IMPORTANCE] = partial(int, importance.env_steps)
     # A teacher's gradient is part of what the planned step gets: its hook comes first.
     teaching = tuple(_teaching(plan, agent, elapsed))
     low_rank = low_rank_updates(plan, tensors, agent_optimizers(agent))
@@ -226,8 +247,8 @@ def _holdings(
     plan_steps(plan, agent, tensors, elapsed, importance=fisher, low_rank=low_rank)
     for guide in (holding.guide for holding in teaching if isinstance(holding, WatchGuide)):
         taken["guide"] = partial(getattr, guide, "steps")
-    if taken:
-        yield CountSteps(taken)
+    if taken or counted_before:
+        yield CountSteps(taken, elapsed, counted_before=counted_before)
     yield from teaching
     yield from watches
     if low_rank is not None:

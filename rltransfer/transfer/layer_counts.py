@@ -1,7 +1,7 @@
 """Checks the numbers of layers that a strategy names against the layers that an agent has."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rltransfer.anatomy import Anatomy, Branch, Layer, depth_of, describe_layers
 from rltransfer.errors import IncompatibleError
@@ -14,7 +14,6 @@ from rltransfer.strategies import (
     Rescaled,
     Shuffled,
     Strategy,
-    held_parts,
     modifiers,
     weights_part,
 )
@@ -36,7 +35,7 @@ def refuse_missing_layers(strategy: Strategy, anatomy: Anatomy) -> None:
     Where some paths are shorter than others, the longest one decides: see ``shorter_branches``.
 
     Raises:
-        IncompatibleError: A setting asks for more layers than there are, or for more steps than layers to release.
+        IncompatibleError: A setting asks for more layers than there are.
     """
     for stated in _layer_counts(strategy):
         # A number that applies to no layer at all is compared with the whole encoder.
@@ -47,9 +46,6 @@ def refuse_missing_layers(strategy: Strategy, anatomy: Anatomy) -> None:
                 f"'{stated.kind}' with {stated.setting}:{stated.count} takes more layers than there are: this agent "
                 f"has {describe_layers(layers)}. Write {stated.setting}:all or {stated.setting}:{there}."
             )
-    for part in held_parts(strategy):
-        if isinstance(part, GradualUnfreeze) and len(part.at) > depth_of(anatomy.encoders()):
-            raise _too_many_steps(part, anatomy)
 
 
 def shorter_branches(strategy: Strategy, anatomy: Anatomy) -> Iterator[tuple[LayerCount, Branch, int]]:
@@ -62,14 +58,51 @@ def shorter_branches(strategy: Strategy, anatomy: Anatomy) -> Iterator[tuple[Lay
                     yield stated, branch, there
 
 
-def _too_many_steps(part: GradualUnfreeze, anatomy: Anatomy) -> IncompatibleError:
-    layers = anatomy.encoders()
-    fewer = ",".join(map(str, part.at[: depth_of(layers)]))
-    return IncompatibleError(
-        f"'gradual_unfreeze' with at:[{','.join(map(str, part.at))}] releases {len(part.at)} layers one after the "
-        f"other, and this agent has {describe_layers(layers)}. "
-        + (f"Write at:[{fewer}]." if fewer else "Leave 'gradual_unfreeze' out.")
+def refuse_idle_steps(
+    part: GradualUnfreeze, anatomy: Anatomy, chosen: Collection[str], distances: Mapping[str, int]
+) -> None:
+    """Refuses steps of ``gradual_unfreeze`` at which no layer is released.
+
+    Args:
+        part: The part.
+        anatomy: Of the agent.
+        chosen: The encoder layers that the strategy moves.
+        distances: How far each encoder layer is from the heads above it, 1 for the last one: each is released at the
+            step of its distance, or at the last step.
+
+    Raises:
+        IncompatibleError: The message says which steps are left.
+    """
+
+    def idle(count: int) -> list[int]:
+        released = {min(distances[name], count) for name in chosen}
+        return [number for number in range(1, count + 1) if number not in released]
+
+    unused = idle(len(part.at))
+    if not unused:
+        return
+    layers = [layer for layer in anatomy.encoders() if layer.name in chosen]
+    fewer = next((count for count in range(len(part.at), 0, -1) if not idle(count)), 0)
+    at = f"'gradual_unfreeze' with at:[{_listed(part.at)}]"
+    if len(layers) == len(anatomy.encoders()):
+        words = f"{at} releases {len(part.at)} layers one after the other, and this agent has {describe_layers(layers)}"
+    else:
+        far = sorted({distances[layer.name] for layer in layers})
+        names = "; ".join(
+            f"{distance}: {' and '.join(layer.name for layer in layers if distances[layer.name] == distance)}"
+            for distance in far
+        )
+        words = (
+            f"{at} releases nothing at {_listed([part.at[number - 1] for number in unused])}: "
+            f"of the layers, counted from the heads, the strategy moves {names or 'none'}"
+        )
+    raise IncompatibleError(
+        f"{words}. " + (f"Write at:[{_listed(part.at[:fewer])}]." if fewer else "Leave 'gradual_unfreeze' out.")
     )
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return ",".join(map(str, steps))
 
 
 def _layer_counts(strategy: Strategy) -> Iterator[LayerCount]:

@@ -1,5 +1,7 @@
 """Moves and holds VecNormalize statistics, which are part of what an encoder expects as input."""
 
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +11,14 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.normaliser import Statistics
 from rltransfer.records import Check
-from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.plan import InputMap, Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecNormalize
+
+
+_SAVED = "Give it those that were saved with the agent (VecNormalize.load(FILE, venv), then agent.set_env)"
 
 
 class HeldMeanStd(RunningMeanStd):
@@ -69,30 +74,28 @@ def planned_statistics(plan: Plan, agent: "BaseAlgorithm") -> list[tuple[Running
     if wrapper is None or known is None or plan.statistics.observation not in ("copied", "mapped"):
         return []
     found = []
-    for key, part in plan.inputs.items():
-        running = wrapper.obs_rms.get(key) if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
-        if part.source is None:
-            continue
-        statistics = known.get(part.source) if isinstance(known, dict) else known
-        # Images are often left as they are.
-        if running is not None and statistics is not None:
+    for running, part in _of_source(plan, wrapper):
+        statistics = known.get(str(part.source)) if isinstance(known, dict) else known
+        if statistics is not None:
             found.append((running, _mapped(statistics, part.entries, running.mean.shape)))
     return found
 
 
+def _of_source(plan: Plan, wrapper: "VecNormalize") -> Iterator[tuple[RunningMeanStd, InputMap]]:
+    """Yields the observation statistics of environments that a plan takes from its source, with where they are from."""
+    for key, part in plan.inputs.items():
+        running = wrapper.obs_rms.get(key) if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
+        # Images are often left as they are.
+        if running is not None and part.source is not None:
+            yield running, part
+
+
 class HeldStatistics:
-    """The observation statistics of an agent's environments, which no longer change.
+    """The observation statistics of an agent's environments, which no longer change."""
 
-    Raises:
-        IncompatibleError: The agent has no VecNormalize, or one with other statistics than the plan's.
-    """
-
-    def __init__(self, plan: Plan, agent: "BaseAlgorithm") -> None:
+    def __init__(self, agent: "BaseAlgorithm") -> None:
         wrapper = agent.get_vec_normalize_env()
-        if wrapper is None or not wrapper.norm_obs:
-            lacks = "no VecNormalize" if wrapper is None else "a VecNormalize that leaves observations as they are"
-            raise IncompatibleError(f"The plan holds observation statistics, and the agent has {lacks}.")
-        _refuse_other_statistics(plan, agent)
+        assert wrapper is not None
         if isinstance(wrapper.obs_rms, dict):
             wrapper.obs_rms = {key: _held(running) for key, running in wrapper.obs_rms.items()}
         else:
@@ -123,15 +126,59 @@ def _are_held(wrapper: "VecNormalize") -> bool:
     return all(isinstance(statistics, HeldMeanStd) for statistics in running)
 
 
-def _refuse_other_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
-    """Raises IncompatibleError where statistics are about to be held that are not the source's."""
-    for running, statistics in planned_statistics(plan, agent):
-        if not (np.array_equal(running.mean, statistics.mean) and np.array_equal(running.var, statistics.var)):
-            raise IncompatibleError(
-                "The plan holds the source's observation statistics, and those of the agent's VecNormalize are others. "
-                "Give it those that were saved with the agent (VecNormalize.load(FILE, venv), then agent.set_env) and "
-                "call hold_plan again; or apply_plan, which writes them, and the source's weights too."
-            )
+def refuse_other_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
+    """Refuses to hold observation statistics that are not the source's; warns where this cannot be known.
+
+    Raises:
+        IncompatibleError: The agent has no VecNormalize, or one with other statistics or bounds than the plan's.
+    """
+    wrapper = agent.get_vec_normalize_env()
+    if wrapper is None or not wrapper.norm_obs:
+        lacks = "no VecNormalize" if wrapper is None else "a VecNormalize that leaves observations as they are"
+        raise IncompatibleError(f"The plan holds observation statistics, and the agent has {lacks}.")
+    if plan.encoder is None:
+        _refuse_fresh(plan, wrapper)
+        warnings.warn(
+            "The plan was read from a file, without the source's observation statistics: those of the agent's "
+            "VecNormalize are held, and cannot be compared with them. They have to be those that were saved with the "
+            "agent (VecNormalize.load(FILE, venv)); dataclasses.replace(plan, encoder=load_encoder(SOURCE)) compares "
+            "them.",
+            stacklevel=3,
+        )
+        return
+    differs = [
+        "those of the agent's VecNormalize are others"
+        for running, statistics in planned_statistics(plan, agent)
+        if not (np.array_equal(running.mean, statistics.mean) and np.array_equal(running.var, statistics.var))
+    ]
+    differs += [
+        f"the agent's VecNormalize has {name} {own:g}, the source's {stated:g}"
+        for name, own, stated in _bounds(plan, wrapper)
+        if own != stated
+    ]
+    if differs:
+        raise IncompatibleError(
+            f"The plan holds the source's observation statistics, and {differs[0]}. {_SAVED} and call hold_plan again; "
+            "or apply_plan, which writes them, and the source's weights too."
+        )
+
+
+def _refuse_fresh(plan: Plan, wrapper: "VecNormalize") -> None:
+    """Raises IncompatibleError where statistics that should be the source's have seen no observation."""
+    # SB3's begin with a count of 1e-4.
+    if any(running.count < 1 for running, _ in _of_source(plan, wrapper)):
+        raise IncompatibleError(
+            "The plan holds the source's observation statistics, and those of the agent's VecNormalize have seen no "
+            f"observation yet. {_SAVED} and call hold_plan again."
+        )
+
+
+def _bounds(plan: Plan, wrapper: "VecNormalize") -> list[tuple[str, float, float]]:
+    """Returns what else an encoder's input depends on: by name, the value of environments and that of the source."""
+    normaliser = plan.encoder.normaliser if plan.encoder is not None else None
+    if normaliser is None or plan.statistics.observation not in ("copied", "mapped"):
+        return []
+    return [(name, getattr(wrapper, name), getattr(normaliser, name)) for name in ("clip_obs", "epsilon")]
 
 
 def observation_statistics(wrapper: "VecNormalize | None") -> dict[str, np.ndarray]:

@@ -38,7 +38,7 @@ from rltransfer.strategies import (
     modifiers,
     weights_part,
 )
-from rltransfer.transfer.layer_counts import refuse_missing_layers
+from rltransfer.transfer.layer_counts import refuse_idle_steps, refuse_missing_layers
 from rltransfer.transfer.meeting.counterparts import SourceBranch
 from rltransfer.transfer.plan import Origin
 
@@ -89,7 +89,8 @@ def treatment_of(strategy: Strategy, anatomy: Anatomy) -> Treatment:
     """Returns the treatment that a strategy gives to an agent of this anatomy.
 
     Raises:
-        IncompatibleError: The strategy names layers that the agent lacks, or more layers than it has.
+        IncompatibleError: The strategy names layers that the agent lacks, more layers than it has, or steps at which
+            no layer is released.
     """
     refuse_missing_layers(strategy, anatomy)
     treatment = _of_weights(weights_part(strategy), anatomy)
@@ -107,8 +108,10 @@ def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatme
                 for name, distance in _distances(anatomy).items()
             }
         case GradualUnfreeze():
+            distances = _distances(anatomy)
+            refuse_idle_steps(part, anatomy, treatment.chosen, distances)
             changes["held_until"] = {
-                name: part.at[min(distance, len(part.at)) - 1] for name, distance in _distances(anatomy).items()
+                name: part.at[min(distance, len(part.at)) - 1] for name, distance in distances.items()
             }
         case L2SP():
             changes |= {"pull": part.alpha, "decay": part.beta}

@@ -163,6 +163,11 @@ def _problems_of_statistics(plan: Plan, agent: "BaseAlgorithm") -> Iterator[str]
     normaliser = plan.encoder.normaliser if plan.encoder else None
     if plan.statistics.observation not in ("copied", "mapped") or wrapper is None or normaliser is None:
         return
+    # The bounds are part of what the encoder saw.
+    for name in ("clip_obs", "epsilon"):
+        stated, held = getattr(normaliser, name), getattr(wrapper, name)
+        if held != stated:
+            yield f"VecNormalize: {name} is {held:g}, and the source's {stated:g}"
     for key, part in plan.inputs.items():
         running = wrapper.obs_rms.get(key) if isinstance(wrapper.obs_rms, dict) else wrapper.obs_rms
         given = normaliser.observation

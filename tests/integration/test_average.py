@@ -3,16 +3,30 @@
 import dataclasses
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from agents import Images, NormedCnn, encoder_of, make_agent, normalised, source_encoder, weights
 from runs import pretrained
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from rltransfer import Full, apply_plan, average_encoders, load_encoder, plan_transfer
+from rltransfer import Encoder, Full, apply_plan, average_encoders, load_encoder, plan_transfer
 from rltransfer.cli import main
 from rltransfer.errors import IncompatibleError
 from rltransfer.normaliser import Statistics
+
+
+class Parts(gym.Env):
+    observation_space = gym.spaces.Dict({"position": gym.spaces.Box(-1, 1, (2,)), "speed": gym.spaces.Box(-1, 1, (1,))})
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: int) -> tuple:
+        return self.observation_space.sample(), 1.0, False, False, {}
 
 
 def two(folder: Path, algo: str = "ppo", **second: object) -> list:
@@ -101,3 +115,50 @@ def test_extract_saves_the_average_with_its_origin(tmp_path: Path, capsys: pytes
     assert average.source.task == singles[0].source.task
     name = "action_net.weight"
     torch.testing.assert_close(average.tensors[name], (singles[0].tensors[name] + singles[1].tensors[name]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("clip_obs differ: 10.0 and 0.5", {"clip_obs": 0.5}),
+        ("epsilon differ: 1e-08 and 0.1", {"epsilon": 0.1}),
+        ("normalised rewards differ: True and False", {"norm_reward": False}),
+        ("clip_reward differ: 10.0 and 2.0", {"clip_reward": 2.0}),
+        (r"discounts of normalised rewards \(gamma\) differ: 0.99 and 0.5", {"gamma": 0.5}),
+    ],
+)
+def test_other_normalisation_is_named(words: str, changes: dict, tmp_path: Path) -> None:
+    first = encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(32), tmp_path)
+    assert first.normaliser is not None
+    other = dataclasses.replace(first, normaliser=dataclasses.replace(first.normaliser, **changes))
+    for pair in ([first, other], [first, first, other]):
+        with pytest.raises(IncompatibleError, match=f"cannot be averaged: their {words}"):
+            average_encoders(pair)
+
+
+def test_other_normalised_keys_are_named_in_either_order(tmp_path: Path) -> None:
+    encoders = []
+    for keys in (["position"], ["position", "speed"]):
+        place = tmp_path / str(len(keys))
+        place.mkdir()
+        env = VecNormalize(DummyVecEnv([Parts]), norm_obs_keys=keys)
+        encoders.append(encoder_of(make_agent("ppo", env, policy="MultiInputPolicy").learn(32), place))
+    for first, other in (encoders, encoders[::-1]):
+        with pytest.raises(IncompatibleError, match=r"their normalised keys \(norm_obs_keys\) differ: \['position'"):
+            average_encoders([first, other])
+
+
+@pytest.mark.parametrize("name", ["policy_class", "extractor_class"])
+def test_other_classes_are_named_as_far_as_they_are_told(name: str, tmp_path: Path) -> None:
+    def named(dotted: str | None) -> Encoder:
+        return dataclasses.replace(encoder, **{name: dotted})
+
+    encoder = source_encoder("ppo", tmp_path)
+    words = "policy classes" if name == "policy_class" else "features extractors"
+    sb3 = "stable_baselines3.common.torch_layers.FlattenExtractor"
+    for one, another in ((sb3, "lab.Net"), ("lab.Net", "lab.Other"), (None, "lab.Net"), (sb3, sb3 + "2")):
+        for first, second in ((one, another), (another, one)):
+            with pytest.raises(IncompatibleError, match=f"their {words} differ: "):
+                average_encoders([named(first), named(second)])
+    for one, another in ((None, sb3), (sb3, sb3), ("lab.Net", "lab.Net")):
+        average_encoders([named(one), named(another)])

@@ -275,3 +275,37 @@ def test_l2_init_of_a_plan_from_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match="what they started from"):
         hold_plan(read_plan(tmp_path / "plan.json"), loaded)
     hold_plan(plan, loaded)
+
+
+@pytest.mark.parametrize("algo", ["sac", "tqc"])
+@pytest.mark.parametrize("amount", [5, 16])
+def test_with_gsde_the_deviations_are_those_of_each_state(algo: str, amount: int, tmp_path: Path) -> None:
+    # As many states as features: a matrix of features by actions would pass for deviations by state.
+    settings: dict[str, Any] = {"use_sde": True, "policy_kwargs": {"net_arch": [16], "log_std_init": -1.0}}
+    encoder = source_encoder(algo, tmp_path, **settings)
+    policy: Any = build_policy(encoder)
+    states = states_of(encoder, amount)
+
+    def outputs(state: torch.Tensor) -> Any:
+        mean, log_std, latent = policy.actor.get_action_dist_params(state)
+        deviation = torch.sqrt(latent["latent_sde"] ** 2 @ log_std.exp() ** 2 + 1e-6)
+        yield float(deviation.detach()) ** -2, mean[0, 0]
+        yield 2.0, deviation.log()[0, 0]
+
+    expected = by_autograd(policy, outputs, states)
+    whole = fisher_diagonal(policy, algo, states)
+    names = [name for name in whole if name.startswith("actor.")]
+    assert whole["actor.log_std"].any()
+    turned = fisher_diagonal(policy, algo, states[::-1].copy())
+    for name in names:
+        torch.testing.assert_close(whole[name], expected[name], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(whole[name], turned[name], rtol=1e-3, atol=1e-6)
+
+
+def test_ewc_of_a_source_with_gsde_is_held(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"use_sde": True, "policy_kwargs": {"net_arch": [16]}}
+    target = make_agent("sac", **settings)
+    plan = plan_transfer(source_encoder("sac", tmp_path, **settings), target, [Full(), HERE])
+    transfer = apply_plan(plan, target)
+    target.learn(80, callback=transfer.callbacks)
+    assert all(check.passed for check in transfer.checks()), transfer.checks()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from agents import STEPS, Images, NormedCnn, encoder_of, make_agent, weights
+from runs import pretrained, run_config
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -17,6 +18,7 @@ from rltransfer import (
     Finetune,
     Frozen,
     Full,
+    GradualUnfreeze,
     RandomFrozen,
     Shuffled,
     apply_plan,
@@ -24,7 +26,10 @@ from rltransfer import (
     plan_transfer,
 )
 from rltransfer.anatomy import agent_tensors
-from rltransfer.errors import IncompatibleError
+from rltransfer.cli import main
+from rltransfer.config import RunConfig
+from rltransfer.errors import IncompatibleError, Stopped
+from rltransfer.training import train_run
 from rltransfer.transfer import read_plan
 from rltransfer.transfer.running_statistics import STEPS as PLAYED
 
@@ -296,3 +301,118 @@ def test_a_control_that_sees_the_same_everywhere_fails_its_check() -> None:
     assert not check.passed
     assert "features_extractor.body.2" in check.detail
     assert torch.equal(target.policy.features_extractor.body[2].running_var, torch.ones(6))
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_steps_are_no_training_of_the_actor_that_waits(reset: bool, tmp_path: Path) -> None:
+    encoder = encoder_of(make_agent("ppo", Images(), seed=7, **CNN).learn(32), tmp_path)
+    target = make_agent("ppo", Images(), **CNN)
+    transfer = apply_plan(plan_transfer(encoder, target, Shuffled(of=Full(critic_warmup_steps=64))), target)
+    moved, done = [], []
+    # The first call has the steps of the statistics in its budget.
+    for steps in (PLAYED + 32, 32, 32):
+        before = weights(target)["action_net.weight"]
+        target.learn(steps, callback=transfer.callbacks, reset_num_timesteps=reset)
+        moved.append(not torch.equal(weights(target)["action_net.weight"], before))
+        done.append(transfer.done_steps)
+    assert (moved, done) == ([False, True, True], [32, 64, 96])
+    assert target.num_timesteps == (32 if reset else PLAYED + 96)
+    assert all(check.passed for check in transfer.checks()), transfer.checks()
+
+
+def test_layers_are_released_at_the_steps_of_training_without_callbacks_too(tmp_path: Path) -> None:
+    encoder = encoder_of(make_agent("ppo", Images(), seed=7, **CNN).learn(32), tmp_path)
+    target = make_agent("ppo", Images(), **CNN)
+    apply_plan(plan_transfer(encoder, target, Shuffled(of=[Finetune(), GradualUnfreeze(at=40)])), target)
+    moved = []
+    for _ in range(3):
+        before = weights(target)["mlp_extractor.policy_net.0.weight"]
+        with pytest.warns(UserWarning, match="steps are not counted"):
+            target.learn(32)
+        moved.append(not torch.equal(weights(target)["mlp_extractor.policy_net.0.weight"], before))
+    assert moved == [False, True, True]
+
+
+def first_updates(agent: Any, *calls: tuple[int, bool], callbacks: Any) -> list[int]:
+    """Returns how many transitions the agent had stored at the first update of each call of ``learn``; -1 for none."""
+    stored: list[int] = []
+    train = agent.train
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        stored[-1] = agent.replay_buffer.pos if stored[-1] < 0 else stored[-1]
+        train(*args, **kwargs)
+
+    agent.train = noted
+    for steps, reset in calls:
+        stored.append(-1)
+        agent.learn(steps, callback=callbacks, reset_num_timesteps=reset)
+    del agent.train
+    return stored
+
+
+def test_an_off_policy_control_stores_as_much_before_its_first_update_as_any(tmp_path: Path) -> None:
+    settings = {"learning_starts": 30, "batch_size": 4}
+    target = make_agent("crossq", **settings)
+    plan = plan_transfer(None, target, RandomFrozen())
+    transfer = apply_plan(plan, target)
+    assert target.learning_starts == 30
+    # In the second call the count goes on, in the third one it begins again, as SB3's does.
+    calls = [(PLAYED + 20, False), (20, False), (40, True)]
+    assert first_updates(target, *calls, callbacks=transfer.callbacks) == [-1, 31, 71]
+    assert target.learning_starts == 30
+
+    stopped = make_agent("crossq", **settings)
+    transfer = apply_plan(plan_transfer(None, stopped, RandomFrozen()), stopped)
+    stopped.learn(PLAYED + 20, callback=transfer.callbacks)
+    stopped.save(tmp_path / "agent.zip")
+    stopped.save_replay_buffer(tmp_path / "buffer.pkl")
+    loaded = type(stopped).load(tmp_path / "agent.zip", env=stopped.get_env())
+    loaded.load_replay_buffer(tmp_path / "buffer.pkl")
+    assert loaded.learning_starts == 30
+    held = hold_plan(transfer.plan, loaded, done_steps=transfer.done_steps)
+    assert first_updates(loaded, (20, False), callbacks=held.callbacks) == [31]
+    assert (loaded.learning_starts, loaded.num_timesteps, held.done_steps) == (30, PLAYED + 40, 40)
+    assert not any("counted" in check.name for check in held.checks())
+
+
+def test_an_agent_that_acts_by_what_it_knows_learns_after_as_many_steps(tmp_path: Path) -> None:
+    encoder = encoder_of(make_agent("crossq", seed=7).learn(40), tmp_path)
+    target = make_agent("crossq", learning_starts=30)
+    transfer = apply_plan(plan_transfer(encoder, target, Shuffled(of=Full())), target)
+    assert transfer.plan.quiet_steps == 30
+    before = weights(target)["actor.mu.weight"]
+    target.learn(PLAYED + 29, callback=transfer.callbacks)
+    assert torch.equal(weights(target)["actor.mu.weight"], before)
+    target.learn(10, callback=transfer.callbacks, reset_num_timesteps=False)
+    assert not torch.equal(weights(target)["actor.mu.weight"], before)
+
+
+def test_a_run_that_they_use_up_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = run_config("crossq", strategy="random_frozen", n_timesteps=PLAYED)
+    words = "Nothing would be trained: .* recomputed on 256 env_steps .* n_timesteps 256. Give it more: -n 257 at least"
+    with pytest.raises(IncompatibleError, match=words):
+        train_run(config, tmp_path / "run")
+    line = f"transfer --algo crossq --env Pendulum-v1 --strategy random_frozen -n {PLAYED} -f {tmp_path / 'logs'}"
+    assert main(line.split()) == 2
+    shown = capsys.readouterr()
+    assert "Nothing would be trained" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_run_resumes_where_it_was_in_them(tmp_path: Path) -> None:
+    def settings() -> RunConfig:
+        control = {"kind": "shuffled", "of": {"kind": "finetune", "critic_warmup_steps": 20}}
+        return run_config(
+            "crossq", strategy=control, source=str(tmp_path / "source"), n_timesteps=PLAYED + 30, checkpoint_freq=4
+        )
+
+    pretrained(tmp_path / "source", algo="crossq")
+    whole = train_run(settings(), tmp_path / "whole")
+    asked = iter(range(10**6))
+    with pytest.raises(Stopped):
+        train_run(settings(), tmp_path / "cut", stop=lambda: next(asked) > 20)
+    resumed = train_run(settings(), tmp_path / "cut")
+    assert resumed.env_steps == whole.env_steps == PLAYED + 30
+    assert resumed.n_updates == whole.n_updates
+    assert resumed.final == whole.final
+    assert all(check.passed for check in resumed.checks), resumed.checks

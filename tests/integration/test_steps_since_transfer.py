@@ -1,10 +1,13 @@
 """What waits, decays or recurs by env_steps counts them since the transfer, into however many calls they are cut."""
 
 import copy
+import dataclasses
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from agents import encoder_of, make_agent, normalised, source_encoder, weights
@@ -14,6 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rltransfer import (
+    EWC,
     Augment,
     Encoder,
     Finetune,
@@ -28,10 +32,11 @@ from rltransfer import (
     hold_plan,
     plan_transfer,
 )
-from rltransfer.errors import ConfigError, IncompatibleError
-from rltransfer.transfer import Transfer
+from rltransfer.errors import ConfigError, IncompatibleError, TransferError
+from rltransfer.transfer import Plan, Transfer, read_plan
 from rltransfer.transfer.gradient.distill import Distillation
 from rltransfer.transfer.gradient.recycle import Recycle
+from rltransfer.transfer.statistics import copy_statistics
 
 ENCODER = {
     "ppo": "mlp_extractor.policy_net.0.weight",
@@ -333,3 +338,91 @@ def test_what_stands_in_environments_is_missed_after_set_env(strategy: Any, ppo:
     agent.learn(32, callback=again.callbacks)
     assert all(check.passed for check in again.checks()), again.checks()
     assert again.done_steps == transfer.done_steps
+
+
+@pytest.mark.parametrize("done_steps", ["100", float("nan"), 1.5, True, -1, 2.0, [3]])
+def test_only_a_whole_number_is_a_count(done_steps: Any, ppo: Encoder) -> None:
+    agent = make_agent("ppo")
+    plan = plan_transfer(ppo, agent, Frozen())
+    with pytest.raises(ConfigError, match=r"done_steps: expected the env_steps .*found .*transfer\.done_steps"):
+        hold_plan(plan, agent, done_steps=done_steps)
+    assert all(parameter.requires_grad for parameter in agent.policy.parameters()), "nothing is held"
+    assert hold_plan(plan, agent, done_steps=np.int64(7)).done_steps == 7  # type: ignore[arg-type]
+
+
+def test_the_sources_steps_before_training_are_not_the_agents(tmp_path: Path) -> None:
+    agent = make_agent("ppo")
+    strategy = [Finetune(critic_warmup_steps=64), EWC(steps=100, states="target")]
+    transfer = transferred(source_encoder("ppo", tmp_path), agent, strategy)
+    assert moves(agent, "action_net.weight", 1, 132, reset=False, callbacks=transfer.callbacks) == [False]
+    assert (agent.num_timesteps, transfer.done_steps) == (132, 32)
+    assert moves(agent, "action_net.weight", 2, 32, reset=False, callbacks=transfer.callbacks) == [True, True]
+
+
+def frozen_from_file(tmp_path: Path) -> tuple[Plan, Plan, BaseAlgorithm]:
+    """Returns a plan that holds statistics, the same plan from a file, and an agent that was trained with it."""
+    encoder = encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(64), tmp_path)
+    agent = make_agent("ppo", normalised("CartPole-v1"))
+    plan = plan_transfer(encoder, agent, Frozen())
+    agent.learn(32, callback=apply_plan(plan, agent).callbacks)
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    return plan, read_plan(tmp_path / "plan.json"), agent
+
+
+def test_statistics_that_a_plan_from_a_file_cannot_know_are_said(tmp_path: Path) -> None:
+    plan, from_file, agent = frozen_from_file(tmp_path)
+    held = agent.get_vec_normalize_env()
+    assert held is not None
+    agent.set_env(normalised("CartPole-v1"))
+    with pytest.raises(IncompatibleError, match="have seen no observation yet.*VecNormalize.load"):
+        hold_plan(from_file, agent)
+    agent.set_env(copy_of(held))
+    with pytest.warns(UserWarning, match="read from a file, without .*VecNormalize.load.*load_encoder"):
+        again = hold_plan(from_file, agent)
+    assert all(check.passed for check in again.checks()), again.checks()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hold_plan(dataclasses.replace(from_file, encoder=plan.encoder), agent)
+        other = make_agent("ppo", normalised("CartPole-v1"))
+        without = plan_transfer(plan.encoder, other, Finetune())
+        (tmp_path / "without.json").write_text(json.dumps(without.to_json()))
+        hold_plan(read_plan(tmp_path / "without.json"), other)
+
+
+@pytest.mark.parametrize(("name", "value"), [("clip_obs", 0.5), ("epsilon", 0.1)])
+def test_other_bounds_than_the_sources_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    plan, _, agent = frozen_from_file(tmp_path)
+    held = agent.get_vec_normalize_env()
+    assert held is not None
+    other = copy_of(held)
+    setattr(other, name, value)
+    agent.set_env(other)
+    with pytest.raises(IncompatibleError, match=f"VecNormalize has {name} {value:g}, the source's 1"):
+        hold_plan(plan, agent)
+
+
+def test_an_agent_on_which_a_plan_cannot_be_held_is_as_it_was(tmp_path: Path) -> None:
+    plan, from_file, agent = frozen_from_file(tmp_path)
+    agent.save(tmp_path / "agent.zip")
+    for refused in (plan, from_file):
+        loaded = PPO.load(tmp_path / "agent.zip", env=normalised("CartPole-v1"))
+        with pytest.raises(IncompatibleError, match="observation statistics"):
+            hold_plan(refused, loaded)
+        assert all(parameter.requires_grad for parameter in loaded.policy.parameters())
+        assert "_frozen_by_plan" not in vars(loaded.policy)
+        # The first layer is trained: no hook is left.
+        assert moves(loaded, ENCODER["ppo"], 1, 32, reset=True) == [True]
+
+
+def test_bounds_that_do_not_arrive_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(64), tmp_path)
+    agent = make_agent("ppo", normalised("CartPole-v1", clip_obs=5.0))
+    plan = plan_transfer(encoder, agent, Finetune())
+
+    def lost(plan: Plan, agent: BaseAlgorithm) -> None:
+        copy_statistics(plan, agent)
+        agent.get_vec_normalize_env().clip_obs = 5.0  # type: ignore[union-attr]
+
+    monkeypatch.setattr("rltransfer.transfer.apply.copy_statistics", lost)
+    with pytest.raises(TransferError, match="VecNormalize: clip_obs is 5, and the source's 10"):
+        apply_plan(plan, agent)

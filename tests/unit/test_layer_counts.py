@@ -20,7 +20,10 @@ from rltransfer import (
     Shuffled,
     plan_transfer,
 )
+from rltransfer.anatomy import anatomy_of_agent
 from rltransfer.errors import IncompatibleError
+from rltransfer.strategies import parse_strategy
+from rltransfer.transfer.treatment import treatment_of
 
 UNEVEN = {"policy_kwargs": {"net_arch": {"pi": [8, 8, 8], "vf": [8, 8]}}}
 
@@ -128,3 +131,39 @@ def test_an_agent_without_layers_has_none_to_count_or_release(tmp_path: Path) ->
         plan_transfer(None, target, RandomFrozen(layers=1))
     plan_transfer(None, target, RandomFrozen(layers=0))
     plan_transfer(None, target, Scratch())
+
+
+SHORT_ACTOR: dict[str, Any] = {"policy_kwargs": {"net_arch": {"pi": [8], "qf": [8, 8, 8]}}}
+
+
+@pytest.mark.parametrize(
+    ("weights", "at", "idle", "instead"),
+    [
+        (Finetune(layers=1), (64, 128), "64", r"Write at:\[64\]"),
+        (Finetune(actor="none"), (64, 128, 192), "192", r"Write at:\[64,128\]"),
+        (Finetune(layers="none"), (64,), "64", "Leave 'gradual_unfreeze' out"),
+        (Full(critic="reset"), (1, 2, 3, 4), "4", r"Write at:\[1,2,3\]"),
+        (Shuffled(of=[Finetune(layers=1), GradualUnfreeze(at=(64, 128))]), None, "64", r"Write at:\[64\]"),
+    ],
+    ids=str,
+)
+def test_a_step_that_releases_nothing_is_refused(weights: Any, at: Any, idle: str, instead: str) -> None:
+    anatomy = anatomy_of_agent(make_agent("ppo", **({} if at in (None, (64, 128)) else UNEVEN)))
+    strategy = parse_strategy([weights] if at is None else [weights, GradualUnfreeze(at=at)])
+    with pytest.raises(IncompatibleError, match=rf"releases nothing at {idle}: .*\. {instead}"):
+        treatment_of(strategy, anatomy)
+
+
+@pytest.mark.parametrize(
+    ("weights", "most"),
+    [(Finetune(), 3), (Finetune(critic="none"), 1), (Finetune(layers=1), 2), (Full(critic="reset"), 1), (Full(), 3)],
+    ids=str,
+)
+def test_as_many_steps_as_release_something_are_accepted_where_paths_differ(weights: Any, most: int) -> None:
+    anatomy = anatomy_of_agent(make_agent("sac", **SHORT_ACTOR))
+    for count in range(1, most + 1):
+        treatment = treatment_of(parse_strategy([weights, GradualUnfreeze(at=range(1, count + 1))]), anatomy)
+        released = {treatment.held_until[name] for name in treatment.chosen}
+        assert released == set(range(1, count + 1))
+    with pytest.raises(IncompatibleError, match="gradual_unfreeze"):
+        treatment_of(parse_strategy([weights, GradualUnfreeze(at=range(1, most + 2))]), anatomy)

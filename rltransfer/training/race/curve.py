@@ -5,6 +5,7 @@ from typing import Any
 
 from rltransfer.training.callbacks import CurveCallback, Subject
 from rltransfer.training.race.runners import Field
+from rltransfer.transfer.counting import quiet_until
 
 
 class LeaderCurve(CurveCallback):
@@ -25,7 +26,7 @@ class LeaderCurve(CurveCallback):
     def subject(self) -> Subject:
         """Returns the leader."""
         leader = self._field.leader
-        quiet = leader.transfer.plan.quiet_steps or 0
+        quiet = quiet_until(leader.transfer.plan)
         return Subject(leader.agent, leader.prepared.eval_env, self._field.env_steps, quiet, leader.label)
 
     def _on_training_end(self) -> None:

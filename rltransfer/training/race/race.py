@@ -19,7 +19,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check, Episodes, RaceFacts, Trial
 from rltransfer.strategies import Auto, Strategy, dump_strategy, strategy_label
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
-from rltransfer.training.prepare import prepare
+from rltransfer.training.prepare import prepare, refuse_short_budget
 from rltransfer.training.race.curve import LeaderCurve
 from rltransfer.training.race.runners import Field, Runner
 from rltransfer.training.race.trainer import RaceState, Trainer
@@ -72,13 +72,14 @@ class Race:
             prepared = stack.enter_context(
                 prepare(config, monitor_folder=self._session.folder, monitor_prefix=f"{label}.")
             )
+            assert prepared.plan is not None
+            refuse_short_budget(config, prepared.plan)
         except IncompatibleError as error:
             if self._part.of is not None or not self.field.runners:
                 raise
             self._left_out.append(Trial(label=label, strategy=dump_strategy(strategy), end=f"does not fit: {error}"))
             self._say(f"{label} is not tried: {error}")
             return
-        assert prepared.plan is not None
         transfer = apply_plan(prepared.plan, prepared.agent)
         prepared = dataclasses.replace(prepared, eval_env=transfer.equip(prepared.eval_env))
         prepared.agent.set_logger(Logger(folder=None, output_formats=[]))

@@ -167,8 +167,9 @@ def _of_actor(policy: Any, observations: Any) -> Iterator[tuple[torch.Tensor, to
         yield from _unweighted(policy.action_net(policy.extract_features(observations, policy.features_extractor)))
         return
     if hasattr(policy.actor, "get_action_dist_params"):
-        mean, log_std, _ = policy.actor.get_action_dist_params(observations)
-        yield from _of_normal(mean, log_std.exp())
+        mean, log_std, latent = policy.actor.get_action_dist_params(observations)
+        # With gSDE log_std is that of the noise of each feature: the deviations of actions follow from the state.
+        yield from _of_distribution(policy.actor.action_dist.proba_distribution(mean, log_std, **latent).distribution)
         actions = torch.tanh(mean).detach()
     else:
         actions = policy.actor(observations)
