@@ -129,6 +129,6 @@ class Ending(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated or (ends and not self._truncates), truncated or ends, info
 
 
-# pytest imports this file once more under another name, to look for doctests.
+# By its name: pytest imports this file once more under another one, to look for doctests, and tests change the class.
 if "Endless-v0" not in gym.registry:
-    gym.register("Endless-v0", entry_point=Endless)
+    gym.register("Endless-v0", entry_point="endless:Endless")
