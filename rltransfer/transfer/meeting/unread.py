@@ -109,4 +109,6 @@ def _channels(space: spaces.Space[Any], key: str) -> int | None:
 def _is_flat_image(pair: Pair, key: str) -> bool:
     space = pair.observation_space
     part = space.spaces[key] if key and isinstance(space, spaces.Dict) else space
-    return has_three_sides(part) and pair.is_flattened(key) and all(reading.is_known for reading in pair.readings)
+    # Progressive columns read images by convolutions of their own.
+    has_columns = any(layer.role == "column" for layer in pair.anatomy.layers)
+    return has_three_sides(part) and pair.is_flattened(key) and not has_columns
