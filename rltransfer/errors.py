@@ -28,6 +28,10 @@ class IncompatibleError(RLTransferError, ValueError):
     """A source and a target do not fit, or a strategy cannot be applied to them."""
 
 
+class UnknownLayerError(IncompatibleError):
+    """A strategy names a layer that the agent does not have."""
+
+
 class TransferError(RLTransferError, RuntimeError):
     """An agent does not hold what its plan says; nothing was trained."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rltransfer.anatomy.rules import Branch, Kind, Role, Rule, place
-from rltransfer.errors import IncompatibleError, did_you_mean
+from rltransfer.errors import UnknownLayerError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def refuse_unknown_layers(anatomy: Anatomy, names: Sequence[str]) -> None:
     known = [layer.name for layer in anatomy.online if layer.role == "encoder"]
     for name in names:
         if not any(within(layer, name) for layer in known):
-            raise IncompatibleError(
+            raise UnknownLayerError(
                 f"This agent has no encoder layer {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
             )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rltransfer.config import RunConfig, StudyConfig
-from rltransfer.errors import ConfigError, RLTransferError
+from rltransfer.errors import ConfigError, RLTransferError, UnknownLayerError
 from rltransfer.strategies import Auto, Scratch, depends_on_layers
 from rltransfer.sweeps import LayerSweep
 
@@ -47,7 +47,7 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
 
 
 def _check_arms(waiting: Sequence[RunConfig]) -> None:
-    """Checks the layers that arms name or count; the agent of each such arm is built for that, and forgotten."""
+    """Checks how many layers arms count; the agent of each such arm is built for that, and forgotten."""
     from rltransfer.transfer.treatment import treatment_of
 
     arms = {(config.task_name, config.arm): config for config in reversed(waiting) if config.role == "target"}
@@ -57,7 +57,8 @@ def _check_arms(waiting: Sequence[RunConfig]) -> None:
         anatomy = _anatomy(config, where=f"tasks.{task}: ")
         first = config.strategy[0]
         for strategy in first.candidates if isinstance(first, Auto) else (config.strategy,):
-            with naming(f"tasks.{task}: arms.{arm}: "):
+            # An arm that names a layer wrongly fails by itself, in these words, and the others finish.
+            with naming(f"tasks.{task}: arms.{arm}: "), contextlib.suppress(UnknownLayerError):
                 treatment_of(strategy, anatomy)
 
 

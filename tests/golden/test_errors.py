@@ -291,10 +291,6 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         "study run study.yaml",
         ("frozen: frozen", "auto: {kind: auto, of: [full, {kind: frozen, layers: 5}]}"),
     ),
-    "study: arm of an unknown layer": (
-        "study run study.yaml",
-        ("frozen: frozen", "frozen: {kind: shuffled, of: {kind: frozen, layers: mlp_extractor.polic_net}}"),
-    ),
     "study: sweep of more layers than there are": (
         "study run study.yaml",
         ("arms:", "sweeps: {layers: {layers: 3}}\narms:"),
