@@ -369,8 +369,8 @@ def test_a_run_that_hangs_ends_with_its_time(tmp_path: Path, monkeypatch: pytest
     study = yaml_file.read(path)
     run(write(tmp_path, **{**study, "tasks": {"plain": study["tasks"]["plain"]}}), tmp_path / "out")
     path.write_text(yaml_file.dump(study))
-    _, said = run(path, tmp_path / "out", retries=3, time_limit_seconds=2.0)
-    reason = "it took longer than its time limit of 2 s, and was stopped"
+    _, said = run(path, tmp_path / "out", retries=3, time_limit_seconds=6.0)
+    reason = "it took longer than its time limit of 6 s, and was stopped"
     assert said == ["1 of 2 runs are done already", f"[2/2] odd/scratch/seed_0: FAILED: {reason}"]
     record = read_record(tmp_path / "out/odd/scratch/seed_0")
     assert (record.status, record.error) == ("failed", reason)
