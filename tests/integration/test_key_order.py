@@ -22,6 +22,7 @@ from rltransfer import (
     Inputs,
     JumpStart,
     Kickstart,
+    Replay,
     Residual,
     Scratch,
     apply_plan,
@@ -237,6 +238,21 @@ def test_a_source_that_teaches_says_what_it_would_do(source: str, target: str, t
     with torch.no_grad():
         expected = teacher.policy.get_distribution(teacher.policy.obs_to_tensor(observations)[0]).distribution.mean
     np.testing.assert_allclose(advice.centre, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["sac", "td3", "dqn"])
+@pytest.mark.parametrize(("source", "target"), [("keywords", "sorted"), ("sorted", "ordered"), ("pairs", "pairs")])
+def test_what_a_source_remembers_is_replayed_by_key(source: str, target: str, algo: str, tmp_path: Path) -> None:
+    teacher = agent_on(algo, SPACES[source](), seed=0).learn(20)
+    teacher.save_replay_buffer(tmp_path / "replay_buffer.pkl")
+    agent = agent_on(algo, SPACES[target](), seed=1)
+    plan = plan_transfer(encoder_from(teacher, tmp_path, "zip"), agent, (Full(), Replay(ratio=1.0)))
+    apply_plan(plan, agent)
+    drawn = agent.replay_buffer.sample(16)
+    remembered = teacher.replay_buffer.observations
+    for row in range(16):
+        seen = {key: drawn.observations[key][row].numpy() for key in ("z", "a", "k")}
+        assert any(all(np.allclose(seen[key], remembered[key][step, 0]) for key in seen) for step in range(20)), seen
 
 
 def test_statistics_are_matched_by_key(tmp_path: Path) -> None:
