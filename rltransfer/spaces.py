@@ -67,6 +67,17 @@ def space_from_json(content: Mapping[str, Any]) -> Space:
         raise SourceError(f"The data of a {kind} space is wrong: {error!r}.") from None
 
 
+def parts_by_key(space: Space) -> Mapping[str, Space]:
+    """Returns the parts of a Dict in its order; another space is its only part, under an empty key.
+
+    >>> list(parts_by_key(spaces.Dict(z=spaces.Discrete(2), a=spaces.Discrete(3))))
+    ['z', 'a']
+    >>> list(parts_by_key(spaces.Discrete(2)))
+    ['']
+    """
+    return space.spaces if isinstance(space, spaces.Dict) else {"": space}
+
+
 def same_space(first: Space | None, second: Space | None) -> bool:
     """Returns whether two spaces are equal, the order of keys included: Gymnasium's ``==`` ignores that of a Dict.
 

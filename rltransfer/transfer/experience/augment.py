@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
-from rltransfer.spaces import describe
+from rltransfer.spaces import describe, parts_by_key
 from rltransfer.strategies import IMAGE_OPERATIONS, VECTOR_OPERATIONS, Augment
 from rltransfer.transfer.experience.overlay import lay_over, lift
 from rltransfer.transfer.holding import Holding
@@ -37,7 +37,7 @@ class Augmentation:
 
     def __init__(self, part: Augment, space: spaces.Space[Any], *, seed: int, n_frames: int = 1) -> None:
         self._part = part
-        self._kinds = {key: _kind_of(own) for key, own in _by_key(space).items()}
+        self._kinds = {key: _kind_of(own) for key, own in parts_by_key(space).items()}
         self._n_frames = n_frames
         self._rng = np.random.default_rng([seed, 17])
         _refuse_misfit(part, space, self._kinds)
@@ -232,10 +232,6 @@ def _n_frames(env: VecEnv | None) -> int:
     return 1 if stack is None else int(stack.stacked_obs.n_stack)
 
 
-def _by_key(space: spaces.Space[Any]) -> Mapping[str, spaces.Space[Any]]:
-    return space.spaces if isinstance(space, spaces.Dict) else {"": space}
-
-
 def _kind_of(space: spaces.Space[Any]) -> str:
     if not isinstance(space, spaces.Box):
         return "other"
@@ -264,4 +260,4 @@ def _refuse_misfit(part: Augment, space: spaces.Space[Any], kinds: Mapping[str, 
 
 
 def _images(space: spaces.Space[Any]) -> Iterator[spaces.Box]:
-    yield from (own for own in _by_key(space).values() if isinstance(own, spaces.Box) and is_image_space(own))
+    yield from (own for own in parts_by_key(space).values() if isinstance(own, spaces.Box) and is_image_space(own))

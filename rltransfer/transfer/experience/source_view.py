@@ -14,7 +14,7 @@ from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.normaliser import Statistics
-from rltransfer.spaces import describe
+from rltransfer.spaces import describe, parts_by_key
 from rltransfer.transfer.plan import InputMap
 
 Raw = np.ndarray | Mapping[str, np.ndarray]
@@ -29,10 +29,10 @@ class SourceView:
         assert source is not None
         self._is_dict = isinstance(source, spaces.Dict)
         stated = int(encoder.hyperparams.get("frame_stack") or 0) or None
-        ours = _by_key(space)
+        ours = parts_by_key(space)
         parts = {part.source: (key, part.entries) for key, part in inputs.items() if part.source is not None}
         self._sights: dict[str, _Sight] = {}
-        for key, theirs in _by_key(source).items():
+        for key, theirs in parts_by_key(source).items():
             own, entries = parts.get(key, (None, None)) if inputs else (key if key in ours else None, None)
             statistics = _statistics(encoder, key)
             self._sights[key] = _Sight(
@@ -203,10 +203,6 @@ def _of_one_frame(
         "The source's policy cannot act here: the map of inputs is not the same for each of the stacked frames. Map "
         "each frame alike, to the frame of the source that is as old."
     )
-
-
-def _by_key(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
-    return dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
 
 
 def _statistics(encoder: Encoder, key: str) -> _Statistic | None:

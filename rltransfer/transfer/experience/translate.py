@@ -13,7 +13,7 @@ from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.replay_file import Transitions
-from rltransfer.spaces import describe
+from rltransfer.spaces import describe, parts_by_key
 from rltransfer.transfer.experience.teacher import taken_actions
 from rltransfer.transfer.plan import Plan
 
@@ -137,7 +137,7 @@ class _Place:
 
 
 def _places(plan: Plan, known: Transitions, space: spaces.Space[Any]) -> Iterator[tuple[str, _Place]]:
-    for key, own in _by_key(space).items():
+    for key, own in parts_by_key(space).items():
         meets = plan.inputs.get(key)
         if plan.inputs and meets is not None:
             yield key, _Place(own, meets.source, meets.entries)
@@ -150,7 +150,7 @@ def _refuse_other_agent(known: Transitions, encoder: Encoder) -> None:
     space = encoder.observation_space
     if space is None or encoder.action_space is None:
         raise IncompatibleError("What the source remembers cannot be used: its file does not tell its spaces.")
-    expected: dict[str, Any] = {key: tuple(get_obs_shape(own)) for key, own in _by_key(space).items()}
+    expected: dict[str, Any] = {key: tuple(get_obs_shape(own)) for key, own in parts_by_key(space).items()}
     found = {key: values.shape[1:] for key, values in known.observations.items()}
     if expected != found:
         raise IncompatibleError(
@@ -191,10 +191,6 @@ def _between_bounds(
         values[:, place] = 2.0 * (done - low[place]) / (high[place] - low[place]) - 1.0
     is_inside: np.ndarray = np.all(np.abs(values) <= 1.0 + _TOLERANCE, axis=1)
     return np.clip(values, -1.0, 1.0), is_inside
-
-
-def _by_key(space: spaces.Space[Any]) -> Mapping[str, spaces.Space[Any]]:
-    return space.spaces if isinstance(space, spaces.Dict) else {"": space}
 
 
 def _misfit(encoder: Encoder, space: spaces.Space[Any]) -> IncompatibleError:

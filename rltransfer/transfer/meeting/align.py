@@ -14,7 +14,7 @@ from rltransfer.anatomy import INPUT_WEIGHTS, Anatomy, Layer, Reading
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, IndexMap, Inputs
-from rltransfer.spaces import describe
+from rltransfer.spaces import describe, parts_by_key
 from rltransfer.transfer.meeting.columns import columns_of_column, is_first_of_column
 from rltransfer.transfer.meeting.parts import Part, has_three_sides, meet_observations, refuse_wrong_indexes
 
@@ -80,7 +80,7 @@ class Pair:
             self.observation_space,
             self.inputs,
             stacked=self.is_stacked,
-            flattened=frozenset(key for key in _by_key(self.observation_space) if not self._is_image(key)),
+            flattened=frozenset(key for key in parts_by_key(self.observation_space) if not self._is_image(key)),
         )
 
     def _is_image(self, key: str) -> bool:
@@ -326,17 +326,13 @@ def _space(space: spaces.Space[Any], key: str) -> spaces.Space[Any]:
     return space.spaces[key] if key and isinstance(space, spaces.Dict) else space
 
 
-def _by_key(space: spaces.Space[Any]) -> Mapping[str, spaces.Space[Any]]:
-    return space.spaces if isinstance(space, spaces.Dict) else {"": space}
-
-
 def _widths(anatomy: Anatomy, space: spaces.Space[Any]) -> dict[str, int]:
     """Returns how many features each part of an observation gives, in the order in which they are read."""
-    return {key: _features_of(anatomy, key, part) for key, part in _by_key(space).items()}
+    return {key: _features_of(anatomy, key, part) for key, part in parts_by_key(space).items()}
 
 
 def _flat_widths(space: spaces.Space[Any]) -> dict[str, int]:
-    return {key: spaces.flatdim(part) for key, part in _by_key(space).items()}
+    return {key: spaces.flatdim(part) for key, part in parts_by_key(space).items()}
 
 
 def _features_of(anatomy: Anatomy, key: str, space: spaces.Space[Any]) -> int:

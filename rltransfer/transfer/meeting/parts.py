@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap, Inputs
-from rltransfer.spaces import describe
+from rltransfer.spaces import describe, parts_by_key
 
 _ENDLESS = 1e30
 
@@ -69,7 +69,7 @@ def meet_observations(
 
 def _refuse_other_form(target: spaces.Space[Any], inputs: Inputs) -> None:
     """Raises IncompatibleError if a map is for observations of another kind."""
-    parts = target.spaces if isinstance(target, spaces.Dict) else {"": target}
+    parts = parts_by_key(target)
     if not isinstance(target, spaces.Dict) and (isinstance(inputs.map, dict) or inputs.keys):
         raise IncompatibleError(
             f"inputs: the map is by key, and the target's observation has no keys: {describe(target)}. Give a list "
