@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from rltransfer.errors import SourceError
-from rltransfer.inert_pickle import Inert, RefusedNameError, array_of, load_inert
+from rltransfer.safe_unpickler import Inert, RefusedNameError, array_of, load_inert
 
 
 @dataclasses.dataclass(frozen=True)

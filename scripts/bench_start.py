@@ -22,7 +22,7 @@ from pathlib import Path
 from rltransfer.config import RunConfig, Task
 from rltransfer.hyperparams import resolve
 from rltransfer.study.expand import Job
-from rltransfer.study.warm import warm_context
+from rltransfer.study.fork_server import warm_context
 from rltransfer.study.work import work
 
 COLD = "import time, rltransfer.training, torch._dynamo, torch.utils.tensorboard; print(time.process_time())"

@@ -1,6 +1,6 @@
 """Measures the two ends of the scale of normalised scores for tasks of our families, and writes them down.
 
-    python scripts/measure_references.py --write      # measures, and writes rltransfer/references.yaml
+    python scripts/measure_references.py --write      # measures, and writes rltransfer/reference_returns.yaml
     python scripts/measure_references.py --markdown   # prints the table of docs/statistics.md from that file
 
 0 is what uniformly drawn actions score. 1 comes from one of these, which the table names:
@@ -24,7 +24,7 @@ import numpy as np
 
 from rltransfer import yaml_file
 
-TABLE = Path(__file__).parents[1] / "rltransfer" / "references.yaml"
+TABLE = Path(__file__).parents[1] / "rltransfer" / "reference_returns.yaml"
 PREFIX = "rltransfer_envs:rltransfer/"
 SEED = 20_000
 Act = Callable[[gym.Env, Any], Any]

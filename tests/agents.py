@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rltransfer import Encoder, load_encoder
 from rltransfer.anatomy import agent_tensors
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
 
 torch.set_num_threads(1)
 

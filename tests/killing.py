@@ -14,9 +14,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from rltransfer.claims import claim, release
 from rltransfer.cli import main
 from rltransfer.config import RunConfig
+from rltransfer.run_lock import claim, release
 from rltransfer.training import train_run
 
 PRELOADED = ["rltransfer.training", "torch._dynamo", "torch.utils.tensorboard", "minigrid", "gymnasium.envs.mujoco"]

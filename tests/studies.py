@@ -16,7 +16,7 @@ import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from rltransfer import yaml_file
-from rltransfer.study import leash
+from rltransfer.study import stop_signal
 from rltransfer.study.work import LOG
 
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
@@ -85,8 +85,8 @@ if "GatedCartPole-v0" not in gym.registry:
 def hang_on_a_leash(note: Path) -> None:
     """Never ends by itself, as a worker whose environment hangs; writes its process id."""
     os.setsid()
-    leash.GRACE_SECONDS = 0.2
-    leash.Leash()
+    stop_signal.GRACE_SECONDS = 0.2
+    stop_signal.Leash()
     note.write_text(str(os.getpid()))
     while True:
         time.sleep(0.1)

@@ -11,10 +11,10 @@ from gymnasium.spaces import Space
 
 from rltransfer.artifact.encoder import AVERAGE_OF, Encoder
 from rltransfer.errors import IncompatibleError
-from rltransfer.normaliser import Normaliser, Statistics
 from rltransfer.records import SourceFacts
 from rltransfer.sb3_zip import is_custom_class
 from rltransfer.spaces import same_space
+from rltransfer.vecnormalize_reader import Normaliser, Statistics
 
 _SHOWN = 6
 

@@ -24,12 +24,12 @@ from safetensors.torch import save as save_safetensors
 
 from rltransfer import files
 from rltransfer.anatomy import Anatomy, Branch, Layer, Role
-from rltransfer.artifact.company import StatisticsOrigin
+from rltransfer.artifact.companion_files import StatisticsOrigin
 from rltransfer.errors import SourceError
-from rltransfer.normaliser import Normaliser
 from rltransfer.records import SourceFacts
 from rltransfer.sb3_zip import is_custom_class
 from rltransfer.spaces import space_from_json, space_to_json
+from rltransfer.vecnormalize_reader import Normaliser
 
 TENSORS = "encoder.safetensors"
 MANIFEST = "manifest.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 from rltransfer import yaml_file
 from rltransfer.anatomy import anatomy_of_zip
-from rltransfer.artifact.company import (
+from rltransfer.artifact.companion_files import (
     ARGUMENTS,
     CONFIG,
     StatisticsOrigin,

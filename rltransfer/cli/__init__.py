@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rltransfer.cli.parser import build_parser
 from rltransfer.cli.stopping import Terminated, terminable
 from rltransfer.errors import RLTransferError
-from rltransfer.study.engines.loop import StoppedBySignal
+from rltransfer.study.engines.supervisor import StoppedBySignal
 
 _USER_ERROR = 2
 _INTERRUPTED = 130

@@ -4,7 +4,7 @@ from typing import Any
 
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
-from rltransfer.artifact.company import StatisticsOrigin
+from rltransfer.artifact.companion_files import StatisticsOrigin
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION

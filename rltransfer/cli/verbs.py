@@ -189,7 +189,7 @@ def say_where(folder: Path) -> None:
 
 
 def _train(arguments: argparse.Namespace, config: RunConfig) -> int:
-    from rltransfer.claims import release
+    from rltransfer.run_lock import release
     from rltransfer.training.folder import claim_numbered, claim_tensorboard
     from rltransfer.training.rewind import tensorboard_folder
 
@@ -213,7 +213,7 @@ def _resume(verb: str, arguments: argparse.Namespace) -> int:
     folder: Path = arguments.resume if arguments.resume.name else arguments.resume.resolve()
     _refuse_other_flags(verb, arguments)
     from rltransfer import tasks
-    from rltransfer.claims import CLAIM, claim, release
+    from rltransfer.run_lock import CLAIM, claim, release
     from rltransfer.training.folder import read_settings
 
     config = read_settings(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rltransfer import stats
-from rltransfer.comparison import accounts, coverage, notes, scores
+from rltransfer.comparison import coverage, notes, scores, source_costs
 from rltransfer.comparison.across import across_tasks
 from rltransfer.comparison.families import Tested, detectable_by, origin_of, tests_of
 from rltransfer.comparison.groups import ArmRuns, TaskGroup, control_of, find, group
@@ -232,8 +232,8 @@ def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[Sk
         times=times,
         transfer_ratio=scores.transfer_ratio(runs, baseline, task.random_returns),
         forward_transfer=scores.forward_transfer(runs, baseline, task.group.settings.task.env),
-        steps=accounts.steps_account(runs, times, baseline_times[0].time if baseline_times else None),
-        total=accounts.total_account(runs, measuring.budget_steps, task.long, measuring.metric),
+        steps=source_costs.steps_account(runs, times, baseline_times[0].time if baseline_times else None),
+        total=source_costs.total_account(runs, measuring.budget_steps, task.long, measuring.metric),
         retention=scores.retention(runs),
         effort=scores.effort(runs),
         layers=layers_of([run.folder for run in runs], measuring.grid_steps),

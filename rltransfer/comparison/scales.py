@@ -7,7 +7,7 @@ import numpy as np
 from rltransfer.comparison.groups import TaskGroup
 from rltransfer.config import StudyTask, Threshold
 from rltransfer.metrics import Undefined
-from rltransfer.references import Reference, reference_of
+from rltransfer.reference_returns import Reference, reference_of
 
 
 def random_returns(group: TaskGroup) -> tuple[float, ...]:

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from rltransfer.comparison import scales, scores
-from rltransfer.comparison.accounts import LongScratch
 from rltransfer.comparison.groups import TaskGroup, control_of
 from rltransfer.comparison.scores import Measuring
+from rltransfer.comparison.source_costs import LongScratch
 from rltransfer.comparison.tables import FailedCheck, RunScores
 from rltransfer.config import StudyTask, Threshold
 from rltransfer.metrics import Undefined

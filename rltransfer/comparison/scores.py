@@ -13,7 +13,7 @@ from rltransfer.comparison.tables import Effort, Retention, Robust, RunScores, S
 from rltransfer.errors import RunError
 from rltransfer.metrics import Undefined
 from rltransfer.records import Curve, Run, RunRecord, read_training_episodes
-from rltransfer.references import Reference
+from rltransfer.reference_returns import Reference
 from rltransfer.stats import Estimate, MeanFacts
 
 PRIMARY_METRICS = ("auc", "success_auc", "final")

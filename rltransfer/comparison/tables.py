@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from rltransfer.comparison.representation import Layers
 from rltransfer.metrics import TimeToThreshold, Undefined
 from rltransfer.records import RaceFacts, RunRecord, SourceFacts
-from rltransfer.references import Reference
+from rltransfer.reference_returns import Reference
 from rltransfer.stats import Band, CensoredMean, Coverage, Estimate, Profile, Verdict
 
 UNREADABLE = "cannot be read"

@@ -13,7 +13,7 @@ import numpy as np
 from rltransfer import files
 from rltransfer.comparison import Arm, Comparison, RunScores, TaskComparison
 from rltransfer.metrics import Undefined
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.paths import below
 
 FOLDER = "data"
@@ -37,7 +37,7 @@ def write_exports(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
 def runs_csv(comparison: Comparison) -> str:
     """Returns one row for each run: what it is, its scores, time to threshold; an undefined score is an empty cell."""
     head = ["task", "algo", "arm", "kind", "strategy", "control_of", "seed", "source_sha256", "source_env_steps"]
-    head += ["env_steps", "wall_seconds", "n_updates", *words.METRIC_NAMES, NORMALISED, "source_task_return"]
+    head += ["env_steps", "wall_seconds", "n_updates", *wording.METRIC_NAMES, NORMALISED, "source_task_return"]
     head += ["threshold", "steps_to_threshold", "reached_threshold", "folder"]
     rows = [
         [
@@ -46,7 +46,7 @@ def runs_csv(comparison: Comparison) -> str:
             *(arm.control_of, run.seed),
             *((None, None) if run.source is None else (run.source.sha256, run.source.env_steps)),
             *(run.env_steps, run.wall_seconds or None, run.n_updates),
-            *(_known(run.scores[name]) for name in (*words.METRIC_NAMES, NORMALISED)),
+            *(_known(run.scores[name]) for name in (*wording.METRIC_NAMES, NORMALISED)),
             _known(run.retention),
             *(task.threshold, *((None, None) if run.time is None else (run.time.env_steps, run.time.reached))),
             below(comparison, run.folder),

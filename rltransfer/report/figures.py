@@ -20,8 +20,8 @@ from rltransfer import files
 from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.comparison.names import ACROSS, LAYERS, PROFILES
 from rltransfer.metrics import Undefined
-from rltransfer.report import words
-from rltransfer.report.looks import Look, looks
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import Look, looks
 from rltransfer.report.paper import (
     FORMATS,
     GREY,
@@ -270,7 +270,7 @@ def _draw_strips(axes: Axes, comparison: Comparison, task: TaskComparison, style
         label.set_color(styles[arm.name].on_light)
         label.set_fontstyle("italic" if arm.kind == "control" else "normal")
     axes.set_ylim(len(task.arms) - 0.4, -0.6)
-    axes.set_xlabel(words.metric_name(comparison))
+    axes.set_xlabel(wording.metric_name(comparison))
     several = any(len(arm.runs) > 1 for arm in task.arms)
     title = "each seed; mean and 95 % interval" if several else "the one seed"
     axes.set_title(title, loc="left", fontsize=9.5, color=GREY)
@@ -307,7 +307,7 @@ def _footnote(task: TaskComparison) -> str:
     parts = [f"Each panel: {_curve_title(task)}; black: {task.baseline}; steps in the target task."] if panels else []
     if any(arm.kind == "control" for arm in task.arms):
         parts.append("Dashed, italic, hollow: controls, in the colour of their arm.")
-    left_out = words.steps_left_out(task)
+    left_out = wording.steps_left_out(task)
     if left_out:
         parts.append(f"{left_out[0].upper()}{left_out[1:]}.")
     return "\n".join(["  ".join(parts[:1]), "  ".join(parts[1:])]).strip() if panels else "  ".join(parts)

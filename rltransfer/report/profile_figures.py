@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rltransfer.comparison import Comparison, TaskComparison
-from rltransfer.report import words
-from rltransfer.report.looks import Look, looks, looks_across
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import Look, looks, looks_across
 from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, line_style, plain, rendered, tidy, wrapped
 from rltransfer.stats import Estimate, Profile
 
@@ -44,7 +44,7 @@ def _of_task(comparison: Comparison, task: TaskComparison) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw(axes, found, looks(task))
-    axes.set_xlabel(words.metric_name(comparison))
+    axes.set_xlabel(wording.metric_name(comparison))
     figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
 
@@ -68,7 +68,7 @@ def _of_all_tasks(comparison: Comparison) -> Figure:
     axes = figure.add_subplot(places[2])
     _draw(axes, {arm.name: arm.profile for arm in arms}, styles)
     axes.set_xlabel("normalised score")
-    title = f"{words.metric_name(comparison)} over {len(arms[0].tasks)} tasks"
+    title = f"{wording.metric_name(comparison)} over {len(arms[0].tasks)} tasks"
     figure.suptitle(plain(title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
 

@@ -12,9 +12,9 @@ from matplotlib.ticker import FuncFormatter
 
 from rltransfer import files
 from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, is_confirmed
-from rltransfer.report import words
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import ON_LIGHT
 from rltransfer.report.html.sweeps import effect, largest_effect
-from rltransfer.report.looks import ON_LIGHT
 from rltransfer.report.paper import FORMATS, GREY, INK, RULE, Format, fitted, rendered
 from rltransfer.report.scales import short
 
@@ -74,13 +74,13 @@ def _draw_cell(
     axes.add_patch(patch)
     if cell.arm is None or one is None:
         mean = None if cell.arm is None else cell.arm.scores[comparison.metric].mean
-        text = words.NOTHING if mean is None else words.number(mean.value)
+        text = wording.NOTHING if mean is None else wording.number(mean.value)
         axes.text(*at, text, ha="center", va="center", fontsize=10, color=GREY)
         return
-    sign = words.SIGNS[words.verdict_word(cell.arm)]
-    text = f"{sign} {words.number(one.value, sign=True)}"
+    sign = wording.SIGNS[wording.verdict_word(cell.arm)]
+    text = f"{sign} {wording.number(one.value, sign=True)}"
     axes.text(at[0], at[1] - 0.1, text, ha="center", va="center", fontsize=10, color=INK, fontweight="bold")
-    ends = words.estimate(one).partition(" ")[2]
+    ends = wording.estimate(one).partition(" ")[2]
     axes.text(at[0], at[1] + 0.25, ends, ha="center", va="center", fontsize=7.5, color=INK)
 
 
@@ -106,11 +106,11 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Figure:
             axes.fill_between(at_steps, low, high, color=colour, alpha=0.14, linewidth=0)
         axes.plot(steps, [one.value for _, _, one in known], color=colour, linewidth=2.0, label=_plain(name))
         for at, arm, one in known:
-            sign = words.SIGNS[words.verdict_word(arm)]
+            sign = wording.SIGNS[wording.verdict_word(arm)]
             axes.text(at, one.value, sign, color=colour, ha="center", va="center", fontsize=11)
     axes.set_xlim(left=0)
     axes.set_xlabel("steps that the source was trained for")
-    axes.set_ylabel(f"{words.metric_name(comparison)}, difference to {_plain(comparison.baseline)}")
+    axes.set_ylabel(f"{wording.metric_name(comparison)}, difference to {_plain(comparison.baseline)}")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=RULE, linewidth=0.7)
@@ -127,7 +127,7 @@ def _frame(figure: Figure, comparison: Comparison, sweep: EffectGrid | EffectLin
     width = figure.get_figwidth() - 0.2
     figure.suptitle(fitted(title, width, 11, bold=True), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     note = (
-        f"Difference in {words.metric_name(comparison)} to {comparison.baseline}, 95 % interval. "
+        f"Difference in {wording.metric_name(comparison)} to {comparison.baseline}, 95 % interval. "
         "▲ positive, ▼ negative, ● inconclusive, △ candidate."
     )
     if any(arm is not None and is_confirmed(arm) for arm in _arms(sweep)):

@@ -18,7 +18,7 @@ from rltransfer import files
 from rltransfer.comparison import Arm, Comparison, RunScores, TaskComparison
 from rltransfer.comparison.names import safe_names
 from rltransfer.metrics import Undefined
-from rltransfer.report import markdown, summaries, words
+from rltransfer.report import markdown, summaries, wording
 from rltransfer.report.blocks import Block
 from rltransfer.report.provenance import Provenance
 from rltransfer.report.sections import plans, verdicts
@@ -79,7 +79,7 @@ def _place(run: RunScores, root: Path, name: Path) -> Path:
 
 
 def _columns(ended: float) -> summaries.Points:
-    titles = {_tag(name): title for name, title in words.METRIC_NAMES.items()}
+    titles = {_tag(name): title for name, title in wording.METRIC_NAMES.items()}
     yield 0, summaries.experiment(_SETTINGS, titles, wall_time=ended)
 
 
@@ -110,7 +110,7 @@ def _row(task: TaskComparison, arm: Arm, run: RunScores) -> summaries.Points:
         "source": "none" if run.source is None else run.source.task.label() if run.source.task else "unknown",
     }
     yield 0, summaries.session(f"{task.name}/{arm.name}/seed_{run.seed}", values, wall_time=run.ended)
-    scores = {_tag(name): run.scores[name] for name in words.METRIC_NAMES}
+    scores = {_tag(name): run.scores[name] for name in wording.METRIC_NAMES}
     known = {tag: score for tag, score in scores.items() if not isinstance(score, Undefined) and math.isfinite(score)}
     yield run.env_steps, summaries.scalars(known)
 

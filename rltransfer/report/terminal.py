@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rltransfer.comparison import Comparison, TaskComparison, judged
-from rltransfer.report import words
+from rltransfer.report import wording
 
 _STYLES = {"positive": "green", "negative": "red", "inconclusive": "yellow"}
 
@@ -34,7 +34,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
 
 def _across(comparison: Comparison) -> Table:
     """Returns the arms over all tasks that have one scale."""
-    title = f"{words.metric_name(comparison)}, normalised, over {len(comparison.across[0].tasks)} tasks"
+    title = f"{wording.metric_name(comparison)}, normalised, over {len(comparison.across[0].tasks)} tasks"
     table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     table.add_column("arm", overflow="fold")
     for column in ("IQM", "mean to baseline", "P(better run)"):
@@ -42,15 +42,15 @@ def _across(comparison: Comparison) -> Table:
     for arm in comparison.across:
         table.add_row(
             Text(arm.name),
-            words.estimate(arm.iqm),
-            words.estimate(arm.mean_difference, sign=True),
-            words.estimate(arm.improvement),
+            wording.estimate(arm.iqm),
+            wording.estimate(arm.mean_difference, sign=True),
+            wording.estimate(arm.improvement),
         )
     return table
 
 
 def _table(comparison: Comparison, task: TaskComparison) -> Table:
-    name = words.metric_name(comparison)
+    name = wording.metric_name(comparison)
     title = f"{task.title}, {task.settings.n_timesteps:,} steps"
     table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     table.add_column("arm", overflow="fold")
@@ -62,14 +62,14 @@ def _table(comparison: Comparison, task: TaskComparison) -> Table:
     table.add_column("origin of gain")
     for arm in task.arms:
         score = judged(arm).scores[comparison.metric]
-        word = words.verdict_word(arm)
+        word = wording.verdict_word(arm)
         table.add_row(
             Text(arm.name, style="dim" if arm.kind == "control" else ""),
             str(len(judged(arm).runs)),
-            words.NOTHING if score.mean is None else words.number(score.mean.value),
-            words.estimate(score.difference, sign=True),
-            words.p_value(arm.p_adjusted),
+            wording.NOTHING if score.mean is None else wording.number(score.mean.value),
+            wording.estimate(score.difference, sign=True),
+            wording.p_value(arm.p_adjusted),
             Text(word, style=_STYLES.get(word, "")),
-            words.origin_word(arm.origin),
+            wording.origin_word(arm.origin),
         )
     return table

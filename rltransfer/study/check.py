@@ -48,7 +48,7 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
 
 def _check_arms(waiting: Sequence[RunConfig]) -> None:
     """Checks how many layers arms count; the agent of each such arm is built for that, and forgotten."""
-    from rltransfer.transfer.treatment import treatment_of
+    from rltransfer.transfer.layer_rules import treatment_of
 
     arms = {(config.task_name, config.arm): config for config in reversed(waiting) if config.role == "target"}
     for (task, arm), config in sorted(arms.items()):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rltransfer import claims
+from rltransfer import run_lock
 from rltransfer.config import CONFIRM, STUDY_FILE, StudyConfig, read_study
 from rltransfer.errors import ConfigError, RunError, unknown
 from rltransfer.strategies import Shuffled
@@ -68,7 +68,7 @@ def confirm_study(
         confirmation = begun
     settings: dict[str, Any] = {"jobs": jobs, "engine": engine, "address": address, "retries": retries}
     run_study(confirmation, place, time_limit_seconds=time_limit_seconds, cache=cache, say=say, **settings)
-    with claims.one_at_a_time(folder):
+    with run_lock.one_at_a_time(folder):
         comparison = compare(folder, metric=study.metric)
         write_report(comparison, folder)
     return comparison

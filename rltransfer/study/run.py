@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from rltransfer import claims
+from rltransfer import run_lock
 from rltransfer.config import RunConfig, StudyConfig, read_study
 from rltransfer.errors import ConfigError, unknown
 from rltransfer.records import read_record
@@ -12,10 +12,10 @@ from rltransfer.study.check import check_study, naming
 from rltransfer.study.cores import count_cores
 from rltransfer.study.engines import Engine
 from rltransfer.study.expand import expand_study
+from rltransfer.study.fork_server import call_warm
 from rltransfer.study.schedule import Schedule
 from rltransfer.study.status import RunState, run_state, study_status, write_study
 from rltransfer.study.view import open_view
-from rltransfer.study.warm import call_warm
 
 if TYPE_CHECKING:
     from rltransfer.comparison import Comparison
@@ -67,7 +67,7 @@ def run_study(
     config, place, states, remarks = _set_up(study, folder, cache)
     _run_on(runner, states, retries, say, remarks)
     # Supervisors that share a study end together.
-    with claims.one_at_a_time(place):
+    with run_lock.one_at_a_time(place):
         comparison = compare(place, metric=config.metric)
         write_report(comparison, place)
     return comparison

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rltransfer import files
-from rltransfer.claims import CLAIM
 from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError
 from rltransfer.records import OWN_FOLDER, RECORD
+from rltransfer.run_lock import CLAIM
 
 # What computes the numbers of a run; of the simulators, those that are installed.
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")

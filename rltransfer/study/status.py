@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rltransfer import claims, files, yaml_file
+from rltransfer import files, run_lock, yaml_file
 from rltransfer.config import LATER_SETTINGS, STUDY_FILE, StudyConfig, absolute, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError
 from rltransfer.records import OWN_FOLDER, RECORD, read_heartbeat, read_record
@@ -132,7 +132,7 @@ def state_in(folder: Path, job: Job) -> RunState:
         return RunState(job, "failed", str(error), version=version)
     if record.status == "done":
         return RunState(job, "done", env_steps=record.env_steps, version=version)
-    if not claims.is_claimed(folder):
+    if not run_lock.is_claimed(folder):
         return RunState(job, "stopped", env_steps=record.env_steps, version=version)
     return with_heartbeat(RunState(job, "running", version=version), folder)
 

@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rltransfer import files
-from rltransfer.claims import CLAIM, claim, release
 from rltransfer.errors import RLTransferError, RunError, SourceError, Stopped, TakenOverError
 from rltransfer.records import OWN_FOLDER, read_record, write_record
+from rltransfer.run_lock import CLAIM, claim, release
 from rltransfer.study.expand import Job
-from rltransfer.study.leash import Leash
 from rltransfer.study.shared import copy_run
 from rltransfer.study.status import has_settings_of, is_damaged, state_in
+from rltransfer.study.stop_signal import Leash
 
 LOG = "run.log"
 CRASHED, USER_ERROR, TAKEN, STOPPED = 1, 2, 3, 4

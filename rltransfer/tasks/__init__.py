@@ -9,11 +9,11 @@ from rltransfer.tasks.build import (
     make_train_env,
     reward_threshold,
 )
-from rltransfer.tasks.keep import Keeping, find_joint_keeping, find_keeping, put_states, take_states
-from rltransfer.tasks.state import copy_generators
+from rltransfer.tasks.env_guard import Watched, watch_of
+from rltransfer.tasks.env_snapshot import Keeping, find_joint_keeping, find_keeping, put_states, take_states
+from rltransfer.tasks.env_state import copy_generators
+from rltransfer.tasks.random_policy import UniformPolicy, action_masks, has_action_masks
 from rltransfer.tasks.stopwatch import Stopwatch
-from rltransfer.tasks.uniform import UniformPolicy, action_masks, has_action_masks
-from rltransfer.tasks.watch import Watched, watch_of
 
 __all__ = [
     "Keeping",

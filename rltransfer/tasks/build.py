@@ -27,13 +27,13 @@ from stable_baselines3.common.vec_env import (
 
 from rltransfer import files
 from rltransfer.config import Task
+from rltransfer.domain_randomisation import Draw, Randomised, refuse_other_spaces
 from rltransfer.errors import ConfigError, MissingExtraError, RLTransferError, UnknownNameError, did_you_mean
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.randomise import Draw, Randomised, refuse_other_spaces
-from rltransfer.tasks.bound import BoundedMonitor, bound_episodes
-from rltransfer.tasks.keep import Kept
+from rltransfer.tasks.env_guard import Watched
+from rltransfer.tasks.env_snapshot import Kept
+from rltransfer.tasks.episode_limit import BoundedMonitor, bound_episodes
 from rltransfer.tasks.stopwatch import Stopwatch
-from rltransfer.tasks.watch import Watched
 
 VecEnvKind = Literal["dummy", "subproc"]
 _NOT_INSTALLED = (ImportError, gym.error.DependencyNotInstalled)

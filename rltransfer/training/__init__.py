@@ -1,6 +1,6 @@
 """Trains and evaluates one agent for one seed, and looks at a plan's agent before."""
 
-from rltransfer.training.doctor import diagnose
+from rltransfer.training.diagnosis import diagnose
 from rltransfer.training.run import train_run
 
 __all__ = ["diagnose", "train_run"]

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 from rltransfer import tasks
 from rltransfer.anatomy import algorithm_of
 from rltransfer.records import Episodes
-from rltransfer.tasks import UniformPolicy, action_masks, bound, has_action_masks
+from rltransfer.tasks import UniformPolicy, action_masks, episode_limit, has_action_masks
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -76,9 +76,9 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
         info = local["info"]
         if "is_success" in info:
             successes.append(bool(info["is_success"]))
-        if bound.CUT_OFF in info:
+        if episode_limit.CUT_OFF in info:
             cut_off += 1
-            if info[bound.CUT_OFF]:
+            if info[episode_limit.CUT_OFF]:
                 _warn_of_bound(env)
 
     env.seed(seed)
@@ -104,8 +104,8 @@ def evaluate(policy: _Policy, env: VecEnv, *, episodes: int, seed: int, determin
 
 def _warn_of_bound(env: VecEnv) -> None:
     warnings.warn(
-        f"{tasks.watch_of(env).name}: an episode was cut off after {bound.MAX_EPISODE_STEPS:,} steps, as it has no "
-        "TimeLimit. Returns of evaluations are those of cut-off episodes. Set another bound with "
+        f"{tasks.watch_of(env).name}: an episode was cut off after {episode_limit.MAX_EPISODE_STEPS:,} steps, as it "
+        "has no TimeLimit. Returns of evaluations are those of cut-off episodes. Set another bound with "
         "--eval-max-episode-steps, or evaluation: {max_episode_steps: ...} in a study.",
         stacklevel=2,
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rltransfer import files, yaml_file
-from rltransfer.claims import claim
 from rltransfer.config import RunConfig, absolute
 from rltransfer.errors import RunError
 from rltransfer.records import OWN_FOLDER
+from rltransfer.run_lock import claim
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rltransfer import claims, files
+from rltransfer import files, run_lock
 from rltransfer.errors import BrokenEnvironmentError, TakenOverError
 from rltransfer.records import HEARTBEAT, OWN_FOLDER, Heartbeat
 from rltransfer.tasks import Stopwatch
@@ -49,7 +49,7 @@ class Heart:
         self._stop: Callable[[], bool] = lambda: False
         self._asked_at: float | None = None
         self._given_up_after = (math.inf, 0.0)
-        self._was_claimed = claims.holds(folder)
+        self._was_claimed = run_lock.holds(folder)
         self._stopwatches: tuple[Stopwatch, ...] = ()
         self._env_steps: Callable[[], int] = int
         self._steps_before = (time.monotonic(), 0)
@@ -105,7 +105,7 @@ class Heart:
 
     def owns_folder(self) -> bool:
         """Says whether the folder is still this process's: one that was asleep for too long may have lost it."""
-        return not self._was_claimed or claims.holds(self._folder)
+        return not self._was_claimed or run_lock.holds(self._folder)
 
     def refuse_lost_claim(self, *, look: bool = False) -> None:
         """Raises TakenOverError if another process has taken the folder over; looks at it now, or every few seconds."""

@@ -21,18 +21,18 @@ from rltransfer.training.agents import learn_arguments
 from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts, MilestoneCallback
 from rltransfer.training.checkpoint import FOLDER, Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
-from rltransfer.training.facts import deciding_settings, finished_record, first_record, update_record
 from rltransfer.training.folder import PLAN, write_settings
 from rltransfer.training.heartbeat import Heart
 from rltransfer.training.older_runs import refuse_misread_run
 from rltransfer.training.prepare import Prepared, prepare, read_sources, refuse_short_budget, source_facts
-from rltransfer.training.race import LeaderCurve, Race
+from rltransfer.training.record_writer import deciding_settings, finished_record, first_record, update_record
 from rltransfer.training.representation import Probe, RepresentationCurve
 from rltransfer.training.retention import score_in_source
 from rltransfer.training.saving import Part, RunState
 from rltransfer.training.scoring import score_best, score_last, score_random, score_start
 from rltransfer.training.session import Session
 from rltransfer.training.state import undisturbed
+from rltransfer.training.successive_halving import LeaderCurve, Race
 from rltransfer.transfer import Transfer, apply_plan
 from rltransfer.transfer.counting import quiet_until
 

@@ -22,9 +22,9 @@ from rltransfer.training import heartbeat, rewind
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
-from rltransfer.training.facts import note_end, update_record, versions
 from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
 from rltransfer.training.heartbeat import Heart, StopNow
+from rltransfer.training.record_writer import note_end, update_record, versions
 from rltransfer.training.saving import Pace, Saved, SaveRun
 
 

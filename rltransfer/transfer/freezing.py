@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, agent_tensors
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import Kickstart, QDagger, Strategy, teachers
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
 from rltransfer.transfer.plan import Plan, PlanEntry
 
 if TYPE_CHECKING:

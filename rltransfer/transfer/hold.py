@@ -41,23 +41,23 @@ from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
 from rltransfer.transfer.experience.minibatches import Minibatches, remove_minibatches
 from rltransfer.transfer.experience.replay import source_replay_of
 from rltransfer.transfer.experience.residual import WatchResidual, equip, remove_residual
-from rltransfer.transfer.experience.teacher import innermost, teacher_of
 from rltransfer.transfer.freezing import note_frozen
 from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
 from rltransfer.transfer.gradient.fisher import importance_of
 from rltransfer.transfer.gradient.lowrank import low_rank_updates
 from rltransfer.transfer.gradient.recycle import Recycle
-from rltransfer.transfer.gradient.steps import (
+from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.optimizer_hooks import (
     agent_optimizers,
     plan_steps,
     refuse_lost_anchors,
     remove_hooks,
     watches_of,
 )
-from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_policy import innermost, teacher_of
 from rltransfer.transfer.statistics import HeldStatistics, refuse_other_statistics
-from rltransfer.transfer.warn import WarnOfTrouble
+from rltransfer.transfer.training_warnings import WarnOfTrouble
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

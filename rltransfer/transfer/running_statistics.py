@@ -18,8 +18,8 @@ from rltransfer.anatomy import agent_tensors, forward_on
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.tasks import UniformPolicy
-from rltransfer.transfer.experience.teacher import innermost
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_policy import innermost
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -9,9 +9,9 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
-from rltransfer.normaliser import Statistics
 from rltransfer.records import Check
 from rltransfer.transfer.plan import InputMap, Plan
+from rltransfer.vecnormalize_reader import Statistics
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -16,7 +16,7 @@ from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import read_record
 from rltransfer.training import train_run
 from rltransfer.training.checkpoint import FOLDER, Checkpoints
-from rltransfer.training.facts import deciding_settings
+from rltransfer.training.record_writer import deciding_settings
 
 STEP = 200
 REASONS = {

@@ -13,11 +13,11 @@ import pytest
 from resuming import assert_alike, every
 from runs import pretrained, run_config
 
-from rltransfer import claims
-from rltransfer.claims import claim
+from rltransfer import run_lock
 from rltransfer.config import RunConfig
 from rltransfer.errors import RunError, Stopped, TakenOverError
 from rltransfer.records import RunRecord, read_record
+from rltransfer.run_lock import claim
 from rltransfer.training import rewind, train_run
 
 CHECKPOINT = "rltransfer/checkpoint"
@@ -106,7 +106,7 @@ def test_who_has_lost_a_run_to_another_process_leaves_it_alone(tmp_path: Path) -
         nonlocal calls
         calls += 1
         if calls == 40:
-            facts = claims._own_facts() | {"host": "elsewhere"}
+            facts = run_lock._own_facts() | {"host": "elsewhere"}
             (tmp_path / "rltransfer" / "claim.json").write_text(json.dumps(facts))
         return False
 

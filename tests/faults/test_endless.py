@@ -19,7 +19,7 @@ from rltransfer import tasks, yaml_file
 from rltransfer.config import Evaluation, RunConfig
 from rltransfer.errors import Stopped
 from rltransfer.records import RunRecord, read_record
-from rltransfer.tasks import bound
+from rltransfer.tasks import episode_limit
 from rltransfer.training import heartbeat, train_run
 
 ENV = "endless:Endless-v0"
@@ -29,7 +29,7 @@ LINE = "pretrain --env endless:Endless-v0 -n 128 --seed 1 -params n_steps:64 bat
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bound, "MAX_EPISODE_STEPS", 40)
+    monkeypatch.setattr(episode_limit, "MAX_EPISODE_STEPS", 40)
     monkeypatch.setattr(heartbeat, "STEP_SECONDS", 0.5)
     monkeypatch.setattr(heartbeat, "ROLLOUT_SECONDS", 0.5)
 

@@ -22,8 +22,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from rltransfer import yaml_file
 from rltransfer.errors import ConfigError, SourceError
 from rltransfer.hyperparams import resolve
-from rltransfer.normaliser import read_vecnormalize
 from rltransfer.sb3_zip import read_sb3_zip
+from rltransfer.vecnormalize_reader import read_vecnormalize
 
 
 @pytest.fixture

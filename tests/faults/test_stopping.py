@@ -12,10 +12,10 @@ from resuming import assert_alike
 from runs import tree
 from studies import descendants, is_alive, wait_until
 
-from rltransfer import claims
-from rltransfer.claims import is_claimed
+from rltransfer import run_lock
 from rltransfer.cli import main
 from rltransfer.records import find_runs, read_heartbeat, read_record
+from rltransfer.run_lock import is_claimed
 from rltransfer.training.folder import read_settings
 
 SMALL = "-params n_steps:64 batch_size:64 n_epochs:1 policy_kwargs:dict(net_arch=[8]) --eval-episodes 2 --verbose 0"
@@ -115,7 +115,7 @@ def test_what_a_run_left_that_was_killed_at_its_end_is_tidied_up(here: Path) -> 
     assert main(f"pretrain -n 256 --seed 3 --eval-freq -1 {SMALL}".split()) == 0
     before = tree(here)
     (here / "rltransfer" / "checkpoint" / "000000000064").mkdir(parents=True)
-    (here / "rltransfer" / "claim.json").write_text(json.dumps(claims._own_facts() | {"pid": 2**30}))
+    (here / "rltransfer" / "claim.json").write_text(json.dumps(run_lock._own_facts() | {"pid": 2**30}))
     assert main(["pretrain", "--resume", str(here)]) == 0
     assert tree(here) == before
 

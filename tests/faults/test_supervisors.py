@@ -100,7 +100,7 @@ LEASHED = """
 import sys, time
 from pathlib import Path
 from studies import hang_on_a_leash
-from rltransfer.study.warm import warm_context
+from rltransfer.study.fork_server import warm_context
 if __name__ == "__main__":
     warm_context().Process(target=hang_on_a_leash, args=(Path(sys.argv[1]),)).start()
     time.sleep(1000)

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from rltransfer import Encoder, Full, apply_plan, average_encoders, load_encoder, plan_transfer
 from rltransfer.cli import main
 from rltransfer.errors import IncompatibleError
-from rltransfer.normaliser import Statistics
+from rltransfer.vecnormalize_reader import Statistics
 
 
 class Parts(gym.Env):

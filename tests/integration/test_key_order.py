@@ -32,7 +32,7 @@ from rltransfer import (
 from rltransfer.artifact import average_encoders
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import same_space
-from rltransfer.transfer.experience.teacher import teacher_of
+from rltransfer.transfer.source_policy import teacher_of
 
 ALGORITHMS = ("ppo", "sac", "td3", "dqn")
 

@@ -31,7 +31,7 @@ from rltransfer import (
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import IncompatibleError
 from rltransfer.transfer import Transfer, read_plan
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
 
 CNN: dict[str, Any] = {
     "policy": "CnnPolicy",

@@ -24,7 +24,7 @@ from rltransfer import (
 )
 from rltransfer.errors import IncompatibleError, TransferError
 from rltransfer.transfer import read_plan
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
 
 ONE_UPDATE: dict[str, Any] = {"n_epochs": 1, "batch_size": 32, "max_grad_norm": 1e9}
 CNN: dict[str, Any] = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": [8]}

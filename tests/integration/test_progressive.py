@@ -30,10 +30,10 @@ from rltransfer.anatomy import agent_tensors
 from rltransfer.cli.describe import describe_encoder
 from rltransfer.errors import ConfigError, IncompatibleError, UnknownNameError
 from rltransfer.extractors import LinearAdapter, ProgressiveColumns, SmallCNN
-from rltransfer.normaliser import Statistics
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
+from rltransfer.vecnormalize_reader import Statistics
 
 NET: dict[str, Any] = {"net_arch": [8, 8]}
 NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}

@@ -32,7 +32,7 @@ from rltransfer.errors import ConfigError, IncompatibleError
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer
 from rltransfer.transfer.experience.residual import ResidualVecEnv
-from rltransfer.transfer.experience.teacher import innermost
+from rltransfer.transfer.source_policy import innermost
 
 ALGORITHMS = ["ppo", "a2c", "trpo", "ppo_lstm", "sac", "td3", "ddpg", "tqc", "crossq"]
 

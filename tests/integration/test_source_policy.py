@@ -14,7 +14,7 @@ from rltransfer import Kickstart, Scratch, load_encoder, plan_transfer
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
 from rltransfer.extractors import SmallCNN
-from rltransfer.transfer.experience.teacher import teacher_of
+from rltransfer.transfer.source_policy import teacher_of
 
 NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}
 BUILT: dict[str, tuple[str, Any, dict[str, Any]]] = {

@@ -13,10 +13,10 @@ from undrawn import no_figures  # noqa: F401
 
 from rltransfer import yaml_file
 from rltransfer.artifact.sources import load_encoder
-from rltransfer.claims import claim, release
 from rltransfer.cli import main
 from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.records import read_record, write_record
+from rltransfer.run_lock import claim, release
 from rltransfer.study import run_study, set_up_study, study_status, work_on_study
 from rltransfer.study.status import count_states
 

@@ -24,9 +24,9 @@ from rltransfer.records import read_curve
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
 from rltransfer.transfer.experience.guide import WatchGuide
-from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
 from rltransfer.transfer.gradient.distill import Distillation
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
+from rltransfer.transfer.source_policy import Advice, Teacher, innermost
 
 
 class Corridor(gym.Env[np.ndarray, Any]):

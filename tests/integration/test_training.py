@@ -14,13 +14,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 from rltransfer import load_encoder, yaml_file
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters, resolve
-from rltransfer.normaliser import Statistics
 from rltransfer.records import Curve, RunRecord, read_curve, read_record, read_training_episodes
 from rltransfer.sb3_zip import read_sb3_zip
 from rltransfer.training import callbacks, train_run
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer import apply_plan, read_plan
+from rltransfer.vecnormalize_reader import Statistics
 
 NORMALISED = {"normalize": True, "n_envs": 2}
 BREAKS = {"env_wrapper": ({"runs.BreaksAtStep": {"step": 40}},)}

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from rltransfer import Finetune, Frozen, Full, apply_plan, hold_plan, plan_transfer
 from rltransfer.anatomy import anatomy_of_agent
 from rltransfer.errors import IncompatibleError
-from rltransfer.transfer.gradient.steps import agent_optimizers
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
 
 CNN: dict[str, Any] = {"features_extractor_class": NormedCnn, "normalize_images": False, "net_arch": []}
 

@@ -19,9 +19,9 @@ from rltransfer import (
     plan_transfer,
 )
 from rltransfer.errors import IncompatibleError
-from rltransfer.transfer.experience.teacher import teacher_of
 from rltransfer.transfer.gradient.distill import _Student
-from rltransfer.transfer.meeting.action_bounds import other_bounds
+from rltransfer.transfer.matching.action_bounds import other_bounds
+from rltransfer.transfer.source_policy import teacher_of
 
 KIND = "action_bounds"
 

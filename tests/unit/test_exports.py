@@ -8,7 +8,7 @@ from synthetic import FROZEN, SCRATCH, TASK, make_run, ramp, source
 
 from rltransfer.comparison import compare
 from rltransfer.records import TaskFacts
-from rltransfer.references import reference_of
+from rltransfer.reference_returns import reference_of
 from rltransfer.report.exports import curves_csv, rliable_arrays, runs_csv, write_exports
 
 LONG = TaskFacts(env=TASK.env, kwargs={"length": 1.5})

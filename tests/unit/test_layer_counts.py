@@ -23,7 +23,7 @@ from rltransfer import (
 from rltransfer.anatomy import anatomy_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import parse_strategy
-from rltransfer.transfer.treatment import treatment_of
+from rltransfer.transfer.layer_rules import treatment_of
 
 UNEVEN = {"policy_kwargs": {"net_arch": {"pi": [8, 8, 8], "vf": [8, 8]}}}
 

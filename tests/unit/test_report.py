@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import metadata
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
 from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
-from rltransfer.report import print_comparison, words, write_aggregates, write_report
+from rltransfer.report import print_comparison, wording, write_aggregates, write_report
 from rltransfer.report.provenance import read_provenance
 from rltransfer.report.scales import spread
 from rltransfer.stats import Estimate
@@ -260,12 +260,12 @@ def test_the_terminal_table_fits_eighty_columns(reported):
     [(0.0, "0"), (-0.0001, "0.000"), (0.05, "0.050"), (9.99, "9.99"), (-412.6, "-413"), (1e6, "1,000,000")],
 )
 def test_numbers_have_about_three_digits(value, text):
-    assert words.number(value) == text
+    assert wording.number(value) == text
 
 
 def test_an_undefined_estimate_is_a_dash():
-    assert words.estimate(Undefined("why")) == words.steps(Undefined("why")) == words.steps(None) == "–"
-    assert words.steps(Estimate(-1234.5, -2000.0, 10.0), sign=True) == "-1,234 [-2,000, 10]"
+    assert wording.estimate(Undefined("why")) == wording.steps(Undefined("why")) == wording.steps(None) == "–"
+    assert wording.steps(Estimate(-1234.5, -2000.0, 10.0), sign=True) == "-1,234 [-2,000, 10]"
 
 
 def test_labels_are_pushed_apart_and_stay_inside():

@@ -13,7 +13,7 @@ from synthetic import FROZEN, TASK, episodes, make_run, make_study, ramp, source
 from rltransfer.comparison import compare
 from rltransfer.errors import ConfigError
 from rltransfer.records import TaskFacts
-from rltransfer.references import Reference, reference_of
+from rltransfer.reference_returns import Reference, reference_of
 from rltransfer.report import print_comparison, save_figures
 from rltransfer.report.sections import reliability
 from rltransfer.stats import Coverage, measured_coverage

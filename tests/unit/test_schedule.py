@@ -8,9 +8,9 @@ from studies import settings
 from synthetic import episodes
 
 from rltransfer import files
-from rltransfer.claims import claim, release
 from rltransfer.config import StudyConfig
 from rltransfer.records import EvaluationFacts, RunRecord, TaskFacts, write_record
+from rltransfer.run_lock import claim, release
 from rltransfer.study import expand_study, schedule
 from rltransfer.study.expand import Job
 from rltransfer.study.schedule import Ending, Schedule

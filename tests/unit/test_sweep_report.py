@@ -11,7 +11,7 @@ from sweeping import LAYERS, MATRIX, SOURCE_STEPS, make
 from rltransfer.comparison import Arm, Comparison, EffectGrid, EffectLine, best_candidates, compare, judged
 from rltransfer.config import CONFIRM, StudyConfig
 from rltransfer.records import Representation, write_representation
-from rltransfer.report import words, write_report
+from rltransfer.report import wording, write_report
 from rltransfer.report.figures import draw_layers
 from rltransfer.report.html.sweeps import effect
 from rltransfer.report.sections.sweeps import cell_words
@@ -210,7 +210,7 @@ class TestCandidates:
         difference = fresh.scores["auc"].difference
         assert difference is not None
         assert fresh.verdict == "inconclusive"
-        shown = words.estimate(difference, sign=True)
+        shown = wording.estimate(difference, sign=True)
         (grid,) = comparison.sweeps
         cell = grid.cells[2][2]
         assert cell_words(comparison, cell) == f"finetune_2: {shown}, inconclusive on fresh seeds"

@@ -7,11 +7,11 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from rltransfer.comparison import ArmAcrossTasks, Comparison, TaskComparison
-from rltransfer.report import words
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import Look, looks, looks_across
 from rltransfer.report.html.curves import curves, profile_scale, profiles, swatch
 from rltransfer.report.html.elements import element
 from rltransfer.report.html.rows import differences, estimates, seeds
-from rltransfer.report.looks import Look, looks, looks_across
 from rltransfer.stats import Profile
 
 
@@ -26,7 +26,7 @@ def charts(comparison: Comparison, task: TaskComparison) -> Element:
         profiles(
             styles,
             [arm.profile for arm in task.arms],
-            x_title=words.metric_name(comparison),
+            x_title=wording.metric_name(comparison),
             who="an arm's runs",
         ),
     )

@@ -6,9 +6,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from rltransfer.comparison import Arm, Comparison, TaskComparison
-from rltransfer.report import words
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import Look, looks
 from rltransfer.report.html.elements import element, path, style
-from rltransfer.report.looks import Look, looks
 from rltransfer.report.scales import Scale, scale, short, spread
 from rltransfer.stats import Profile
 
@@ -32,7 +32,7 @@ def curves(comparison: Comparison, task: TaskComparison) -> Element:
     return _figure(
         "curves",
         title="Learning curves",
-        caption="; ".join(filter(None, [many if band else "one seed per arm: no band", words.steps_left_out(task)])),
+        caption="; ".join(filter(None, [many if band else "one seed per arm: no band", wording.steps_left_out(task)])),
         y_title="success rate" if is_success else "mean return of an evaluation",
         x_title="training steps in the target task",
         plot=[*grid(x, y), lines(marks), *extra, *_ends(task, y)],
@@ -155,7 +155,7 @@ def _threshold(value: float, y: Scale) -> list[Element]:
 
 def _ends(task: TaskComparison, y: Scale) -> list[Element]:
     """Writes each arm's name beside the end of its curve, with a thread where names had to be pushed apart."""
-    shown = words.shortened([arm.name for arm in task.arms], _NAME)
+    shown = wording.shortened([arm.name for arm in task.arms], _NAME)
     ends = [(index, float(arm.band.middle[-1])) for index, arm in enumerate(task.arms)]
     ends = sorted((one for one in ends if np.isfinite(one[1])), key=lambda one: (one[1], -one[0]))
     tops = [_HEIGHT * y.share(value) for _, value in ends]

@@ -3,10 +3,10 @@
 from xml.etree.ElementTree import Element
 
 from rltransfer.comparison import TaskComparison
+from rltransfer.report.arm_styles import looks
 from rltransfer.report.html.charts import key
 from rltransfer.report.html.curves import grid, line, lines
 from rltransfer.report.html.elements import element, path, style
-from rltransfer.report.looks import looks
 from rltransfer.report.scales import Scale, scale
 from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
 

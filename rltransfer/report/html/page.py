@@ -9,6 +9,7 @@ from typing import assert_never
 from xml.etree.ElementTree import Element
 
 from rltransfer.comparison import Comparison
+from rltransfer.report.arm_styles import ON_DARK, ON_LIGHT
 from rltransfer.report.blocks import (
     Alert,
     Block,
@@ -28,7 +29,6 @@ from rltransfer.report.html.charts import across_charts, chart_data, charts
 from rltransfer.report.html.elements import element, marked, serialise
 from rltransfer.report.html.layers import layer_charts
 from rltransfer.report.html.sweeps import sweep_chart
-from rltransfer.report.looks import ON_DARK, ON_LIGHT
 
 _SIGNS = {"positive": "▲", "negative": "▼", "inconclusive": "●", "plain": "○"}
 _TAGS = {1: "h1", 2: "h2", 3: "h3"}

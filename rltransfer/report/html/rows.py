@@ -7,9 +7,9 @@ import numpy as np
 
 from rltransfer.comparison import Arm, Comparison, TaskComparison, is_confirmed, judged
 from rltransfer.metrics import Undefined
-from rltransfer.report import words
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import Look, looks
 from rltransfer.report.html.elements import breakable, element, style
-from rltransfer.report.looks import Look, looks
 from rltransfer.report.scales import Scale, scale, short
 from rltransfer.stats import Estimate
 
@@ -35,7 +35,7 @@ def differences(comparison: Comparison, task: TaskComparison) -> Element | None:
         caption=("mean and 95 % interval; the verdict is corrected for the number of arms, the interval is not" + fresh)
         if several
         else "one seed: no interval",
-        x_title=f"{words.metric_name(comparison)}, difference",
+        x_title=f"{wording.metric_name(comparison)}, difference",
         marks=[_upright(x.share(0.0)), *(mark for row in rows for mark in row)],
     )
 
@@ -54,7 +54,7 @@ def seeds(comparison: Comparison, task: TaskComparison) -> Element:
         x,
         title="Each seed" if several else "The one seed",
         caption="with mean and 95 % interval of each arm" if several else "",
-        x_title=words.metric_name(comparison),
+        x_title=wording.metric_name(comparison),
         marks=[*([] if base is None else [_upright(x.share(base.value))]), *marks],
     )
 
@@ -63,7 +63,7 @@ def estimates(styles: Mapping[str, Look], found: Sequence[Estimate], *, title: s
     """Returns one estimate of each arm with its interval, on normalised scores."""
     x = scale(_ends(found), ticks=5, margin=0.05)
     rows = [
-        _estimate(index, look, one, x, top=_ROW * (index + 0.5), tip=f"{name}: {words.estimate(one)}")
+        _estimate(index, look, one, x, top=_ROW * (index + 0.5), tip=f"{name}: {wording.estimate(one)}")
         for index, ((name, look), one) in enumerate(zip(styles.items(), found, strict=True))
     ]
     marks = [mark for row in rows for mark in row]
@@ -74,7 +74,7 @@ def _difference(task: TaskComparison, index: int, arm: Arm, one: Estimate | None
     if one is None:
         return []
     whose = " on fresh seeds" if is_confirmed(arm) else ""
-    text = f"{arm.name}: {words.estimate(one, sign=True)} ({words.verdict_word(arm)}{whose})"
+    text = f"{arm.name}: {wording.estimate(one, sign=True)} ({wording.verdict_word(arm)}{whose})"
     return _estimate(index, looks(task)[arm.name], one, x, top=_ROW * (index + 0.5), tip=text)
 
 
@@ -88,7 +88,7 @@ def _strip(comparison: Comparison, task: TaskComparison, index: int, arm: Arm, x
             {
                 "class": "dot hollow" if look.is_control else "dot",
                 "data-arm": str(index),
-                "data-tip": f"{arm.name}, seed {seed}: {words.number(score)}",
+                "data-tip": f"{arm.name}, seed {seed}: {wording.number(score)}",
                 **_place(x.share(score), _ROW * (index + 0.4) + offset, look),
             },
         )
@@ -98,7 +98,7 @@ def _strip(comparison: Comparison, task: TaskComparison, index: int, arm: Arm, x
     mean = arm.scores[metric].mean
     if mean is None or mean.low is None:
         return dots
-    tip = f"{arm.name}, mean: {words.estimate(mean)}"
+    tip = f"{arm.name}, mean: {wording.estimate(mean)}"
     return [*dots, *_estimate(index, look, mean, x, top=_ROW * (index + 0.78), tip=tip)]
 
 
@@ -116,7 +116,7 @@ def _estimate(index: int, look: Look, one: Estimate, x: Scale, *, top: float, ti
 def _figure(
     styles: Mapping[str, Look], x: Scale, *, title: str, caption: str, x_title: str, marks: Sequence[Element]
 ) -> Element:
-    shortened = words.shortened(list(styles), _NAME)
+    shortened = wording.shortened(list(styles), _NAME)
     names = [
         element(
             "span",

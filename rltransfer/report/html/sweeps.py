@@ -3,9 +3,9 @@
 from xml.etree.ElementTree import Element
 
 from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, judged
-from rltransfer.report import words
+from rltransfer.report import wording
+from rltransfer.report.arm_styles import ON_LIGHT
 from rltransfer.report.html.elements import element, path, style
-from rltransfer.report.looks import ON_LIGHT
 from rltransfer.report.scales import Scale, scale, short
 from rltransfer.report.sections.sweeps import cell_words
 from rltransfer.stats import Estimate
@@ -59,21 +59,21 @@ def _cell(comparison: Comparison, cell: Cell, strongest: float, *, is_own: bool)
     kind = ["own"] if is_own else []
     tip = {"data-tip": cell_words(comparison, cell)}
     if cell.arm is None:
-        return element("td", {"class": " ".join([*kind, "gap"]), **tip}, words.NOTHING)
+        return element("td", {"class": " ".join([*kind, "gap"]), **tip}, wording.NOTHING)
     one = effect(comparison, cell.arm)
     if one is None:
         mean = cell.arm.scores[comparison.metric].mean
-        text = words.NOTHING if mean is None else words.number(mean.value)
+        text = wording.NOTHING if mean is None else wording.number(mean.value)
         return element("td", {"class": " ".join([*kind, "level"]), **tip}, text)
     kind.append("up" if one.value >= 0 else "down")
-    sign = element("span", {"class": "sign", "aria-hidden": "true"}, words.SIGNS[words.verdict_word(cell.arm)])
+    sign = element("span", {"class": "sign", "aria-hidden": "true"}, wording.SIGNS[wording.verdict_word(cell.arm)])
     share = f"--share:{_STRONGEST * min(1.0, abs(one.value) / strongest):.0f}%"
-    ends = "" if one.low is None or one.high is None else words.estimate(one).partition(" ")[2]
+    ends = "" if one.low is None or one.high is None else wording.estimate(one).partition(" ")[2]
     return element(
         "td",
         {"class": " ".join(kind), "style": share, **tip},
         sign,
-        element("span", {"class": "effect"}, words.number(one.value, sign=True)),
+        element("span", {"class": "effect"}, wording.number(one.value, sign=True)),
         element("small", None, ends) if ends else None,
     )
 
@@ -103,7 +103,7 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Element:
         {"class": "sweep effects"},
         element("figcaption", None, "mean and 95 % interval; dotted: no effect"),
         element("div", {"class": "keys static"}, *keys),
-        element("div", {"class": "y-title"}, f"{words.metric_name(comparison)}, difference to {comparison.baseline}"),
+        element("div", {"class": "y-title"}, f"{wording.metric_name(comparison)}, difference to {comparison.baseline}"),
         element(
             "div",
             {"class": "plot", "role": "img", "aria-label": sweep.title},
@@ -140,7 +140,7 @@ def _dots(comparison: Comparison, sweep: EffectLine, name: str, x: Scale, y: Sca
             continue
         place = f"left:{100 * x.share(steps):.2f}%;bottom:{100 * y.share(one.value):.2f}%"
         tip = {"data-tip": f"{steps:,} source steps; {cell_words(comparison, Cell(sweep.task, arm))}"}
-        sign = words.SIGNS[words.verdict_word(arm)]
+        sign = wording.SIGNS[wording.verdict_word(arm)]
         look = f"{place};{_colour(sweep, name)}"
         found.append(element("span", {"class": "mark", "style": look, **tip}, sign))
     return found

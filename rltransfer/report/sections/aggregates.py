@@ -2,10 +2,10 @@
 
 from rltransfer.comparison import Arm, ArmAcrossTasks, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Block, Bullets, Charts, Heading, Paragraph, Table
 from rltransfer.report.sections import reasons
-from rltransfer.report.words import estimate
+from rltransfer.report.wording import estimate
 
 NORMALISED = "normalised"
 _Column = tuple[str, reasons.Cell, reasons.Cell]
@@ -24,13 +24,13 @@ def task_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, ..
         ("optimality gap", _gap, _no_reason),
         ("P(better run)", lambda arm: estimate(arm.improvement), _no_reason),
     ]
-    kept = [column for column in columns if any(column[1](arm) != words.NOTHING for arm in task.arms)]
+    kept = [column for column in columns if any(column[1](arm) != wording.NOTHING for arm in task.arms)]
     if not kept:
         return ()
     rows = tuple((f"`{arm.name}`", *(cell(arm) for _, cell, _ in kept)) for arm in task.arms)
     shown = {title for title, _, _ in kept}
     return (
-        Heading(f"{words.metric_name(comparison)} without trust in the mean", 3),
+        Heading(f"{wording.metric_name(comparison)} without trust in the mean", 3),
         Table(("arm", *(title for title, _, _ in kept)), rows),
         *([Paragraph(_scale(comparison, task))] if "normalised" in shown else []),
         *reasons.blocks([line for title, _, why in columns for line in reasons.lines(title, why, task.arms)]),
@@ -46,7 +46,7 @@ def across_blocks(comparison: Comparison) -> tuple[Block, ...]:
     used = comparison.across[0].tasks
     titles = ", ".join(task.title for task in comparison.tasks if task.name in used)
     text = (
-        f"{words.metric_name(comparison)} from 0 (random policy) to 1 (reference) on {len(used)} tasks ({titles}), "
+        f"{wording.metric_name(comparison)} from 0 (random policy) to 1 (reference) on {len(used)} tasks ({titles}), "
         "each task with equal weight in mean, median, optimality gap and difference, each run in the IQM (Agarwal et "
         "al., 2021). Intervals are over seeds of these tasks and say nothing about other tasks; there is no verdict "
         "over tasks."
@@ -63,7 +63,7 @@ def across_blocks(comparison: Comparison) -> tuple[Block, ...]:
     )
 
 
-_NO_SCORE = words.NOTHING
+_NO_SCORE = wording.NOTHING
 
 
 def _across_row(arm: ArmAcrossTasks) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def _scale(comparison: Comparison, task: TaskComparison) -> str:
     if comparison.metric == "success_auc" or isinstance(task.reference, Undefined):
         return f"{lead}; a success rate is on that scale already."
     scale = task.reference
-    return f"{lead}; 0 is {words.number(scale.random)}, 1 is {words.number(scale.reference)} ({scale.origin})."
+    return f"{lead}; 0 is {wording.number(scale.random)}, 1 is {wording.number(scale.reference)} ({scale.origin})."
 
 
 def _no_reason(_: Arm) -> str:

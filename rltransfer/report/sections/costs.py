@@ -2,10 +2,10 @@
 
 from rltransfer.comparison import Arm, Comparison, Effort, StepsAccount, TaskComparison, ThresholdTime
 from rltransfer.metrics import Undefined
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Block, Paragraph, Table
 from rltransfer.report.sections import reasons
-from rltransfer.report.words import estimate, steps
+from rltransfer.report.wording import estimate, steps
 
 
 def threshold_blocks(task: TaskComparison) -> tuple[Block, ...]:
@@ -98,7 +98,7 @@ def _total_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, 
         )
         for arm, total in found
     )
-    name = words.metric_name(comparison)
+    name = wording.metric_name(comparison)
     text = (
         f"Total accounting: {name} of the arm against that of `scratch_long`"
         + ("" if comparison.metric == "final" else " over the same total steps, when it was trained for as long")
@@ -110,13 +110,13 @@ def _total_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, 
 
 
 def _effort_cells(effort: Effort) -> tuple[str, ...]:
-    updates = words.NOTHING if effort.n_updates is None else steps(effort.n_updates)
-    seconds = words.duration(effort.wall_seconds) if effort.wall_seconds else words.NOTHING
+    updates = wording.NOTHING if effort.n_updates is None else steps(effort.n_updates)
+    seconds = wording.duration(effort.wall_seconds) if effort.wall_seconds else wording.NOTHING
     return seconds, steps(effort.env_steps), updates
 
 
 def _time_cells(arm: Arm, one: ThresholdTime) -> tuple[str, ...]:
-    saved = words.NOTHING if arm.kind == "baseline" else steps(one.steps_saved, sign=True)
+    saved = wording.NOTHING if arm.kind == "baseline" else steps(one.steps_saved, sign=True)
     reached = f"{one.time.reached} of {one.time.runs}"
     return reached, steps(one.time.restricted_mean) if one.time.reached else "not reached", saved
 
@@ -124,7 +124,7 @@ def _time_cells(arm: Arm, one: ThresholdTime) -> tuple[str, ...]:
 def _break_even(account: StepsAccount) -> str:
     targets = account.break_even_targets
     if isinstance(targets, Undefined):
-        return words.NOTHING
+        return wording.NOTHING
     text = f"at most {targets:,}" if account.at_most else f"{targets:,}"
     if account.break_even_range is None:
         return text

@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 
 from rltransfer.comparison import Comparison, SkippedRun, TaskComparison
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Alert, Block, Bullets, Code, Folded, Heading, Paragraph
 from rltransfer.report.paths import below
 from rltransfer.report.provenance import Provenance
@@ -39,7 +39,7 @@ def settings(task: TaskComparison) -> tuple[Block, ...]:
     actions = "deterministic" if evaluation.deterministic else "sampled"
     bound = "" if evaluation.max_episode_steps is None else f" of {evaluation.max_episode_steps:,} steps at most"
     count = f"{evaluation.n_envs} environment{'' if evaluation.n_envs == 1 else 's'}"
-    random_return = "not measured" if task.random_return is None else words.number(task.random_return)
+    random_return = "not measured" if task.random_return is None else wording.number(task.random_return)
     lines = [
         f"Environment `{record.task.env}`{_mapping(' with ', record.task.kwargs)}"
         + (f"; wrappers {', '.join(f'`{one}`' for one in record.task.wrappers)}" if record.task.wrappers else ""),

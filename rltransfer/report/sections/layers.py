@@ -3,7 +3,7 @@
 import numpy as np
 
 from rltransfer.comparison import Arm, TaskComparison
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Block, Folded, LayerCharts, Paragraph, Table
 
 MEASURES = {
@@ -49,7 +49,7 @@ def _rows(arm: Arm) -> list[tuple[str, ...]]:
             (
                 f"`{arm.name}`",
                 f"`{name}`",
-                f"{ends['cka'][1]:.2f}" if np.isfinite(ends["cka"][1]) else words.NOTHING,
+                f"{ends['cka'][1]:.2f}" if np.isfinite(ends["cka"][1]) else wording.NOTHING,
                 f"{ends['effective_rank'][0]:.1f} → {ends['effective_rank'][1]:.1f}",
                 f"{ends['dormant'][0]:.0%} → {ends['dormant'][1]:.0%}",
                 f"{ends['distance'][1]:.2f}",

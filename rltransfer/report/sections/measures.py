@@ -3,10 +3,10 @@
 from rltransfer.comparison import Arm, Comparison, TaskComparison
 from rltransfer.metrics import Undefined
 from rltransfer.records import Trial
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Block, Folded, Paragraph, Table
 from rltransfer.report.sections import reasons
-from rltransfer.report.words import estimate
+from rltransfer.report.wording import estimate
 from rltransfer.stats import Estimate
 
 
@@ -14,14 +14,14 @@ def metric_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, 
     """Returns the secondary metrics; a column that is undefined for all arms is left out and explained below."""
     columns: list[tuple[str, reasons.Cell, reasons.Cell]] = [
         (title, _score_cell(name), _score_reason(name))
-        for name, title in words.METRIC_NAMES.items()
+        for name, title in wording.METRIC_NAMES.items()
         if name != comparison.metric
     ]
     columns += [
         ("transfer ratio", lambda arm: _ratio(arm.transfer_ratio), lambda arm: reasons.of(arm, arm.transfer_ratio)),
         ("forward transfer", lambda arm: _ratio(arm.forward_transfer), _why_no_forward_transfer),
     ]
-    kept = [column for column in columns if any(column[1](arm) != words.NOTHING for arm in task.arms)]
+    kept = [column for column in columns if any(column[1](arm) != wording.NOTHING for arm in task.arms)]
     rows = tuple((f"`{arm.name}`", *(cell(arm) for _, cell, _ in kept)) for arm in task.arms)
     level = f"Levels for `{task.baseline}`, differences to it for the other arms."
     return (
@@ -70,7 +70,7 @@ def _race_share(comparison: Comparison, task: TaskComparison, name: str) -> str:
     told = [f"`{arm}` is at {share:.2f}" for arm, share in shares.items() if arm != best]
     return (
         f" On the scale from a random policy (0) to the best arm without a race, `{best}` (1), of "
-        f"{words.metric_name(comparison)}, {' and '.join(told)}."
+        f"{wording.metric_name(comparison)}, {' and '.join(told)}."
     )
 
 
@@ -80,7 +80,7 @@ def _trial(seed: int, trial: Trial) -> tuple[str, ...]:
         f"`{trial.label}`",
         f"{trial.env_steps:,}",
         f"{trial.evaluation_steps:,}",
-        ", ".join(words.number(score) for score in trial.scores) or words.NOTHING,
+        ", ".join(wording.number(score) for score in trial.scores) or wording.NOTHING,
         f"**{trial.end}**" if trial.end == "went on" else trial.end.partition(":")[0],
     )
 

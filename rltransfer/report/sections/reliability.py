@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 
 from rltransfer.comparison import Detectable, TaskComparison, judged
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Block, Paragraph, Table
 from rltransfer.stats import ACCEPTED, ALPHA, POWER
 
@@ -19,7 +19,8 @@ def power_blocks(task: TaskComparison) -> tuple[Block, ...]:
     named = next((one.named for _, one in tested if one.named is not None), None)
     head = ["arm", "seeds", f"found in {100 * POWER:g} %", "spread over seeds"]
     rows = [
-        [words.judged_name(arm), str(len(judged(arm).runs)), _effect(one), words.number(one.sd)] for arm, one in tested
+        [wording.judged_name(arm), str(len(judged(arm).runs)), _effect(one), wording.number(one.sd)]
+        for arm, one in tested
     ]
     levels = {one.level for _, one in tested}
     if len(levels) > 1:
@@ -49,12 +50,12 @@ def coverage_blocks(task: TaskComparison) -> tuple[Block, ...]:
 
 
 def _effect(one: Detectable) -> str:
-    return words.number(one.effect) if math.isfinite(one.effect) else "nothing"
+    return wording.number(one.effect) if math.isfinite(one.effect) else "nothing"
 
 
 def _named_cells(one: Detectable) -> list[str]:
     if one.named is None:
-        return [words.NOTHING] * 2
+        return [wording.NOTHING] * 2
     seeds, cautious = (_MOST_SEEDS if n is None else f"{n:,}" for n in (one.named.seeds, one.named.cautious_seeds))
     return [f"{round(100 * one.named.power)} %", seeds if seeds == cautious else f"{seeds} ({cautious})"]
 
@@ -76,6 +77,6 @@ def _explained(one: Detectable, levels: Collection[float], named: bool) -> str:
 
 def _share(share: float | None) -> str:
     if share is None:
-        return words.NOTHING
+        return wording.NOTHING
     text = f"{100 * share:.1f} %"
     return text if share >= ACCEPTED else f"**{text}**"

@@ -1,9 +1,9 @@
 """Words what sweeps show: how many layers to move, which source helps which target, how long to pretrain."""
 
 from rltransfer.comparison import Arm, Cell, Comparison, EffectGrid, EffectLine, TaskComparison, is_confirmed, judged
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Block, Folded, Heading, Paragraph, SweepChart, Table, spans
-from rltransfer.report.words import estimate, p_value, steps
+from rltransfer.report.wording import estimate, p_value, steps
 from rltransfer.stats import ALPHA
 
 _KEY = "▲ positive, ▼ negative, ● inconclusive, △ candidate: picked by the sweep, not confirmed on fresh seeds."
@@ -61,20 +61,20 @@ def cell_words(comparison: Comparison, cell: Cell) -> str:
     if arm.kind == "baseline":
         return f"{arm.name}: {estimate(score.mean)}"
     whose = " on fresh seeds" if is_confirmed(arm) else ""
-    return f"{arm.name}: {estimate(score.difference, sign=True)}, {words.verdict_word(arm)}{whose}"
+    return f"{arm.name}: {estimate(score.difference, sign=True)}, {wording.verdict_word(arm)}{whose}"
 
 
 def _about_layers(comparison: Comparison) -> str:
     return (
         "Each cell is an arm: so many layers, counted from the observations on, moved under new heads, all else fresh. "
-        f"Shown is the difference in {words.metric_name(comparison)} to `{comparison.baseline}`. {_KEY}{_FRESH}"
+        f"Shown is the difference in {wording.metric_name(comparison)} to `{comparison.baseline}`. {_KEY}{_FRESH}"
     )
 
 
 def _about_matrix(comparison: Comparison, sweep: EffectGrid) -> str:
     tests = sum(cell.arm is not None and cell.arm.p_value is not None for row in sweep.cells for cell in row)
     return (
-        f"Each cell is the difference in {words.metric_name(comparison)} to `{comparison.baseline}` of its target; "
+        f"Each cell is the difference in {wording.metric_name(comparison)} to `{comparison.baseline}` of its target; "
         "rows are not compared with each other. Outlined: a task as its own source, to compare others with. All tests "
         f"of the matrix ({tests} here) share the level of {ALPHA:g}. ▲ positive, ▼ negative, ● inconclusive."
     )
@@ -84,10 +84,10 @@ def _about_steps(comparison: Comparison, sweep: EffectLine) -> str:
     total = sweep.source_steps * sweep.seeds
     return (
         "Each point is an arm that starts from the agent that the source run of its seed was after so many steps; "
-        "where a rate falls over the whole run, this is not the agent of a run of that length. Shown is the difference "
-        f"in {words.metric_name(comparison)} to `{comparison.baseline}` with its 95 % interval. The source runs of all "
-        f"points together took {steps(total)} steps ({sweep.seeds} of {steps(sweep.source_steps)}); the table has what "
-        f"each point alone costs. {_KEY}{_FRESH}"
+        "where a rate falls over the whole run, this is not the agent of a run of that length. Shown is the "
+        f"difference in {wording.metric_name(comparison)} to `{comparison.baseline}` with its 95 % interval. The "
+        f"source runs of all points together took {steps(total)} steps ({sweep.seeds} of {steps(sweep.source_steps)}); "
+        f"the table has what each point alone costs. {_KEY}{_FRESH}"
     )
 
 
@@ -102,7 +102,7 @@ def _grid_table(comparison: Comparison, sweep: EffectGrid) -> Table:
 
 def _cell(comparison: Comparison, cell: Cell) -> str:
     if cell.arm is None:
-        return words.NOTHING
+        return wording.NOTHING
     score = judged(cell.arm).scores[comparison.metric]
     if cell.arm.kind == "baseline":
         return estimate(score.mean)
@@ -111,23 +111,23 @@ def _cell(comparison: Comparison, cell: Cell) -> str:
 
 def verdict(arm: Arm) -> str:
     """Returns a verdict, marked where it is a claim."""
-    word = words.verdict_word(arm)
+    word = wording.verdict_word(arm)
     return f"**{word}**" if word in ("positive", "negative") else word
 
 
 def _line_table(comparison: Comparison, sweep: EffectLine) -> Table:
-    name = words.metric_name(comparison)
+    name = wording.metric_name(comparison)
     head = ("arm", "source steps", "source + target steps", name, "difference", "p (Holm)", "verdict")
     rows = []
     for points in sweep.points.values():
         for asked, arm in points:
             if arm is None:
-                rows.append((words.NOTHING, steps(asked), *[words.NOTHING] * 5))
+                rows.append((wording.NOTHING, steps(asked), *[wording.NOTHING] * 5))
                 continue
             score = judged(arm).scores[comparison.metric]
             rows.append(
                 (
-                    words.judged_name(arm),
+                    wording.judged_name(arm),
                     steps(arm.steps.source_steps),
                     steps(arm.steps.total_steps),
                     estimate(score.mean),

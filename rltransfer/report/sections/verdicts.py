@@ -1,10 +1,10 @@
 """Words what was found about each arm, and what limits it."""
 
 from rltransfer.comparison import Arm, Comparison, TaskComparison, judged
-from rltransfer.report import words
+from rltransfer.report import wording
 from rltransfer.report.blocks import Alert, Block, Bullets, Findings, Heading, Paragraph, Table, Tone
 from rltransfer.report.paths import below
-from rltransfer.report.words import estimate, p_value, percent
+from rltransfer.report.wording import estimate, p_value, percent
 from rltransfer.stats import ALPHA
 
 
@@ -23,8 +23,8 @@ def introduction(comparison: Comparison) -> tuple[Block, ...]:
     """Returns what a verdict is in this report."""
     metric = comparison.metric
     text = (
-        f"Primary metric: **{words.metric_name(comparison)}**, the {words.METRIC_MEANING[metric]}, as a difference to "
-        f"`{comparison.baseline}`. A verdict is a two-sided permutation test over seeds, corrected by Holm for the "
+        f"Primary metric: **{wording.metric_name(comparison)}**, the {wording.METRIC_MEANING[metric]}, as a difference "
+        f"to `{comparison.baseline}`. A verdict is a two-sided permutation test over seeds, corrected by Holm for the "
         f"number of arms, at {ALPHA:g}."
     )
     return (Paragraph(text),)
@@ -55,7 +55,7 @@ def findings(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
 
 def table(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     """Returns the primary metric, the test and the origin of each arm."""
-    name = words.metric_name(comparison)
+    name = wording.metric_name(comparison)
     base = task.baseline or comparison.baseline
     head = (
         "arm",
@@ -69,13 +69,13 @@ def table(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     )
     rows = [
         (
-            words.judged_name(arm),
+            wording.judged_name(arm),
             str(len(judged(arm).runs)),
             estimate(judged(arm).scores[comparison.metric].mean),
             estimate(judged(arm).scores[comparison.metric].difference, sign=True),
             p_value(arm.p_adjusted),
             _verdict(arm),
-            words.origin_word(arm.origin),
+            wording.origin_word(arm.origin),
             percent(arm.origin.share if arm.origin else None),
         )
         for arm in task.arms
@@ -94,22 +94,22 @@ def tone(arm: Arm) -> Tone:
 
 
 def _findings(comparison: Comparison, task: TaskComparison, arms: list[Arm]) -> Findings:
-    return Findings(tuple((tone(arm), words.sentence(comparison, task, arm)) for arm in arms))
+    return Findings(tuple((tone(arm), wording.sentence(comparison, task, arm)) for arm in arms))
 
 
 def _glance(comparison: Comparison, task: TaskComparison, name: str) -> str:
     arm = next((one for one in task.arms if one.name == name), None)
     if arm is None:
-        return words.NOTHING
+        return wording.NOTHING
     score = judged(arm).scores[comparison.metric]
     if arm.kind == "baseline" or score.difference is None:
-        return words.NOTHING if score.mean is None else words.number(score.mean.value)
-    difference = words.number(score.difference.value, sign=True)
+        return wording.NOTHING if score.mean is None else wording.number(score.mean.value)
+    difference = wording.number(score.difference.value, sign=True)
     return f"{difference} {_verdict(arm)}"
 
 
 def _verdict(arm: Arm) -> str:
-    return f"**{arm.verdict}**" if arm.verdict in ("positive", "negative") else words.verdict_word(arm)
+    return f"**{arm.verdict}**" if arm.verdict in ("positive", "negative") else wording.verdict_word(arm)
 
 
 def _literal(text: str) -> str:

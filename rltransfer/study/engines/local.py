@@ -1,7 +1,7 @@
 """The engine of one machine: a supervisor, and a process for each job."""
 
-from rltransfer.study.engines.loop import drive
 from rltransfer.study.engines.processes import Processes
+from rltransfer.study.engines.supervisor import drive
 from rltransfer.study.schedule import Schedule
 from rltransfer.study.view import View
 

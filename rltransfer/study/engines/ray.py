@@ -11,8 +11,8 @@ from typing import Any
 
 from rltransfer.errors import MissingExtraError, RunError
 from rltransfer.study.cores import count_cores
-from rltransfer.study.engines.loop import TICK_SECONDS, drive
 from rltransfer.study.engines.processes import Processes
+from rltransfer.study.engines.supervisor import TICK_SECONDS, drive
 from rltransfer.study.expand import Job
 from rltransfer.study.schedule import Ending, Schedule
 from rltransfer.study.view import View

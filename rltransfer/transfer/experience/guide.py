@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer.records import Check
 from rltransfer.strategies import JumpStart
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.experience.teacher import Advice, Teacher, innermost
 from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.source_policy import Advice, Teacher, innermost
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

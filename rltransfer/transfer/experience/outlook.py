@@ -9,7 +9,7 @@ from rltransfer.strategies import Augment, Replay, Residual, TeacherPart, held_p
 from rltransfer.transfer.experience.augment import augmentation_of
 from rltransfer.transfer.experience.replay import source_replay_of
 from rltransfer.transfer.experience.residual import refuse_residual
-from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
+from rltransfer.transfer.matching.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.plan import Finding, Plan
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.spaces import describe
 from rltransfer.strategies import Residual, held_parts
-from rltransfer.transfer.experience.teacher import innermost, teacher_in
 from rltransfer.transfer.holding import Holding
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_policy import innermost, teacher_in
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -13,9 +13,9 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
-from rltransfer.normaliser import Statistics
 from rltransfer.spaces import describe, parts_by_key
 from rltransfer.transfer.plan import InputMap
+from rltransfer.vecnormalize_reader import Statistics
 
 Raw = np.ndarray | Mapping[str, np.ndarray]
 """Observations as the innermost environments give them, by key where they have keys."""

@@ -14,8 +14,8 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.replay_file import Transitions
 from rltransfer.spaces import describe, parts_by_key
-from rltransfer.transfer.experience.teacher import taken_actions
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_policy import taken_actions
 
 # Between bounds that differ, float32 does not meet -1 and 1 exactly.
 _TOLERANCE = 1e-5

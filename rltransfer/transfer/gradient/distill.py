@@ -14,9 +14,9 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import Kickstart, QDagger
 from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.experience.guide import Guide
-from rltransfer.transfer.experience.teacher import Advice, Form, Teacher
-from rltransfer.transfer.gradient.steps import agent_optimizers, remove_hooks
 from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.optimizer_hooks import agent_optimizers, remove_hooks
+from rltransfer.transfer.source_policy import Advice, Form, Teacher
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

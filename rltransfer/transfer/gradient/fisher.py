@@ -18,8 +18,8 @@ from rltransfer.config import Task
 from rltransfer.errors import IncompatibleError, RLTransferError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.strategies import EWC
-from rltransfer.transfer.experience.teacher import Teacher, innermost, teacher_of
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_policy import Teacher, innermost, teacher_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -11,8 +11,8 @@ from rltransfer.anatomy import Anatomy, Layer, Output, Reader, agent_tensors, an
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import ReDo
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.gradient.steps import agent_optimizers
 from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.optimizer_hooks import agent_optimizers
 from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import numpy as np
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
 from rltransfer.artifact import Encoder
-from rltransfer.transfer.meeting.align import Pair
-from rltransfer.transfer.meeting.fit import is_of_unused_key
+from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.matching.compatibility import is_of_unused_key
+from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.plan import MOVED, Finding, LeftOut, PlanEntry, Reason
-from rltransfer.transfer.treatment import Treatment
 
 _SHOWN = 6
 

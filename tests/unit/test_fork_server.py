@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rltransfer.errors import ConfigError, RunError
-from rltransfer.study.warm import call_warm
+from rltransfer.study.fork_server import call_warm
 
 
 def loaded_modules() -> set[str]:

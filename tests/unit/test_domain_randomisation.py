@@ -9,9 +9,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
 from rltransfer.config import Task, parse_randomise
+from rltransfer.domain_randomisation import Draw, Randomised
 from rltransfer.errors import BrokenEnvironmentError, ConfigError, RLTransferError, UnknownNameError
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.randomise import Draw, Randomised
 
 
 class Arguments(gym.Env[np.ndarray, Any]):

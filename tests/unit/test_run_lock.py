@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from rltransfer import claims
-from rltransfer.claims import STALE_SECONDS, claim, holds, is_claimed, release
+from rltransfer import run_lock
 from rltransfer.errors import RunError
 from rltransfer.files import remove_leftovers
+from rltransfer.run_lock import STALE_SECONDS, claim, holds, is_claimed, release
 
 CLAIM = "rltransfer/claim.json"
 HEARTBEAT = "rltransfer/heartbeat.json"
@@ -36,7 +36,7 @@ def dead_pid() -> int:
 
 def facts(**changes: Any) -> dict[str, Any]:
     """Returns what a claim of this process holds, with changes."""
-    return claims._own_facts() | changes
+    return run_lock._own_facts() | changes
 
 
 def write_claim(folder: Path, content: Any, *, seconds_ago: float = 0.0) -> Path:
@@ -81,7 +81,7 @@ def test_a_claim_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
 
 def test_a_claim_of_a_process_that_nobody_has_waited_for_is_free_too(tmp_path: Path) -> None:
     process = other_process()
-    path = write_claim(tmp_path, facts(pid=process.pid, started=claims._start_of(process.pid)))
+    path = write_claim(tmp_path, facts(pid=process.pid, started=run_lock._start_of(process.pid)))
     assert is_claimed(tmp_path)
     process.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -148,7 +148,7 @@ def test_what_another_process_holds_is_not_released(tmp_path: Path) -> None:
 
 def test_of_many_that_find_a_dead_claim_one_gets_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from rltransfer.claims import claim\n"
+        "import sys; from pathlib import Path; from rltransfer.run_lock import claim\n"
         "from rltransfer.errors import RunError\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "for index in range(40):\n"
@@ -181,7 +181,7 @@ def test_no_one_comes_between_judging_a_dead_claim_and_replacing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_claim(tmp_path, facts(pid=dead_pid()))
-    judge = claims._is_alive
+    judge = run_lock._is_alive
     outcomes: list[str] = []
 
     def other() -> None:
@@ -201,7 +201,7 @@ def test_no_one_comes_between_judging_a_dead_claim_and_replacing_it(
             second.join(1.0)
         return found
 
-    monkeypatch.setattr(claims, "_is_alive", judge_slowly)
+    monkeypatch.setattr(run_lock, "_is_alive", judge_slowly)
     claim(tmp_path)
     second.join()
     assert outcomes == ["refused"]

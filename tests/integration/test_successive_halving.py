@@ -18,9 +18,9 @@ from rltransfer.strategies import parse_strategy
 from rltransfer.training import train_run
 from rltransfer.training.checkpoint import Checkpoints
 from rltransfer.training.heartbeat import Heart
-from rltransfer.training.race import LeaderCurve, Race
-from rltransfer.training.race.runners import Field, Runner
 from rltransfer.training.session import Session
+from rltransfer.training.successive_halving import LeaderCurve, Race
+from rltransfer.training.successive_halving.candidates import Field, Runner
 
 STEPS = 16
 

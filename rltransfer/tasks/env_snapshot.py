@@ -23,8 +23,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files
 from rltransfer.errors import BrokenEnvironmentError, FileWriteError, RLTransferError
-from rltransfer.tasks.bound import BoundedMonitor
-from rltransfer.tasks.state import Place, layers_of, opaque_places, put_state, take_state
+from rltransfer.tasks.env_state import Place, layers_of, opaque_places, put_state, take_state
+from rltransfer.tasks.episode_limit import BoundedMonitor
 from rltransfer.tasks.stopwatch import Stopwatch
 
 FAILURE = "rltransfer_failure"

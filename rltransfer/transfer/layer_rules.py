@@ -39,7 +39,7 @@ from rltransfer.strategies import (
     weights_part,
 )
 from rltransfer.transfer.layer_counts import refuse_idle_steps, refuse_missing_layers
-from rltransfer.transfer.meeting.counterparts import SourceBranch
+from rltransfer.transfer.matching.layers import SourceBranch
 from rltransfer.transfer.plan import Origin
 
 

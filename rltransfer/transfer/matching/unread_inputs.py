@@ -9,8 +9,8 @@ from gymnasium import spaces
 from rltransfer.anatomy import INPUT_WEIGHTS, Reading
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
-from rltransfer.transfer.meeting.align import Pair
-from rltransfer.transfer.meeting.parts import has_three_sides
+from rltransfer.transfer.matching.observation_parts import has_three_sides
+from rltransfer.transfer.matching.pair import Pair
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from gymnasium import spaces
 from pydantic import BaseModel
 
 from rltransfer.errors import SourceError, did_you_mean
-from rltransfer.normaliser import Normaliser, Statistics, read_vecnormalize
 from rltransfer.spaces import describe
+from rltransfer.vecnormalize_reader import Normaliser, Statistics, read_vecnormalize
 
 CONFIG = "config.yml"
 ARGUMENTS = "args.yml"

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rltransfer.errors import SourceError
-from rltransfer.normaliser import Normaliser, Statistics, read_vecnormalize
+from rltransfer.vecnormalize_reader import Normaliser, Statistics, read_vecnormalize
 
 FIXTURE = (
     Path(__file__).parents[3] / "shared/fixtures/rl-zoo-agents/ppo_MountainCar-v0_1_MountainCar-v0__vecnormalize.pkl"
@@ -141,7 +141,7 @@ def test_missing_file(tmp_path):
 def test_neither_torch_nor_sb3_nor_gymnasium_is_imported(single, tmp_path):
     single.save(str(tmp_path / "a.pkl"))
     code = (
-        "import sys; from rltransfer.normaliser import read_vecnormalize; read_vecnormalize(sys.argv[1]);"
+        "import sys; from rltransfer.vecnormalize_reader import read_vecnormalize; read_vecnormalize(sys.argv[1]);"
         "assert not {'torch', 'stable_baselines3', 'gymnasium'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.pkl")], check=True)

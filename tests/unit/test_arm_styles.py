@@ -5,7 +5,7 @@ import pytest
 from synthetic import FROZEN, make_run, make_study, shuffled
 
 from rltransfer.comparison import compare
-from rltransfer.report.looks import ON_DARK, ON_LIGHT, looks
+from rltransfer.report.arm_styles import ON_DARK, ON_LIGHT, looks
 
 # Machado, Oliveira & Fernandes, IEEE TVCG 2009, at full severity: how linear RGB looks without one kind of cone.
 VISIONS = {

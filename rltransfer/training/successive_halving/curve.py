@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rltransfer.training.callbacks import CurveCallback, Subject
-from rltransfer.training.race.runners import Field
+from rltransfer.training.successive_halving.candidates import Field
 from rltransfer.transfer.counting import quiet_until
 
 

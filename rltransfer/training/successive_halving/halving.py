@@ -20,13 +20,13 @@ from rltransfer.records import Check, Episodes, RaceFacts, Trial
 from rltransfer.strategies import Auto, Strategy, dump_strategy, strategy_label
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.prepare import prepare, refuse_short_budget
-from rltransfer.training.race.curve import LeaderCurve
-from rltransfer.training.race.runners import Field, Runner
-from rltransfer.training.race.trainer import RaceState, Trainer
 from rltransfer.training.saving import RunState
 from rltransfer.training.scoring import score_best, score_last, score_random, score_start
 from rltransfer.training.session import Session
 from rltransfer.training.state import take_generators, undisturbed
+from rltransfer.training.successive_halving.candidates import Field, Runner
+from rltransfer.training.successive_halving.curve import LeaderCurve
+from rltransfer.training.successive_halving.trainer import RaceState, Trainer
 from rltransfer.transfer import apply_plan
 
 _JUDGING = 1 / 3

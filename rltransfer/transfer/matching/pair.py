@@ -15,8 +15,13 @@ from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, IndexMap, Inputs
 from rltransfer.spaces import describe, parts_by_key
-from rltransfer.transfer.meeting.columns import columns_of_column, is_first_of_column
-from rltransfer.transfer.meeting.parts import Part, has_three_sides, meet_observations, refuse_wrong_indexes
+from rltransfer.transfer.matching.columns import columns_of_column, is_first_of_column
+from rltransfer.transfer.matching.observation_parts import (
+    Part,
+    has_three_sides,
+    meet_observations,
+    refuse_wrong_indexes,
+)
 
 _ACTION_HEADS = ("action_net", "log_std", "actor.mu", "actor.log_std", "q_net.q_net", "quantile_net.quantile_net")
 

@@ -7,12 +7,12 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rltransfer.training.agents import learn_arguments
-from rltransfer.training.race.curve import LeaderCurve
-from rltransfer.training.race.runners import Field, Runner
 from rltransfer.training.rewind import MonitorFiles
 from rltransfer.training.saving import Part
 from rltransfer.training.session import Session
 from rltransfer.training.state import put_generators, take_generators
+from rltransfer.training.successive_halving.candidates import Field, Runner
+from rltransfer.training.successive_halving.curve import LeaderCurve
 
 _RUNNING = ("scores", "evaluation_steps", "end", "slice", "generators")
 

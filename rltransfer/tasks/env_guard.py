@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrappe
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from rltransfer.errors import BrokenEnvironmentError, RLTransferError
-from rltransfer.tasks.keep import FAILURE
+from rltransfer.tasks.env_snapshot import FAILURE
 from rltransfer.tasks.stopwatch import Stopwatch
 
 _PATIENCE_SECONDS = 5.0

@@ -15,7 +15,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.spaces import describe
 from rltransfer.transfer.experience.source_view import Raw, SourceView
-from rltransfer.transfer.meeting.action_bounds import other_bounds
+from rltransfer.transfer.matching.action_bounds import other_bounds
 from rltransfer.transfer.plan import InputMap, Plan
 
 if TYPE_CHECKING:

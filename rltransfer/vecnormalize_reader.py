@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rltransfer.errors import SourceError
-from rltransfer.inert_pickle import Inert, RefusedNameError, array_of, load_inert
+from rltransfer.safe_unpickler import Inert, RefusedNameError, array_of, load_inert
 
 _MAX_BYTES = 512 * 2**20
 

@@ -6,7 +6,7 @@ import gymnasium as gym
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.monitor import Monitor
 
-from rltransfer.tasks.state import layers_of
+from rltransfer.tasks.env_state import layers_of
 
 MAX_EPISODE_STEPS = 10_000
 """After so many steps an evaluation cuts an episode off, where no time limit is set anywhere."""

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
-from rltransfer.artifact.company import StatisticsOrigin
+from rltransfer.artifact.companion_files import StatisticsOrigin
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.strategies import (
     EWC,
@@ -25,12 +25,12 @@ from rltransfer.strategies import (
 from rltransfer.strategies.weights import StrategyPart
 from rltransfer.transfer.freezing import frozen_names
 from rltransfer.transfer.layer_counts import shorter_branches
-from rltransfer.transfer.meeting.action_bounds import describe_bounds, other_bounds
-from rltransfer.transfer.meeting.align import Pair
-from rltransfer.transfer.meeting.fit import is_normalised, is_normalised_part
-from rltransfer.transfer.meeting.left_out import left_out_findings
+from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.matching.action_bounds import describe_bounds, other_bounds
+from rltransfer.transfer.matching.compatibility import is_normalised, is_normalised_part
+from rltransfer.transfer.matching.left_out import left_out_findings
+from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
-from rltransfer.transfer.treatment import Treatment
 
 LITTLE = 0.1
 """A smaller share of the agent's values than this is little to move."""

@@ -11,10 +11,10 @@ from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
-from rltransfer.transfer.meeting.align import Pair, key_of
-from rltransfer.transfer.meeting.parts import Part
-from rltransfer.transfer.meeting.unread import refuse_unread_inputs
-from rltransfer.transfer.treatment import Treatment
+from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.matching.observation_parts import Part
+from rltransfer.transfer.matching.pair import Pair, key_of
+from rltransfer.transfer.matching.unread_inputs import refuse_unread_inputs
 
 
 def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rltransfer import yaml_file
 from rltransfer.records import TaskFacts
 
-_TABLE = "references.yaml"
+_TABLE = "reference_returns.yaml"
 _SOURCES = {
     "limit": "the most that an episode can return",
     "threshold": "Gymnasium's reward threshold",

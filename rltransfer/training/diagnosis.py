@@ -11,13 +11,13 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_normalization, unwrap_vec_normalize
 
 from rltransfer.anatomy import agent_tensors, layer_outputs
-from rltransfer.normaliser import Normaliser, Statistics
 from rltransfer.tasks import UniformPolicy
 from rltransfer.transfer import Finding, Plan
 from rltransfer.transfer.plan import MOVED
 from rltransfer.transfer.running_statistics import recompute, recomputed
 from rltransfer.transfer.statistics import copy_statistics
 from rltransfer.transfer.values import planned_tensors
+from rltransfer.vecnormalize_reader import Normaliser, Statistics
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rltransfer.records import Check
-from rltransfer.transfer.gradient.steps import agent_optimizers, remove_hooks
 from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.optimizer_hooks import agent_optimizers, remove_hooks
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -10,8 +10,8 @@ from rltransfer.anatomy import Anatomy, Layer
 from rltransfer.artifact import Encoder, source_columns
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap, Inputs
-from rltransfer.normaliser import Statistics
 from rltransfer.strategies import Progressive
+from rltransfer.vecnormalize_reader import Statistics
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -35,27 +35,27 @@ from rltransfer.strategies import (
 )
 from rltransfer.transfer.entries import entries_of
 from rltransfer.transfer.experience.outlook import experience_findings
-from rltransfer.transfer.experience.teacher import teacher_of
 from rltransfer.transfer.freezing import frozen_by_plan, frozen_by_user, refuse_nothing_to_train
 from rltransfer.transfer.gradient.distill import refuse_student
 from rltransfer.transfer.gradient.fisher import refuse_unplayable
 from rltransfer.transfer.gradient.lowrank import refuse_low_rank
 from rltransfer.transfer.gradient.recycle import refuse_unrecyclable
-from rltransfer.transfer.meeting.align import Pair
-from rltransfer.transfer.meeting.columns import (
+from rltransfer.transfer.layer_rules import Treatment, treatment_of
+from rltransfer.transfer.matching.columns import (
     column_counterparts,
     number_of_source,
     refuse_wrong_columns,
     refuse_wrong_inputs,
 )
-from rltransfer.transfer.meeting.counterparts import counterparts
-from rltransfer.transfer.meeting.findings import findings_of
-from rltransfer.transfer.meeting.fit import refuse_misfit, refuse_without_statistics
-from rltransfer.transfer.meeting.left_out import left_out_of, source_size
+from rltransfer.transfer.matching.compatibility import refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.matching.findings import findings_of
+from rltransfer.transfer.matching.layers import counterparts
+from rltransfer.transfer.matching.left_out import left_out_of, source_size
+from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.plan import InputMap, Plan, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
+from rltransfer.transfer.source_policy import teacher_of
 from rltransfer.transfer.statistics import normalised_keys, planned_statistics
-from rltransfer.transfer.treatment import Treatment, treatment_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
