@@ -7,38 +7,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rltransfer.artifact import Encoder, average_encoders, load_encoder, policy_kwargs_of, progressive_kwargs
-    from rltransfer.comparison import compare
-    from rltransfer.mapping import Actions, Inputs
-    from rltransfer.strategies import (
-        EWC,
-        L2SP,
-        Augment,
-        Auto,
-        Discriminative,
-        Finetune,
-        Frozen,
-        Full,
-        GradualUnfreeze,
-        JumpStart,
-        Kickstart,
-        L2Init,
-        LoRA,
-        NormaliserOnly,
-        Progressive,
-        QDagger,
-        RandomFrozen,
-        ReDo,
-        Replay,
-        Rescaled,
-        Residual,
-        Scratch,
-        ShrinkPerturb,
-        Shuffled,
-    )
-    from rltransfer.study import run_study
-    from rltransfer.training import diagnose
-    from rltransfer.transfer import apply_plan, equip, hold_plan, plan_transfer, read_plan
+    from rltransfer.artifact import Encoder as Encoder
+    from rltransfer.artifact import average_encoders as average_encoders
+    from rltransfer.artifact import load_encoder as load_encoder
+    from rltransfer.artifact import policy_kwargs_of as policy_kwargs_of
+    from rltransfer.artifact import progressive_kwargs as progressive_kwargs
+    from rltransfer.comparison import compare as compare
+    from rltransfer.mapping import Actions as Actions
+    from rltransfer.mapping import Inputs as Inputs
+    from rltransfer.strategies.kinds import *
+    from rltransfer.study import run_study as run_study
+    from rltransfer.training import diagnose as diagnose
+    from rltransfer.transfer import apply_plan as apply_plan
+    from rltransfer.transfer import equip as equip
+    from rltransfer.transfer import hold_plan as hold_plan
+    from rltransfer.transfer import plan_transfer as plan_transfer
+    from rltransfer.transfer import read_plan as read_plan
 
 __version__ = "0.2.0.dev0"
 
@@ -49,30 +33,6 @@ _HOMES = {
     "policy_kwargs_of": "artifact",
     "progressive_kwargs": "artifact",
     "compare": "comparison",
-    "Augment": "strategies",
-    "Auto": "strategies",
-    "Discriminative": "strategies",
-    "EWC": "strategies",
-    "Finetune": "strategies",
-    "Frozen": "strategies",
-    "Full": "strategies",
-    "GradualUnfreeze": "strategies",
-    "JumpStart": "strategies",
-    "Kickstart": "strategies",
-    "L2Init": "strategies",
-    "L2SP": "strategies",
-    "LoRA": "strategies",
-    "NormaliserOnly": "strategies",
-    "Progressive": "strategies",
-    "QDagger": "strategies",
-    "RandomFrozen": "strategies",
-    "ReDo": "strategies",
-    "Replay": "strategies",
-    "Rescaled": "strategies",
-    "Residual": "strategies",
-    "Scratch": "strategies",
-    "ShrinkPerturb": "strategies",
-    "Shuffled": "strategies",
     "Actions": "mapping",
     "Inputs": "mapping",
     "run_study": "study",
@@ -84,54 +44,26 @@ _HOMES = {
     "read_plan": "transfer",
 }
 
-__all__ = [
-    "EWC",
-    "L2SP",
-    "Actions",
-    "Augment",
-    "Auto",
-    "Discriminative",
-    "Encoder",
-    "Finetune",
-    "Frozen",
-    "Full",
-    "GradualUnfreeze",
-    "Inputs",
-    "JumpStart",
-    "Kickstart",
-    "L2Init",
-    "LoRA",
-    "NormaliserOnly",
-    "Progressive",
-    "QDagger",
-    "RandomFrozen",
-    "ReDo",
-    "Replay",
-    "Rescaled",
-    "Residual",
-    "Scratch",
-    "ShrinkPerturb",
-    "Shuffled",
-    "apply_plan",
-    "average_encoders",
-    "compare",
-    "diagnose",
-    "equip",
-    "hold_plan",
-    "load_encoder",
-    "plan_transfer",
-    "policy_kwargs_of",
-    "progressive_kwargs",
-    "read_plan",
-    "run_study",
-]
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rltransfer' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"rltransfer.{_HOMES[name]}"), name)
+    if name == "__all__":
+        return _names()
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"rltransfer.{_HOMES[name]}"), name)
+    if not name.startswith("_") and name in _method_classes():
+        return _method_classes()[name]
+    raise AttributeError(f"module 'rltransfer' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_names()})
+
+
+def _names() -> list[str]:
+    return sorted([*_HOMES, *_method_classes()])
+
+
+def _method_classes() -> dict[str, Any]:
+    """Returns the classes of settings of all methods, which their list names."""
+    methods = importlib.import_module("rltransfer.strategies.kinds").METHODS
+    return {settings.__name__: settings for settings in methods}

@@ -31,7 +31,7 @@ from rltransfer.strategies import (
     needs_source,
     parse_strategy,
     strategy_label,
-    weights_part,
+    weights_method,
 )
 
 Branches = Literal["both", "actor", "critic"]
@@ -122,7 +122,7 @@ class LayerSweep(_Sweep):
     @classmethod
     def _chooses_layers(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
         for name, strategy in value.items():
-            part = weights_part(strategy)
+            part = weights_method(strategy)
             if not isinstance(part, Finetune | Frozen):
                 raise ValueError(
                     f"{name!r}: {part.kind!r} has no number of layers; a layer sweep is of frozen, finetune"
@@ -149,7 +149,7 @@ class LayerSweep(_Sweep):
 
     def _arms(self, strategy: Strategy, branch: Branches, row: str, count: int) -> Iterator[SweptArm]:
         choice = {"layers": count} | {"both": {}, "actor": {"critic": "none"}, "critic": {"actor": "none"}}[branch]
-        moved = (weights_part(strategy).model_copy(update=choice), *strategy[1:])
+        moved = (weights_method(strategy).model_copy(update=choice), *strategy[1:])
         yield SweptArm(f"{row}_{count}", moved, row, count)
         if self.shuffled:
             yield SweptArm(f"{row}_{count}_shuffled", (Shuffled(of=moved),), row, count)

@@ -1,90 +1,29 @@
-"""The strategies as validated data, without torch: which weights move, and how they may change."""
+"""The strategies as validated data, without torch: a module for the settings of each method, and how they compose."""
 
-from rltransfer.strategies.adapters import LoRA, Progressive
-from rltransfer.strategies.experience import IMAGE_OPERATIONS, VECTOR_OPERATIONS, Augment, Replay, Residual
-from rltransfer.strategies.grammar import (
-    KINDS,
-    Auto,
-    ExperiencePart,
-    Modifier,
-    Part,
-    Shuffled,
-    Strategy,
-    TeacherPart,
-    WeightsPart,
-    depends_on_layers,
-    dump_strategy,
-    held_parts,
-    modifiers,
-    needs_source,
-    parse_strategy,
-    progressive_part,
-    reads_source,
-    strategy_label,
-    teachers,
-    uses_replay,
-    weights_part,
-)
-from rltransfer.strategies.modifiers import EWC, L2SP, Discriminative, GradualUnfreeze, L2Init, ReDo, ShrinkPerturb
-from rltransfer.strategies.teachers import JumpStart, Kickstart, QDagger
-from rltransfer.strategies.weights import (
-    Extra,
-    Finetune,
-    Frozen,
-    Full,
-    LayerChoice,
-    NormaliserOnly,
-    RandomFrozen,
-    Rescaled,
-    Scratch,
-)
-
-__all__ = [
-    "EWC",
-    "IMAGE_OPERATIONS",
-    "KINDS",
-    "L2SP",
-    "VECTOR_OPERATIONS",
-    "Augment",
-    "Auto",
-    "Discriminative",
-    "ExperiencePart",
-    "Extra",
-    "Finetune",
-    "Frozen",
-    "Full",
-    "GradualUnfreeze",
-    "JumpStart",
-    "Kickstart",
-    "L2Init",
-    "LayerChoice",
-    "LoRA",
-    "Modifier",
-    "NormaliserOnly",
-    "Part",
-    "Progressive",
-    "QDagger",
-    "RandomFrozen",
-    "ReDo",
-    "Replay",
-    "Rescaled",
-    "Residual",
-    "Scratch",
-    "ShrinkPerturb",
-    "Shuffled",
-    "Strategy",
-    "TeacherPart",
-    "WeightsPart",
-    "depends_on_layers",
-    "dump_strategy",
-    "held_parts",
-    "modifiers",
-    "needs_source",
-    "parse_strategy",
-    "progressive_part",
-    "reads_source",
-    "strategy_label",
-    "teachers",
-    "uses_replay",
-    "weights_part",
-]
+from rltransfer.strategies.augment import IMAGE_OPERATIONS as IMAGE_OPERATIONS
+from rltransfer.strategies.augment import VECTOR_OPERATIONS as VECTOR_OPERATIONS
+from rltransfer.strategies.base import DistillationSettings as DistillationSettings
+from rltransfer.strategies.base import Extra as Extra
+from rltransfer.strategies.base import LayerChoice as LayerChoice
+from rltransfer.strategies.base import LayerSettings as LayerSettings
+from rltransfer.strategies.base import MethodSettings as MethodSettings
+from rltransfer.strategies.base import ModifierSettings as ModifierSettings
+from rltransfer.strategies.base import Strategy as Strategy
+from rltransfer.strategies.base import WarmUpSettings as WarmUpSettings
+from rltransfer.strategies.base import WeightsSettings as WeightsSettings
+from rltransfer.strategies.composition import acting as acting
+from rltransfer.strategies.composition import depends_on_layers as depends_on_layers
+from rltransfer.strategies.composition import modifiers as modifiers
+from rltransfer.strategies.composition import needs_source as needs_source
+from rltransfer.strategies.composition import reads_source as reads_source
+from rltransfer.strategies.composition import strategy_label as strategy_label
+from rltransfer.strategies.composition import uses_policy as uses_policy
+from rltransfer.strategies.composition import uses_replay as uses_replay
+from rltransfer.strategies.composition import weights_method as weights_method
+from rltransfer.strategies.kinds import *
+from rltransfer.strategies.kinds import KINDS as KINDS
+from rltransfer.strategies.kinds import METHODS as METHODS
+from rltransfer.strategies.parsing import StrategyField as StrategyField
+from rltransfer.strategies.parsing import dump_strategy as dump_strategy
+from rltransfer.strategies.parsing import parse_strategy as parse_strategy
+from rltransfer.strategies.progressive import progressive_settings as progressive_settings

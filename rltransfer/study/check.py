@@ -48,7 +48,7 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
 
 def _check_arms(waiting: Sequence[RunConfig]) -> None:
     """Checks how many layers arms count; the agent of each such arm is built for that, and forgotten."""
-    from rltransfer.transfer.layer_rules import treatment_of
+    from rltransfer.transfer.methods import layer_rules_of
 
     arms = {(config.task_name, config.arm): config for config in reversed(waiting) if config.role == "target"}
     for (task, arm), config in sorted(arms.items()):
@@ -59,7 +59,7 @@ def _check_arms(waiting: Sequence[RunConfig]) -> None:
         for strategy in first.candidates if isinstance(first, Auto) else (config.strategy,):
             # An arm that names a layer wrongly fails by itself, in these words, and the others finish.
             with naming(f"tasks.{task}: arms.{arm}: "), contextlib.suppress(UnknownLayerError):
-                treatment_of(strategy, anatomy)
+                layer_rules_of(strategy, anatomy)
 
 
 def _anatomy(config: RunConfig, where: str) -> "Anatomy":

@@ -12,7 +12,7 @@ from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError, RunError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
-from rltransfer.strategies import Progressive, progressive_part
+from rltransfer.strategies import Progressive, progressive_settings
 from rltransfer.tasks import has_action_masks
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def build_agent(config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = ()
         ConfigError: SB3 refuses the spaces, the settings or the device.
     """
     hyperparams = config.hyperparams
-    part = progressive_part(config.strategy)
+    part = progressive_settings(config.strategy)
     if part is not None:
         hyperparams = _with_columns(config, encoders, part)
     if config.inputs is not None and config.inputs.adapter is not None:

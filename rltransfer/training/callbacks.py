@@ -123,11 +123,11 @@ class CurveCallback(BaseCallback):
         if self.best is None:
             self._keep_best(subject)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the curve so far, and the best agent."""
         return {"points": list(self._points), "score": self._best, "evaluated": self._evaluated, "best": self.best}
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up an earlier curve, and writes it."""
         self._points = list(state["points"])
         self._best, self._evaluated, self.best = state["score"], state["evaluated"], state["best"]
@@ -191,11 +191,11 @@ class _KeepAgents(BaseCallback):
         self._replay_buffer = replay_buffer
         self._last = 0
 
-    def state(self) -> int:
+    def state_dict(self) -> int:
         """Returns up to which step everything is saved."""
         return self._last
 
-    def put_back(self, state: int) -> None:
+    def load_state_dict(self, state: int) -> None:
         """Takes up to which step everything was saved."""
         self._last = state
 
@@ -251,11 +251,11 @@ class LogRollouts(BaseCallback):
         self._interval = interval
         self._rollouts = 0
 
-    def state(self) -> int:
+    def state_dict(self) -> int:
         """Returns how many rollouts there were."""
         return self._rollouts
 
-    def put_back(self, state: int) -> None:
+    def load_state_dict(self, state: int) -> None:
         """Takes up how many rollouts there were."""
         self._rollouts = state
 

@@ -18,7 +18,7 @@ from rltransfer.anatomy import agent_tensors, anatomy_of_agent, layer_outputs
 from rltransfer.records import Representation, RepresentationPoint, write_representation
 from rltransfer.tasks import UniformPolicy
 from rltransfer.training.state import undisturbed
-from rltransfer.transfer.gradient.recycle import dormant_units
+from rltransfer.transfer.methods.redo import dormant_units
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -132,11 +132,11 @@ class RepresentationCurve:
             if np.isfinite(value)
         }
 
-    def state(self) -> dict[int, dict[str, RepresentationPoint]]:
+    def state_dict(self) -> dict[int, dict[str, RepresentationPoint]]:
         """Returns the points so far."""
         return dict(self._points)
 
-    def put_back(self, state: dict[int, dict[str, RepresentationPoint]]) -> None:
+    def load_state_dict(self, state: dict[int, dict[str, RepresentationPoint]]) -> None:
         """Takes up earlier points, and writes them."""
         self._points = dict(state)
         self._write()

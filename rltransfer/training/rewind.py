@@ -57,11 +57,11 @@ class MonitorFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def state(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, int]:
         """Returns how long they are, and sees to it that they survive a loss of power."""
         return _lengths(self._folder.glob(MONITORS))
 
-    def put_back(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, int]) -> None:
         """Takes from them what came later; their writers append, and go on at the new end."""
         _cut(self._folder.glob(MONITORS), state)
 

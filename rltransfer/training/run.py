@@ -213,7 +213,7 @@ def _callbacks(
         parts["transfer"] = transfer
         if begin is not None:
             # Before learn() resets the environments: a guide plays its first episodes only once.
-            transfer.put_back(begin["parts"]["transfer"])
+            transfer.load_state_dict(begin["parts"]["transfer"])
     interval = _log_interval(config, agent)
     if isinstance(agent, OnPolicyAlgorithm) and interval is not None:
         parts["log"] = log = LogRollouts(interval)

@@ -41,12 +41,12 @@ _STEPS_BETWEEN_LOOKS = 1000
 class Part(Protocol):
     """What has a state beside the agent's: what a transfer holds, a curve, a counter."""
 
-    def state(self) -> Any:
+    def state_dict(self) -> Any:
         """Returns what has changed since the run began."""
         ...
 
-    def put_back(self, state: Any) -> None:
-        """Takes up what ``state`` returned."""
+    def load_state_dict(self, state: Any) -> None:
+        """Takes up what ``state_dict`` returned."""
         ...
 
 
@@ -66,7 +66,7 @@ class Saved(Protocol):
         """Returns the state."""
         ...
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a state, before the first rollout."""
         ...
 
@@ -111,19 +111,19 @@ class RunState:
             "agent": take_agent(self._agent),
             "environments": environments,
             "evaluation": evaluation,
-            "parts": {name: part.state() for name, part in self._parts.items()},
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "draws": take_draws(self._agent),
             "early": self._early,
         }
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a state, before the first rollout."""
         put_agent(self._agent, state["agent"])
         put_environments(self._env, state["environments"])
         if state["evaluation"] is not None:
             tasks.put_states(self._eval_env, state["evaluation"])
         for name, part in self._parts.items():
-            part.put_back(state["parts"][name])
+            part.load_state_dict(state["parts"][name])
         put_draws(self._agent, state["draws"])
         if not state["exact"]:
             begin_episodes(self._agent, derived_seed(self._seed, f"resumed at {self._agent.num_timesteps}"))
@@ -191,7 +191,7 @@ class SaveRun(BaseCallback):
 
     def _on_training_start(self) -> None:
         if self._begin is not None:
-            self._run.put_back(self._begin)
+            self._run.load_state_dict(self._begin)
             self.num_timesteps = self._looked = self.model.num_timesteps
             self._pace.last = self._run.env_steps
 

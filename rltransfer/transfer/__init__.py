@@ -1,8 +1,8 @@
 """Decides (pure ``plan_transfer``) and applies (the only mutation) what is copied, frozen, slowed, held."""
 
 from rltransfer.transfer.apply import apply_plan
-from rltransfer.transfer.experience.residual import equip
 from rltransfer.transfer.hold import Transfer, hold_plan
+from rltransfer.transfer.installation import equip
 from rltransfer.transfer.plan import Finding, Plan, PlanEntry, read_plan
 from rltransfer.transfer.planning import plan_transfer
 

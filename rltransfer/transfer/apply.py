@@ -8,7 +8,8 @@ import torch
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
-from rltransfer.transfer.hold import Transfer, hold_plan, release_plan
+from rltransfer.transfer.hold import Transfer, hold_plan
+from rltransfer.transfer.installation import release_plan
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
 from rltransfer.transfer.plan import MOVED, Plan
 from rltransfer.transfer.running_statistics import recompute_statistics

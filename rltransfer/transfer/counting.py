@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rltransfer.records import Check
-from rltransfer.strategies import EWC, held_parts
+from rltransfer.strategies import acting
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.plan import Plan
 
 OF_STATISTICS = "running statistics"
@@ -18,7 +18,7 @@ _BEFORE_TRAINING = (OF_STATISTICS, OF_IMPORTANCE)
 
 def steps_before_training(plan: Plan) -> int:
     """Returns the env_steps that applying a plan takes: they are paid for, and the agent learns nothing in them."""
-    return plan.statistics_steps + sum(part.steps for part in held_parts(plan.strategy) if isinstance(part, EWC))
+    return plan.statistics_steps + sum(settings.steps_before_training for settings in acting(plan.strategy))
 
 
 def quiet_until(plan: Plan) -> int:
@@ -26,7 +26,7 @@ def quiet_until(plan: Plan) -> int:
     return plan.quiet_steps + steps_before_training(plan) if plan.quiet_steps else 0
 
 
-class CountSteps(Holding):
+class CountSteps(HeldCallback):
     """Adds the steps that others take in environments to the agent's env_steps, before anything looks at these.
 
     Steps before training are no training: the count since the transfer leaves them out, and the ``learning_starts`` of
@@ -63,11 +63,11 @@ class CountSteps(Holding):
         whose = "steps beside training" if OF_STATISTICS in now else "the source's steps"
         return (Check(name=f"{whose} counted as env_steps", passed=left == 0, detail=detail),)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns what is counted."""
         return dict(self._counted)
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up the counts."""
         self._counted = dict(state)
 

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rltransfer.strategies import QDagger, ReDo, held_parts
-from rltransfer.transfer.holding import Holding
+from rltransfer.strategies import acting
+from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 
-class ElapsedSteps(Holding):
+class ElapsedSteps(HeldCallback):
     """The env_steps since a plan was applied: what waits, decays or recurs reads here how many there were.
 
     SB3's own count, ``num_timesteps``, starts at 0 again in each call of ``learn``, unless it is called with
@@ -41,11 +41,11 @@ class ElapsedSteps(Holding):
         self._count()
         self._seen += steps
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the count."""
         return {"steps": self.steps}
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a count, in an agent whose own count was put back before."""
         self._steps, self._seen = state["steps"], self._agent.num_timesteps
 
@@ -73,5 +73,4 @@ class ElapsedSteps(Holding):
 def counts_steps(plan: Plan) -> bool:
     """Returns whether anything in a plan depends on the env_steps since it was applied."""
     waits = plan.critic_warmup_steps or plan.quiet_steps or any(entry.held_until for entry in plan.entries)
-    parts = held_parts(plan.strategy)
-    return bool(waits) or any(isinstance(part, ReDo | QDagger) or getattr(part, "until", None) for part in parts)
+    return bool(waits) or any(settings.counts_env_steps for settings in acting(plan.strategy))

@@ -6,7 +6,7 @@ from typing import Any
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import Extra
-from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.columns import number_of_source
 from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.plan import MOVED, Origin, PlanEntry
@@ -16,12 +16,12 @@ _LOG_STD_LAYERS = ("log_std", "actor.log_std")
 _MEAN_ACTIONS = ("action_net", "actor.mu")
 
 
-def entries_of(pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
+def entries_of(pairs: Sequence[Pair], rules: LayerRules, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
     """Yields a plan's entry for every tensor of the target agent.
 
     Args:
         pairs: The target with each of its sources, or alone.
-        treatment: What the strategy means for the agent.
+        rules: What the strategy means for the agent.
         sources: The source's tensor for each of the target's that has one.
 
     Raises:
@@ -31,8 +31,8 @@ def entries_of(pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str
     online: dict[str, PlanEntry] = {}
     for layer in pair.anatomy.online:
         number = number_of_source(layer)
-        for weights in _online_entries(pairs[number], treatment, layer, sources):
-            entry = _with_pulls(treatment, weights.model_copy(update={"source_number": number}))
+        for weights in _online_entries(pairs[number], rules, layer, sources):
+            entry = _with_pulls(rules, weights.model_copy(update={"source_number": number}))
             online[entry.tensor] = entry
             yield entry
     for layer in pair.anatomy.layers:
@@ -44,31 +44,31 @@ def entries_of(pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str
                 yield _entry(pair.anatomy, layer, tensor, origin="synced", twin=twin, frozen=online[twin].frozen)
 
 
-def _with_pulls(treatment: Treatment, entry: PlanEntry) -> PlanEntry:
+def _with_pulls(rules: LayerRules, entry: PlanEntry) -> PlanEntry:
     """Returns the entry with what draws it towards the source or away from it; exploration's numbers stay alone."""
     if not (entry.trains or entry.frozen) or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
         return entry
     moves = entry.origin in MOVED
-    drawn: dict[str, Any] = {"shrink": treatment.shrink, "perturb": treatment.perturb} if moves else {}
+    drawn: dict[str, Any] = {"shrink": rules.shrink, "perturb": rules.perturb} if moves else {}
     if entry.trains:
-        drawn |= {"decay": treatment.decay, "return_pull": treatment.return_pull}
+        drawn |= {"decay": rules.decay, "return_pull": rules.return_pull}
     if entry.trains and moves:
-        drawn |= {"pull": treatment.pull, "importance": treatment.importance}
+        drawn |= {"pull": rules.pull, "importance": rules.importance}
     return entry.model_copy(update=drawn)
 
 
-def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
-    is_chosen = layer.name in treatment.chosen
-    moves = is_chosen and treatment.origin == "copied"
+def _online_entries(pair: Pair, rules: LayerRules, layer: Layer, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
+    is_chosen = layer.name in rules.chosen
+    moves = is_chosen and rules.origin == "copied"
     maps = {tensor: _map_of(pair, layer, tensor, sources[tensor]) for tensor in layer.tensors if moves}
     is_partly_new = any({"fresh", "random"} & {*(found.get("columns") or ())} for found in maps.values())
     for tensor in layer.tensors:
         is_parameter = tensor in pair.anatomy.parameters
         # What new inputs bring has to be learned, however well the rest is known.
         is_held = is_chosen and not is_partly_new
-        is_low_rank = moves and layer.name in treatment.low_rank
+        is_low_rank = moves and layer.name in rules.low_rank
         by_user = tensor in pair.frozen_by_user
-        held = (is_held and treatment.frozen) or (is_low_rank and _is_held_vector(pair, treatment, tensor))
+        held = (is_held and rules.frozen) or (is_low_rank and _is_held_vector(pair, rules, tensor))
         frozen, learns = held or by_user, is_chosen and not by_user
         entry = _entry(
             pair.anatomy,
@@ -77,33 +77,33 @@ def _online_entries(pair: Pair, treatment: Treatment, layer: Layer, sources: Map
             frozen=frozen,
             frozen_by_user=by_user,
             trains=is_parameter and not frozen,
-            lr_scale=treatment.rates.get(layer.name, 1.0) if learns and is_parameter else 1.0,
-            held_until=treatment.held_until.get(layer.name, 0) if learns and is_held else 0,
+            lr_scale=rules.rates.get(layer.name, 1.0) if learns and is_parameter else 1.0,
+            held_until=rules.held_until.get(layer.name, 0) if learns and is_held else 0,
         )
-        if is_chosen and treatment.recomputes and tensor in pair.running_statistics:
+        if is_chosen and rules.recomputes and tensor in pair.running_statistics:
             yield entry.model_copy(update={"origin": "recomputed"})
         elif layer.role == "head":
-            yield _head_entry(pair, treatment, layer, entry, sources.get(tensor))
+            yield _head_entry(pair, rules, layer, entry, sources.get(tensor))
         elif moves:
             found = _origin(tensor, sources[tensor], maps[tensor])
-            updates = _low_rank(treatment, entry) if is_low_rank else {}
-            yield entry.model_copy(update={**found, **updates, "permuted": treatment.permuted and is_parameter})
+            updates = _low_rank(rules, entry) if is_low_rank else {}
+            yield entry.model_copy(update={**found, **updates, "permuted": rules.permuted and is_parameter})
         elif is_chosen and is_parameter:
-            yield entry.model_copy(update={"origin": treatment.origin, "source": _other_name(tensor, sources)})
+            yield entry.model_copy(update={"origin": rules.origin, "source": _other_name(tensor, sources)})
         else:
             yield entry
 
 
-def _is_held_vector(pair: Pair, treatment: Treatment, tensor: str) -> bool:
+def _is_held_vector(pair: Pair, rules: LayerRules, tensor: str) -> bool:
     is_vector = len(pair.anatomy.shapes[tensor]) < 2
-    return treatment.holds_vectors and is_vector and tensor in pair.anatomy.parameters
+    return rules.holds_vectors and is_vector and tensor in pair.anatomy.parameters
 
 
-def _low_rank(treatment: Treatment, entry: PlanEntry) -> dict[str, Any]:
+def _low_rank(rules: LayerRules, entry: PlanEntry) -> dict[str, Any]:
     """Returns the low-rank update of a matrix; a convolution's is of its output channels and all else."""
     if len(entry.shape) < 2 or not entry.trains:
         return {}
-    return {"rank": min(treatment.rank, entry.full_rank), "rank_gain": treatment.rank_gain}
+    return {"rank": min(rules.rank, entry.full_rank), "rank_gain": rules.rank_gain}
 
 
 def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any]:
@@ -135,16 +135,16 @@ def _other_name(tensor: str, sources: Mapping[str, str]) -> str | None:
     return None if source == tensor else source
 
 
-def _head_entry(pair: Pair, treatment: Treatment, layer: Layer, entry: PlanEntry, source: str | None) -> PlanEntry:
-    if treatment.is_silent and layer.path in _MEAN_ACTIONS:
+def _head_entry(pair: Pair, rules: LayerRules, layer: Layer, entry: PlanEntry, source: str | None) -> PlanEntry:
+    if rules.is_silent and layer.path in _MEAN_ACTIONS:
         return entry.model_copy(update={"origin": "set", "value": 0.0})
-    setting: Extra = "copy" if treatment.moves_head(layer) else "reset"
+    setting: Extra = "copy" if rules.moves_head(layer) else "reset"
     if entry.layer in _LOG_STD_LAYERS:
-        setting = treatment.log_std
+        setting = rules.log_std
         if isinstance(setting, float) and entry.tensor != entry.layer:
             raise IncompatibleError("log_std is a layer here, which depends on the state: use 'copy' or 'reset'.")
     elif entry.tensor == LOG_ENT_COEF:
-        setting = treatment.log_ent_coef
+        setting = rules.log_ent_coef
     if isinstance(setting, float):
         return entry.model_copy(update={"origin": "set", "value": setting})
     if setting == "reset" or source is None or pair.encoder is None:
@@ -152,7 +152,7 @@ def _head_entry(pair: Pair, treatment: Treatment, layer: Layer, entry: PlanEntry
     found = _map_of(pair, layer, entry.tensor, source)
     if not found and pair.encoder.anatomy.shapes[source] != entry.shape:
         return entry
-    return entry.model_copy(update={**_origin(entry.tensor, source, found), "permuted": treatment.permuted})
+    return entry.model_copy(update={**_origin(entry.tensor, source, found), "permuted": rules.permuted})
 
 
 def _entry(anatomy: Anatomy, layer: Layer, tensor: str, **settings: Any) -> PlanEntry:

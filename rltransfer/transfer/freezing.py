@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, agent_tensors
 from rltransfer.errors import IncompatibleError
-from rltransfer.strategies import Kickstart, QDagger, Strategy, teachers
+from rltransfer.strategies import acting
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
 from rltransfer.transfer.plan import Plan, PlanEntry
 
@@ -79,7 +79,7 @@ def frozen_names(entries: Iterable[PlanEntry]) -> str:
 
 
 def refuse_nothing_to_train(plan: Plan, agent: "BaseAlgorithm") -> None:
-    """Raises IncompatibleError if the user froze all that a loss of the algorithm, or a teacher, could change."""
+    """Raises IncompatibleError if the user froze all that a loss of the algorithm, or a source policy, could change."""
     if not any(entry.frozen_by_user for entry in plan.entries):
         return
     trained = {entry.tensor for entry in plan.entries if entry.trains}
@@ -105,13 +105,9 @@ def _trained_together(plan: Plan, agent: "BaseAlgorithm") -> Iterator[tuple[str,
     critic = {entry.tensor for entry in heads if entry.branch in ("critic", "shared")}
     if plan.algo == "trpo":
         yield from (("the actor", actor), ("the critic", critic))
-    if _is_drawn(plan.strategy):
+    if any(settings.distils for settings in acting(plan.strategy)):
         has_actor = any(entry.branch == "actor" for entry in heads)
         yield "the actor", {name for name in (actor if has_actor else critic) if not name.endswith("log_std")}
-
-
-def _is_drawn(strategy: Strategy) -> bool:
-    return any(isinstance(part, Kickstart | QDagger) for part in teachers(strategy))
 
 
 def _is_inside(buffer: str, learned: set[str], frozen: set[str]) -> bool:

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -21,32 +21,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
 from rltransfer.errors import ConfigError
 from rltransfer.records import Check
-from rltransfer.strategies import (
-    EWC,
-    Augment,
-    JumpStart,
-    Kickstart,
-    QDagger,
-    ReDo,
-    Replay,
-    Residual,
-    held_parts,
-    teachers,
-)
-from rltransfer.transfer.counting import OF_IMPORTANCE, OF_STATISTICS, CountSteps, steps_before_training
+from rltransfer.transfer.counting import OF_STATISTICS, CountSteps, steps_before_training
 from rltransfer.transfer.elapsed import ElapsedSteps, counts_steps
-from rltransfer.transfer.experience.augment import AugmentedViews, augmentation_of, remove_views
-from rltransfer.transfer.experience.demonstration import Demonstration, remove_demonstration
-from rltransfer.transfer.experience.guide import Guide, WatchGuide, remove_guide
-from rltransfer.transfer.experience.minibatches import Minibatches, remove_minibatches
-from rltransfer.transfer.experience.replay import source_replay_of
-from rltransfer.transfer.experience.residual import WatchResidual, equip, remove_residual
 from rltransfer.transfer.freezing import note_frozen
-from rltransfer.transfer.gradient.distill import Distillation, remove_distillation
-from rltransfer.transfer.gradient.fisher import importance_of
-from rltransfer.transfer.gradient.lowrank import low_rank_updates
-from rltransfer.transfer.gradient.recycle import Recycle
-from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.held_callback import HeldCallback
+from rltransfer.transfer.installation import Installation, equip, refuse_lost_source, release_plan
+from rltransfer.transfer.methods import Stage
 from rltransfer.transfer.optimizer_hooks import (
     agent_optimizers,
     plan_steps,
@@ -55,7 +35,6 @@ from rltransfer.transfer.optimizer_hooks import (
     watches_of,
 )
 from rltransfer.transfer.plan import Plan
-from rltransfer.transfer.source_policy import innermost, teacher_of
 from rltransfer.transfer.statistics import HeldStatistics, refuse_other_statistics
 from rltransfer.transfer.training_warnings import WarnOfTrouble
 
@@ -79,7 +58,7 @@ class Transfer:
     _applied: tuple[Check, ...]
     _frozen: Mapping[str, str]
     _statistics: HeldStatistics | None
-    _holdings: tuple[Holding, ...]
+    _callbacks: tuple[HeldCallback, ...]
     _elapsed: ElapsedSteps
 
     @property
@@ -98,30 +77,30 @@ class Transfer:
             self._check_targets(),
             _check_optimizers(self.plan, self.agent),
             *self.environment_checks(),
-            *(check for holding in self._holdings for check in holding.checks()),
+            *(check for callback in self._callbacks for check in callback.checks()),
         )
 
     def environment_checks(self) -> tuple[Check, ...]:
         """Returns the self-checks of what stands in the agent's environments; ``set_env`` leaves it behind."""
         statistics = () if self._statistics is None else (self._statistics.check(self.done_steps),)
-        return (*statistics, *(check for holding in self._holdings for check in holding.environment_checks()))
+        return (*statistics, *(check for callback in self._callbacks for check in callback.environment_checks()))
 
     def equip(self, env: VecEnv) -> VecEnv:
         """Returns other environments in which the agent acts as in its own; see ``rltransfer.equip``."""
         return equip(env, self.plan, device=self.agent.device)
 
-    def state(self) -> list[dict[str, Any]]:
+    def state_dict(self) -> list[dict[str, Any]]:
         """Returns what training has changed in what is held, for a run that is to be resumed."""
-        return [*(holding.state() for holding in self._holdings), self._elapsed.state()]
+        return [*(callback.state_dict() for callback in self._callbacks), self._elapsed.state_dict()]
 
-    def put_back(self, state: list[dict[str, Any]]) -> None:
-        """Takes up what ``state`` returned, after the run was built again as it began and this plan applied again."""
-        known = len(self._holdings)
-        for holding, own in zip(self._holdings, state[:known], strict=True):
-            holding.put_back(own)
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Takes up what ``state_dict`` returned, after the run was built again and this plan applied again."""
+        n_callbacks = len(self._callbacks)
+        for callback, part in zip(self._callbacks, state[:n_callbacks], strict=True):
+            callback.load_state_dict(part)
         # Version 0.1 saved no count. It is the growth of SB3's own then, which is put back and never reset in a run.
-        for count in state[known:]:
-            self._elapsed.put_back(count)
+        for count in state[n_callbacks:]:
+            self._elapsed.load_state_dict(count)
 
     def _check_frozen(self) -> Check:
         now = _fingerprints(self.agent, self._frozen)
@@ -165,8 +144,7 @@ def hold_plan(
             The agent is then as it was.
     """
     refuse_lost_anchors(plan)
-    if teachers(plan.strategy):
-        teacher_of(plan, agent)
+    refuse_lost_source(plan, agent)
     done = _steps_done(plan, done_steps)
     if plan.statistics.hold_observation:
         refuse_other_statistics(plan, agent)
@@ -183,10 +161,10 @@ def hold_plan(
     _pin_targets(plan, agent, tensors)
     statistics = HeldStatistics(agent) if plan.statistics.hold_observation else None
     counted_before = 0 if applied else steps_before_training(plan)
-    holdings = tuple(_holdings(plan, agent, tensors, elapsed, env_steps=env_steps, counted_before=counted_before))
-    warn = WarnOfTrouble(agent, holdings)
-    callbacks = [*holdings, elapsed, warn]
-    transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, holdings, elapsed)
+    held = tuple(_install(plan, agent, tensors, elapsed, env_steps=env_steps, counted_before=counted_before))
+    warn = WarnOfTrouble(agent, held)
+    callbacks = [*held, elapsed, warn]
+    transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, held, elapsed)
     warn.transfer = transfer
     return transfer
 
@@ -208,18 +186,7 @@ def _steps_done(plan: Plan, done_steps: int | None) -> int:
     return int(done_steps or 0)
 
 
-def release_plan(agent: "BaseAlgorithm") -> None:
-    """Takes from an agent what an earlier plan put on its steps and its experience."""
-    # In the order that undoes the one in which they are put there: one may cover what another put on an environment.
-    remove_views(agent)
-    remove_minibatches(agent)
-    remove_residual(agent)
-    remove_guide(agent)
-    remove_demonstration(agent)
-    remove_distillation(agent)
-
-
-def _holdings(
+def _install(
     plan: Plan,
     agent: "BaseAlgorithm",
     tensors: Mapping[str, torch.Tensor],
@@ -227,76 +194,22 @@ def _holdings(
     *,
     env_steps: int,
     counted_before: int,
-) -> Iterator[Holding]:
-    """Puts on an agent what changes its steps and its experience as planned; what an earlier plan put there goes."""
+) -> list[HeldCallback]:
+    """Puts the plan's methods on an agent; what an earlier plan put there goes."""
     release_plan(agent)
-    parts = held_parts(plan.strategy)
-    taken: dict[str, Callable[[], int]] = {}
+    installation = Installation(plan, agent, tensors, elapsed)
     if env_steps:
-        taken[OF_STATISTICS] = partial(int, env_steps)
-    importance = None
-    for ewc in (part for part in parts if isinstance(part, EWC)):
-        importance = importance_of(plan, agent, ewc)
-        taken[OF_IMPORTANCE] = partial(int, importance.env_steps)
-    # A teacher's gradient is part of what the planned step gets: its hook comes first.
-    teaching = tuple(_teaching(plan, agent, elapsed))
-    low_rank = low_rank_updates(plan, tensors, agent_optimizers(agent))
+        installation.steps_taken[OF_STATISTICS] = partial(int, env_steps)
+    installation.install(Stage.MEASURING, Stage.TEACHING)
+    teaching, installation.callbacks = installation.callbacks, []
     # Weights move in a planned step: what watches them looks before.
     watches = watches_of(plan, agent, tensors, elapsed)
-    fisher = importance.tensors if importance else None
-    plan_steps(plan, agent, tensors, elapsed, importance=fisher, low_rank=low_rank)
-    for guide in (holding.guide for holding in teaching if isinstance(holding, WatchGuide)):
-        taken["guide"] = partial(getattr, guide, "steps")
-    if taken or counted_before:
-        yield CountSteps(taken, elapsed, counted_before=counted_before)
-    yield from teaching
-    yield from watches
-    if low_rank is not None:
-        yield low_rank
-    for redo in (part for part in parts if isinstance(part, ReDo)):
-        yield Recycle(plan, agent, redo, elapsed)
-    yield from _experiencing(plan, agent, elapsed)
-
-
-def _experiencing(plan: Plan, agent: "BaseAlgorithm", elapsed: ElapsedSteps) -> Iterator[Holding]:
-    """Changes what the agent's actions do, what it remembers and what it sees as planned."""
-    parts = held_parts(plan.strategy)
-    if any(isinstance(part, Residual) for part in parts):
-        yield WatchResidual(plan, agent)
-    replay = next((source_replay_of(plan, agent, part) for part in parts if isinstance(part, Replay)), None)
-    augmentation = next((augmentation_of(part, agent) for part in parts if isinstance(part, Augment)), None)
-    if augmentation is not None and getattr(agent, "replay_buffer", None) is None:
-        yield AugmentedViews(agent, augmentation)
-    elif augmentation is not None or replay is not None:
-        yield Minibatches(agent, replay, augmentation, elapsed)
-
-
-def _teaching(plan: Plan, agent: "BaseAlgorithm", elapsed: ElapsedSteps) -> Iterator[Holding]:
-    """Lets the source's policy act and teach as planned."""
-    parts = teachers(plan.strategy)
-    if not parts:
-        return
-    starts = next((part for part in parts if isinstance(part, JumpStart)), None)
-    kicks = next((part for part in parts if isinstance(part, Kickstart | QDagger)), None)
-    teacher = teacher_of(plan, agent, temperature=kicks.temperature if kicks else 1.0)
-    assert agent.env is not None
-    guide = Guide(
-        teacher,
-        innermost(agent.env),
-        elapsed,
-        part=starts,
-        episodes=max(part.episodes for part in parts),
-        window=max(part.window for part in parts),
-        seed=int(agent.seed or 0),
-        demonstrates=kicks.collect if isinstance(kicks, QDagger) else 0,
-    )
-    yield WatchGuide(guide, agent)
-    if isinstance(kicks, QDagger):
-        yield Demonstration(guide, agent, kicks, elapsed)
-    if kicks is not None:
-        distillation = Distillation(teacher, guide, kicks, elapsed, seed=int(agent.seed or 0))
-        distillation.hold_on(agent)
-        yield distillation
+    installation.install(Stage.STEPPING)
+    plan_steps(plan, agent, tensors, elapsed, importance=installation.importance, updates=installation.updates)
+    installation.install(Stage.WEIGHTS, Stage.EXPERIENCE)
+    taken = installation.steps_taken
+    counting = [CountSteps(taken, elapsed, counted_before=counted_before)] if taken or counted_before else []
+    return [*counting, *teaching, *watches, *installation.callbacks]
 
 
 def _stay_in_eval(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:  # noqa: ARG001

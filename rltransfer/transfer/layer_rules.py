@@ -1,56 +1,48 @@
-"""What each strategy means for the layers of an agent."""
+"""What a strategy means for the layers of an agent, before any source is looked at."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any
 
 from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
 from rltransfer.errors import IncompatibleError
-from rltransfer.strategies import (
-    EWC,
-    L2SP,
-    Augment,
-    Auto,
-    Discriminative,
-    Extra,
-    Finetune,
-    Frozen,
-    Full,
-    GradualUnfreeze,
-    JumpStart,
-    Kickstart,
-    L2Init,
-    LoRA,
-    Modifier,
-    NormaliserOnly,
-    Progressive,
-    QDagger,
-    RandomFrozen,
-    ReDo,
-    Replay,
-    Rescaled,
-    Residual,
-    Scratch,
-    ShrinkPerturb,
-    Shuffled,
-    Strategy,
-    WeightsPart,
-    modifiers,
-    weights_part,
-)
-from rltransfer.transfer.layer_counts import refuse_idle_steps, refuse_missing_layers
+from rltransfer.strategies import Extra, Finetune, Frozen, LayerSettings, WarmUpSettings
 from rltransfer.transfer.matching.layers import SourceBranch
 from rltransfer.transfer.plan import Origin
 
 
 @dataclasses.dataclass(frozen=True)
-class Treatment:
+class LayerRules:
     """What a strategy means for an agent: its ``chosen`` encoder layers, its heads, and what is not weights.
 
-    ``rates`` and ``held_until`` are by encoder layer, and only those of chosen layers count. ``low_rank`` are the
-    chosen layers that an update of ``rank`` moves; with ``holds_vectors`` nothing else in them trains. One that
-    ``is_silent`` starts with actions of zero. With ``recomputes`` the running statistics of chosen layers are
-    recomputed, since they fit the weights no more.
+    Attributes:
+        chosen: The encoder layers that the strategy is about.
+        origin: Where their values come from.
+        frozen: Whether they are held bit-identical.
+        rates: The factor on the learning rate, by encoder layer; only those of chosen layers count.
+        held_until: Likewise the env_steps before which no update changes them.
+        pull: The strength of the pull of moved weights towards the source's.
+        decay: That of the pull of other weights towards zero.
+        importance: That of the pull of moved weights towards the source's, times each weight's Fisher information.
+        return_pull: That of the pull of every weight towards its initial value.
+        shrink: What the source's weights are multiplied by, before ``perturb`` times the agent's own are added.
+        perturb: See ``shrink``.
+        low_rank: The chosen layers that an update of ``rank`` moves.
+        rank: The rank of the updates.
+        rank_gain: What the product of an update's factors is multiplied by.
+        holds_vectors: Whether nothing but the updates trains in these layers.
+        heads: Whether heads move too.
+        permuted: Whether the entries of what moves are permuted.
+        seed: Of the permutation; None for the agent's.
+        recomputes: Whether the running statistics of chosen layers are recomputed, as they no longer fit the weights.
+        log_std: Whether exploration's ``log_std`` moves, or the value it is set to.
+        log_ent_coef: Likewise of the entropy coefficient.
+        copies_statistics: Whether VecNormalize's statistics move.
+        source_branch: The source's branch that hidden layers come from.
+        resets_critic: Whether the critic starts afresh where heads move.
+        critic_warmup_steps: The env_steps during which the actor is held.
+        continues: Whether an off-policy agent acts by its policy from the first step on.
+        is_silent: Whether the agent starts with actions of zero.
     """
 
     chosen: frozenset[str] = frozenset()
@@ -70,6 +62,7 @@ class Treatment:
     holds_vectors: bool = False
     heads: bool = False
     permuted: bool = False
+    seed: int | None = None
     recomputes: bool = False
     log_std: Extra = "reset"
     log_ent_coef: Extra = "reset"
@@ -80,77 +73,50 @@ class Treatment:
     continues: bool = False
     is_silent: bool = False
 
+    def with_(self, **changes: Any) -> "LayerRules":
+        """Returns these rules with changes."""
+        return dataclasses.replace(self, **changes)
+
     def moves_head(self, layer: Layer) -> bool:
-        """Says whether a head layer moves."""
+        """Returns whether a head layer moves."""
         return self.heads and layer.role == "head" and not (self.resets_critic and layer.branch == "critic")
 
 
-def treatment_of(strategy: Strategy, anatomy: Anatomy) -> Treatment:
-    """Returns the treatment that a strategy gives to an agent of this anatomy.
+def chosen_layers(settings: LayerSettings, anatomy: Anatomy) -> frozenset[str]:
+    """Returns the encoder layers that the settings of a method choose.
 
     Raises:
-        IncompatibleError: The strategy names layers that the agent lacks, more layers than it has, or steps at which
-            no layer is released.
+        IncompatibleError: They name a layer that the agent lacks.
     """
-    refuse_missing_layers(strategy, anatomy)
-    treatment = _of_weights(weights_part(strategy), anatomy)
-    for part in modifiers(strategy):
-        treatment = _modified(treatment, part, anatomy)
-    return treatment
+    chosen: set[str] = set()
+    choices: dict[Branch, Any] = {"shared": None, "actor": settings.actor, "critic": settings.critic}
+    for branch, stated in choices.items():
+        choice = settings.layers if stated is None else stated
+        if isinstance(choice, tuple):
+            refuse_unknown_layers(anatomy, choice)
+        chosen |= choose_layers(anatomy, choice, [branch])
+    return frozenset(chosen)
 
 
-def _modified(treatment: Treatment, part: Modifier, anatomy: Anatomy) -> Treatment:
-    changes: dict[str, Any] = {}
-    match part:
-        case Discriminative():
-            changes["rates"] = {
-                name: treatment.rates.get(name, 1.0) * part.decay**distance
-                for name, distance in _distances(anatomy).items()
-            }
-        case GradualUnfreeze():
-            distances = _distances(anatomy)
-            refuse_idle_steps(part, anatomy, treatment.chosen, distances)
-            changes["held_until"] = {
-                name: part.at[min(distance, len(part.at)) - 1] for name, distance in distances.items()
-            }
-        case L2SP():
-            changes |= {"pull": part.alpha, "decay": part.beta}
-        case EWC():
-            changes["importance"] = part.strength
-        case L2Init():
-            changes["return_pull"] = part.alpha
-        case ShrinkPerturb():
-            changes |= {"shrink": part.shrink, "perturb": part.perturb}
-        case LoRA():
-            changes |= {
-                "low_rank": _of_low_rank(part, treatment, anatomy),
-                "rank": part.rank,
-                "rank_gain": part.gain,
-                "holds_vectors": not part.bias,
-            }
-        case Residual():
-            changes["is_silent"] = True
-        case ReDo() | JumpStart() | Kickstart() | QDagger() | Replay() | Augment():
-            # What they do to a tensor is not known before training.
-            pass
-        case _:
-            assert_never(part)
-    return dataclasses.replace(treatment, **changes)
+def has_actor(anatomy: Anatomy) -> bool:
+    """Returns whether an agent has an actor beside its critic; one that only learns Q(s, a) of each action has none."""
+    return any(layer.branch == "actor" for layer in anatomy.online)
 
 
-def _of_low_rank(part: LoRA, treatment: Treatment, anatomy: Anatomy) -> frozenset[str]:
-    named = choose_layers(anatomy, part.layers, ["shared", "actor", "critic"])
-    if isinstance(part.layers, tuple):
-        refuse_unknown_layers(anatomy, part.layers)
-        for name in sorted(named - treatment.chosen):
-            raise IncompatibleError(
-                f"'lora' changes what moves, and {name} starts afresh: it has to be learned at full rank. Leave it out "
-                "of the setting layers of 'lora', or move it too."
-            )
-    return frozenset(named & treatment.chosen)
+def warmup_steps(settings: WarmUpSettings, anatomy: Anatomy) -> int:
+    """Returns the env_steps during which the actor waits for its critic.
+
+    Raises:
+        IncompatibleError: The agent has no actor.
+    """
+    if settings.critic_warmup_steps and not has_actor(anatomy):
+        raise IncompatibleError(
+            f"critic_warmup_steps holds the actor while the critic learns, and an agent of {anatomy.algo} has no actor."
+        )
+    return settings.critic_warmup_steps
 
 
-def _distances(anatomy: Anatomy) -> dict[str, int]:
+def head_distances(anatomy: Anatomy) -> dict[str, int]:
     """Returns how far each encoder layer is from the heads above it: 1 for the last one.
 
     A layer that actor and critic share counts the longer way.
@@ -165,100 +131,14 @@ def _distances(anatomy: Anatomy) -> dict[str, int]:
     return {layer.name: deepest[layer.branch] + 1 - layer.depth for layer in encoders}
 
 
-def _of_weights(part: WeightsPart, anatomy: Anatomy) -> Treatment:
-    match part:
-        case Scratch() | NormaliserOnly():
-            treatment = Treatment(copies_statistics=isinstance(part, NormaliserOnly))
-        case Full():
-            treatment = _moving_everything(part, anatomy)
-        case Finetune():
-            treatment = _moving(part, anatomy, lr_scale=part.lr_scale)
-        case Frozen():
-            treatment = _moving(part, anatomy, frozen=True)
-        case Progressive():
-            treatment = _in_columns(anatomy)
-        case RandomFrozen():
-            treatment = Treatment(chosen=_chosen(part, anatomy), frozen=True, recomputes=True, copies_statistics=True)
-        case Rescaled():
-            treatment = Treatment(
-                chosen=_chosen(part, anatomy),
-                origin="rescaled",
-                copies_statistics=True,
-                source_branch=part.source_branch,
-            )
-        case Auto():
-            raise IncompatibleError(
-                "'auto' trains an agent for each strategy that it tries, and has no plan of its own: plan one of them "
-                "(full, finetune, frozen), or train it with rltransfer transfer or in a study."
-            )
-        case Shuffled():
-            treatment = _shuffling(part, anatomy)
-        case _:
-            assert_never(part)
-    return treatment
-
-
-def _moving_everything(part: Full, anatomy: Anatomy) -> Treatment:
-    resets = part.critic == "reset"
-    if resets and not has_actor(anatomy):
-        raise IncompatibleError(f"critic 'reset' would leave nothing: an agent of {anatomy.algo} has no actor.")
-    return Treatment(
-        chosen=frozenset(layer.name for layer in anatomy.encoders() if not (resets and layer.branch == "critic")),
+def moved_encoder(rules: LayerRules, settings: Finetune | Frozen, anatomy: Anatomy) -> LayerRules:
+    """Returns rules by which the chosen encoder layers move, and exploration's numbers as the settings say."""
+    return rules.with_(
+        chosen=chosen_layers(settings, anatomy),
         origin="copied",
-        heads=True,
-        log_std=part.log_std,
-        log_ent_coef=part.log_ent_coef,
+        log_std=settings.log_std,
+        log_ent_coef=settings.log_ent_coef,
         copies_statistics=True,
-        resets_critic=resets,
-        critic_warmup_steps=_warmup_steps(part, anatomy),
-        continues=part.exploration == "continue",
+        source_branch=settings.source_branch,
+        critic_warmup_steps=warmup_steps(settings, anatomy),
     )
-
-
-def _in_columns(anatomy: Anatomy) -> Treatment:
-    """Returns what happens to the columns of sources: they are filled and held; all else is the agent's own."""
-    columns = frozenset(layer.name for layer in anatomy.online if layer.role == "column")
-    return Treatment(chosen=columns, origin="copied", frozen=True, copies_statistics=True)
-
-
-def has_actor(anatomy: Anatomy) -> bool:
-    """Says whether an agent has an actor beside its critic; one that only learns Q(s, a) of each action has none."""
-    return any(layer.branch == "actor" for layer in anatomy.online)
-
-
-def _warmup_steps(part: Full | Finetune | Frozen, anatomy: Anatomy) -> int:
-    if part.critic_warmup_steps and not has_actor(anatomy):
-        raise IncompatibleError(
-            f"critic_warmup_steps holds the actor while the critic learns, and an agent of {anatomy.algo} has no actor."
-        )
-    return part.critic_warmup_steps
-
-
-def _shuffling(part: Shuffled, anatomy: Anatomy) -> Treatment:
-    return dataclasses.replace(treatment_of(part.of, anatomy), permuted=True, recomputes=True)
-
-
-def _moving(part: Finetune | Frozen, anatomy: Anatomy, *, frozen: bool = False, lr_scale: float = 1.0) -> Treatment:
-    chosen = _chosen(part, anatomy)
-    return Treatment(
-        chosen=chosen,
-        origin="copied",
-        frozen=frozen,
-        rates=dict.fromkeys(chosen, lr_scale),
-        log_std=part.log_std,
-        log_ent_coef=part.log_ent_coef,
-        copies_statistics=True,
-        source_branch=part.source_branch,
-        critic_warmup_steps=_warmup_steps(part, anatomy),
-    )
-
-
-def _chosen(part: Finetune | Frozen | RandomFrozen | Rescaled, anatomy: Anatomy) -> frozenset[str]:
-    chosen: set[str] = set()
-    per_branch: dict[Branch, Any] = {"shared": None, "actor": part.actor, "critic": part.critic}
-    for branch, own in per_branch.items():
-        choice = part.layers if own is None else own
-        if isinstance(choice, tuple):
-            refuse_unknown_layers(anatomy, choice)
-        chosen |= choose_layers(anatomy, choice, [branch])
-    return frozenset(chosen)

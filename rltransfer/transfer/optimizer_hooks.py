@@ -6,16 +6,15 @@ held.
 
 import dataclasses
 import operator
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.gradient.lowrank import LowRankUpdates
-from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
 from rltransfer.transfer.values import anchored, importance_in_places, planned_tensors
 
@@ -28,6 +27,17 @@ def agent_optimizers(agent: "BaseAlgorithm") -> dict[str, torch.optim.Optimizer]
     names, _ = agent._get_torch_save_params()
     saved = {name: operator.attrgetter(name)(agent) for name in names}
     return {name: item for name, item in saved.items() if isinstance(item, torch.optim.Optimizer)}
+
+
+class Updates(Protocol):
+    """What moves some weights in the place of SB3's optimizers."""
+
+    @property
+    def weights(self) -> frozenset[torch.Tensor]:
+        """The weights that it moves."""
+
+    def step(self, optimizer: torch.optim.Optimizer, held: Collection[torch.Tensor], /) -> frozenset[torch.Tensor]:
+        """Moves those of an optimizer that are not held, and returns all of them: the optimizer leaves them alone."""
 
 
 def remove_hooks(hooks: dict[int, Any], kind: type) -> None:
@@ -70,13 +80,13 @@ class _PlannedStep:
         scales: Mapping[torch.Tensor, float],
         held: list[_Held],
         pulls: Mapping[torch.Tensor, _Pull],
-        low_rank: LowRankUpdates | None,
+        updates: Updates | None,
     ) -> None:
         self._elapsed = elapsed
         self._scales = scales
         self._held = held
         self._pulls = pulls
-        self._low_rank = low_rank
+        self._updates = updates
         self._pulled = list(pulls)
         self._anchors = [pull.anchor for pull in pulls.values()]
         self._strengths = [pull.strength for pull in pulls.values()]
@@ -88,8 +98,8 @@ class _PlannedStep:
         left_out = {parameter for held in self._holding() for parameter in held.parameters} if self._held else set()
         if self._pulled:
             self._pull(left_out)
-        if self._low_rank is not None:
-            left_out |= self._low_rank.step(optimizer, left_out)
+        if self._updates is not None:
+            left_out |= self._updates.step(optimizer, left_out)
         if not left_out and not self._scales:
             return
         self._groups = optimizer.param_groups
@@ -141,12 +151,12 @@ def plan_steps(
     elapsed: ElapsedSteps,
     *,
     importance: Mapping[str, torch.Tensor] | None = None,
-    low_rank: LowRankUpdates | None = None,
+    updates: Updates | None = None,
 ) -> None:
     """Puts the hooks around the steps of every optimizer that the plan changes; those of an earlier plan go.
 
-    ``importance`` is the Fisher information of the source's weights, where the plan has a pull by it; ``low_rank`` are
-    the updates that some layers are moved by.
+    ``importance`` is the Fisher information of the source's weights, where the plan has a pull by it; ``updates`` move
+    some layers in the place of SB3's optimizers.
     """
     scales = {tensors[entry.tensor]: entry.lr_scale for entry in plan.entries if entry.trains and entry.lr_scale != 1.0}
     online = [entry for entry in plan.entries if entry.twin is None and not entry.frozen]
@@ -158,7 +168,7 @@ def plan_steps(
     held = [one for one in held if one.until > elapsed.steps]
     holds = {parameter for one in held for parameter in one.parameters}
     pulls = _pulls(plan, tensors, importance or {})
-    updated = low_rank.weights if low_rank is not None else frozenset()
+    updated = updates.weights if updates is not None else frozenset()
     for optimizer in agent_optimizers(agent).values():
         remove_hooks(optimizer._optimizer_step_pre_hooks, _PlannedStep)
         remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
@@ -169,7 +179,7 @@ def plan_steps(
                 {one: scale for one, scale in scales.items() if one in own},
                 [one for one in held if one.buffers or one.parameters & own],
                 {one: pull for one, pull in pulls.items() if one in own},
-                low_rank if own & updated else None,
+                updates if own & updated else None,
             )
             optimizer.register_step_pre_hook(step.before)
             optimizer.register_step_post_hook(step.after)
@@ -232,7 +242,7 @@ def _pulls(
     return pulls
 
 
-class WatchHeld(Holding):
+class WatchHeld(HeldCallback):
     """Watches that what is held stays as it is until its step; puts TRPO's actor back, which no optimizer moves."""
 
     def __init__(
@@ -265,11 +275,11 @@ class WatchHeld(Holding):
         stayed = self._is_unchanged() if self._stayed is None else self._stayed
         return (Check(name=self._name, passed=stayed, detail=f"for {self.until:,} env_steps"),)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns what was found when the tensors were released."""
         return {"stayed": self._stayed}
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up an earlier finding."""
         self._stayed = state["stayed"]
 

@@ -2,30 +2,10 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import assert_never
 
 from rltransfer.records import moved_words
-from rltransfer.strategies import (
-    EWC,
-    L2SP,
-    Augment,
-    Discriminative,
-    ExperiencePart,
-    GradualUnfreeze,
-    JumpStart,
-    Kickstart,
-    L2Init,
-    LoRA,
-    Modifier,
-    QDagger,
-    ReDo,
-    Replay,
-    Residual,
-    ShrinkPerturb,
-    TeacherPart,
-    held_parts,
-    strategy_label,
-)
+from rltransfer.strategies import strategy_label
+from rltransfer.transfer.methods import acting_methods
 from rltransfer.transfer.plan import Column, LeftOut, Plan, PlanEntry, StatisticsStart
 
 _WIDTH = 120
@@ -85,7 +65,7 @@ def _beside_weights(plan: Plan) -> list[str]:
     if plan.statistics_steps:
         steps = f"{plan.statistics_steps:,} env_steps of a random policy in the target"
         lines.append(f"running statistics: recomputed over {steps}, counted")
-    return lines + [words for part in held_parts(plan.strategy) for words in _describe(part)]
+    return lines + [line for method in acting_methods(plan.strategy) for line in method.description()]
 
 
 def _row(entry: PlanEntry) -> tuple[str, ...]:
@@ -165,60 +145,6 @@ def _describe_training(entry: PlanEntry) -> str:
     if entry.return_pull:
         words += f", pulled to its start ({entry.return_pull:g})"
     return words
-
-
-def _describe(part: Modifier) -> list[str]:
-    """Returns what a part does besides what the rows show: a line, or none."""
-    match part:
-        case JumpStart() | Kickstart() | QDagger():
-            return [_describe_teacher(part) + _until(part.until)]
-        case EWC():
-            where = "its own task" if part.states == "source" else "the target"
-            return [f"importance: Fisher information over {part.steps:,} env_steps of the source in {where}, counted"]
-        case ReDo():
-            when = "before training" + (f" and every {part.every:,} env_steps" if part.every else "")
-            return [f"dormant units (at most {part.threshold:g} of their layer's activation) start again {when}"]
-        case Residual() | Replay() | Augment():
-            return [_describe_experience(part)]
-        case Discriminative() | GradualUnfreeze() | L2SP() | L2Init() | ShrinkPerturb() | LoRA():
-            return []
-        case _:
-            assert_never(part)
-
-
-def _describe_teacher(part: TeacherPart) -> str:
-    match part:
-        case JumpStart():
-            horizon = "as long as its own episodes" if part.horizon is None else f"{part.horizon:,} steps"
-            return f"jump-start: the source's policy begins each training episode, {horizon} at first"
-        case Kickstart():
-            return f"kickstart: drawn to the source's policy with weight {part.weight:g}, less as the agent catches up"
-        case QDagger():
-            words = f"qdagger: the source's policy acts for {part.collect:,} env_steps, then {part.offline_updates:,}"
-            return f"{words} updates on that; drawn to it with weight {part.weight:g}"
-        case _:
-            assert_never(part)
-
-
-def _describe_experience(part: ExperiencePart) -> str:
-    match part:
-        case Residual():
-            return f"residual: the source acts, and {part.scale:g} x what the agent does is added"
-        case Replay():
-            return f"replay: {100 * part.ratio:.0f} % of each minibatch from the source{_until(part.until)}"
-        case Augment():
-            done = ", ".join(f"{name} {_setting(getattr(part, name))}" for name in part.operations)
-            return f"augmentation in training: {done}"
-        case _:
-            assert_never(part)
-
-
-def _setting(value: float | tuple[float, float]) -> str:
-    return " to ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else f"{value:g}"
-
-
-def _until(steps: int | None) -> str:
-    return "" if steps is None else f", gone by step {steps:,}"
 
 
 def _describe_start(start: StatisticsStart, hold: bool) -> str:

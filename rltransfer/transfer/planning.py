@@ -1,7 +1,7 @@
 """Decides, without changing anything, what happens to every tensor of a target agent."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,48 +13,35 @@ from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.strategies import (
-    EWC,
-    Kickstart,
-    NormaliserOnly,
-    QDagger,
-    ReDo,
-    Replay,
-    Residual,
-    Shuffled,
     Strategy,
-    WeightsPart,
-    held_parts,
+    acting,
     needs_source,
     parse_strategy,
-    progressive_part,
+    progressive_settings,
     reads_source,
     strategy_label,
-    teachers,
+    uses_policy,
     uses_replay,
-    weights_part,
+    weights_method,
 )
 from rltransfer.transfer.entries import entries_of
-from rltransfer.transfer.experience.outlook import experience_findings
 from rltransfer.transfer.freezing import frozen_by_plan, frozen_by_user, refuse_nothing_to_train
-from rltransfer.transfer.gradient.distill import refuse_student
-from rltransfer.transfer.gradient.fisher import refuse_unplayable
-from rltransfer.transfer.gradient.lowrank import refuse_low_rank
-from rltransfer.transfer.gradient.recycle import refuse_unrecyclable
-from rltransfer.transfer.layer_rules import Treatment, treatment_of
+from rltransfer.transfer.layer_rules import LayerRules
+from rltransfer.transfer.matching.action_bounds import clipped_actions
 from rltransfer.transfer.matching.columns import (
     column_counterparts,
     number_of_source,
     refuse_wrong_columns,
     refuse_wrong_inputs,
 )
-from rltransfer.transfer.matching.compatibility import refuse_misfit, refuse_without_statistics
+from rltransfer.transfer.matching.compatibility import refuse_misfit
 from rltransfer.transfer.matching.findings import findings_of
 from rltransfer.transfer.matching.layers import counterparts
 from rltransfer.transfer.matching.left_out import left_out_of, source_size
 from rltransfer.transfer.matching.pair import Pair
-from rltransfer.transfer.plan import InputMap, Plan, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.methods import Method, acting_methods, layer_rules_of, methods_of
+from rltransfer.transfer.plan import Finding, InputMap, Plan, StatisticsPlan, StatisticsStart
 from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
-from rltransfer.transfer.source_policy import teacher_of
 from rltransfer.transfer.statistics import normalised_keys, planned_statistics
 
 if TYPE_CHECKING:
@@ -91,51 +78,64 @@ def plan_transfer(
             "ARS changes its weights without a gradient, all at once: an agent of ARS can be a source, not a target. "
             "Choose another algorithm for the target."
         )
-    columns = progressive_part(parsed)
+    columns = progressive_settings(parsed)
     refuse_wrong_columns(agent, anatomy, encoders, columns)
     pairs = _pairs(agent, anatomy, encoders, inputs, actions)
     pair = pairs[0]
-    part = weights_part(parsed)
-    treatment = treatment_of(parsed, pair.anatomy)
-    _refuse_gradients_of_trpo(pair, treatment)
+    counts = [count for method in methods_of(parsed) for count in method.layer_counts()]
+    rules = layer_rules_of(parsed, pair.anatomy)
+    _refuse_gradients_of_trpo(pair, rules, acting_methods(parsed))
     sources: dict[str, str] = {}
-    moves = pair.encoder is not None and reads_source((part,))
+    moves = pair.encoder is not None and reads_source((weights_method(parsed),))
     if columns is not None:
-        sources = _meet_columns(pairs, encoders, treatment)
+        sources = _match_columns(pairs, encoders, rules)
     elif pair.encoder is not None and moves:
-        sources = counterparts(pair.encoder.anatomy, anatomy, branch=treatment.source_branch, keys=pair.keys)
+        sources = counterparts(pair.encoder.anatomy, anatomy, branch=rules.source_branch, keys=pair.keys)
         new = {layer.name for layer in anatomy.encoders() if pair.is_new(layer)}
-        if treatment.origin != "initialised":
-            treatment = dataclasses.replace(treatment, chosen=treatment.chosen - new)
-        refuse_misfit(pair, pair.encoder, treatment, sources)
-    if isinstance(part, NormaliserOnly):
-        refuse_without_statistics(pair.encoder)
-    entries = tuple(entries_of(pairs, treatment, sources))
-    left_out = tuple(left_out_of(pairs, entries, treatment, sources)) if moves else ()
+        if rules.origin != "initialised":
+            rules = rules.with_(chosen=rules.chosen - new)
+        refuse_misfit(pair, pair.encoder, rules, sources)
+    entries = tuple(entries_of(pairs, rules, sources))
+    left_out = tuple(left_out_of(pairs, entries, rules, sources)) if moves else ()
     plan = Plan(
         strategy=parsed,
         algo=pair.anatomy.algo,
-        seed=_shuffling_seed(part, agent),
+        seed=int(agent.seed or 0) if rules.seed is None else rules.seed,
         entries=entries,
-        statistics=_statistics(pair, treatment),
-        critic_warmup_steps=treatment.critic_warmup_steps,
-        quiet_steps=_quiet_steps(treatment, agent),
+        statistics=_statistics(pair, rules),
+        critic_warmup_steps=rules.critic_warmup_steps,
+        quiet_steps=_quiet_steps(rules, agent),
         inputs=_inputs(pair) if moves or pair.inputs is not None or uses_replay(parsed) else {},
         actions=pair.actions.entries() if pair.actions is not None else None,
         encoder=pair.encoder,
         others=encoders[1:],
-        fresh=_fresh(agent) if treatment.return_pull else None,
+        fresh=_fresh(agent) if rules.return_pull else None,
         source_values=source_size(encoders) if moves else 0,
         left_out=left_out,
     )
     plan = dataclasses.replace(plan, statistics_steps=steps_to_recompute(recomputed(plan), agent))
     planned_statistics(plan, agent)
     refuse_nothing_to_train(plan, agent)
-    refuse_low_rank(parsed, plan.entries)
-    _refuse_teacher(plan, pair, agent)
-    _refuse_without_effect(plan, agent)
-    findings = [*findings_of(plan, pairs, treatment, sources), *experience_findings(plan, agent)]
-    return dataclasses.replace(plan, findings=tuple(sorted(findings, key=lambda one: one.severity != "warning")))
+    for method in acting_methods(parsed):
+        method.refuse(plan, pair, agent)
+    findings = [
+        *findings_of(plan, pairs, rules, sources, counts=counts, idle=_idle_on_frozen(plan, rules)),
+        *_method_warnings(plan, pair, agent),
+    ]
+    return dataclasses.replace(plan, findings=tuple(sorted(findings, key=lambda item: item.severity != "warning")))
+
+
+def _idle_on_frozen(plan: Plan, rules: LayerRules) -> list[str]:
+    """Returns the kinds of methods that would change how weights learn which the user froze."""
+    frozen = [entry for entry in plan.entries if entry.frozen_by_user]
+    return [method.settings.kind for method in acting_methods(plan.strategy) if method.is_idle_on(frozen, rules)]
+
+
+def _method_warnings(plan: Plan, pair: Pair, agent: "BaseAlgorithm") -> Iterator[Finding]:
+    if uses_policy(acting(plan.strategy)):
+        yield from clipped_actions(plan, agent)
+    for method in acting_methods(plan.strategy):
+        yield from method.warnings(plan, pair, agent)
 
 
 def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) -> tuple[Encoder, ...]:
@@ -149,8 +149,8 @@ def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) ->
         raise IncompatibleError(f"Strategy {strategy_label(strategy)!r} needs a source, and there is none.")
     if not reads_source(strategy):
         return ()
-    uses_one = teachers(strategy) or any(isinstance(part, Residual | Replay) for part in strategy)
-    if len(given) > 1 and (progressive_part(strategy) is None or uses_one):
+    takes_one = uses_policy(strategy) or uses_replay(strategy)
+    if len(given) > 1 and (progressive_settings(strategy) is None or takes_one):
         raise IncompatibleError(
             f"Strategy {strategy_label(strategy)!r} takes one source, and {len(given)} are given: 'progressive' has a "
             "column for each of several, and `rltransfer extract A B -o AVERAGE` makes one of them."
@@ -182,7 +182,7 @@ def _pairs(
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]
 
 
-def _meet_columns(pairs: Sequence[Pair], encoders: Sequence[Encoder], treatment: Treatment) -> dict[str, str]:
+def _match_columns(pairs: Sequence[Pair], encoders: Sequence[Encoder], rules: LayerRules) -> dict[str, str]:
     """Returns the source's tensor for each of the columns' that has one.
 
     Raises:
@@ -194,86 +194,55 @@ def _meet_columns(pairs: Sequence[Pair], encoders: Sequence[Encoder], treatment:
     for number, (pair, encoder) in enumerate(zip(pairs, encoders, strict=True)):
         own = frozenset(layer.name for layer in anatomy.online if number_of_source(layer) == number)
         try:
-            refuse_misfit(pair, encoder, dataclasses.replace(treatment, chosen=treatment.chosen & own), sources)
+            refuse_misfit(pair, encoder, rules.with_(chosen=rules.chosen & own), sources)
         except IncompatibleError as error:
             where = f"{encoder.source.path}: " if len(encoders) > 1 else ""
             raise IncompatibleError(f"{where}{error}") from None
     return sources
 
 
-def _refuse_teacher(plan: Plan, pair: Pair, agent: "BaseAlgorithm") -> None:
-    """Raises IncompatibleError if the source's policy should act or teach, and cannot."""
-    for part in teachers(plan.strategy):
-        pair.refuse_wrong_actions()
-        if isinstance(part, Kickstart | QDagger):
-            refuse_student(plan.algo, part)
-        teacher_of(plan, agent)
-
-
-def _refuse_without_effect(plan: Plan, agent: "BaseAlgorithm") -> None:
-    """Raises IncompatibleError if a source should play and cannot, or no unit could start again."""
-    for part in held_parts(plan.strategy):
-        if isinstance(part, EWC):
-            refuse_unplayable(plan, agent, part)
-        elif isinstance(part, ReDo):
-            refuse_unrecyclable(plan, agent)
-
-
 def _fresh(agent: "BaseAlgorithm") -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
 
 
-def _refuse_gradients_of_trpo(pair: Pair, treatment: Treatment) -> None:
+def _refuse_gradients_of_trpo(pair: Pair, rules: LayerRules, methods: Sequence[Method[Any]]) -> None:
     if pair.anatomy.algo != "trpo":
         return
     actor = [layer.name for layer in pair.anatomy.encoders() if layer.branch != "critic"]
-    chosen = [name for name in actor if name in treatment.chosen]
-    without_effect = {
-        "lr_scale": any(treatment.rates.get(name, 1.0) != 1.0 for name in chosen),
-        "gradual_unfreeze": any(treatment.held_until.get(name, 0) for name in chosen),
-        "l2_sp": treatment.pull or treatment.decay,
-        "ewc": treatment.importance,
-        "l2_init": treatment.return_pull,
-        "lora": any(name in treatment.low_rank for name in chosen),
-    }
-    for what, is_used in without_effect.items():
-        if is_used:
-            pulls = what in ("l2_sp", "ewc", "l2_init")
-            critic = "" if pulls else "use it for the critic alone (actor: none), or "
+    chosen = [name for name in actor if name in rules.chosen]
+    for method in methods:
+        setting = method.gradient_setting(rules, chosen)
+        if setting:
+            critic = "use it for the critic alone (actor: none), or " if method.acts_on_chosen_layers else ""
             raise IncompatibleError(
-                f"TRPO changes its actor by a search along the natural gradient, where {what} has no effect: {critic}"
-                "use frozen, finetune at the full rate, or another algorithm."
+                f"TRPO changes its actor by a search along the natural gradient, where {setting} has no effect: "
+                f"{critic}use frozen, finetune at the full rate, or another algorithm."
             )
 
 
-def _quiet_steps(treatment: Treatment, agent: Any) -> int | None:
+def _quiet_steps(rules: LayerRules, agent: Any) -> int | None:
     """Returns how many steps an off-policy agent would have acted at random, where it should act by what it knows.
 
     HER samples from whole episodes and cannot do without these steps.
     """
     starts = getattr(agent, "learning_starts", None)
-    if not treatment.continues or starts is None or getattr(agent, "replay_buffer_class", None) is HerReplayBuffer:
+    if not rules.continues or starts is None or getattr(agent, "replay_buffer_class", None) is HerReplayBuffer:
         return None
     return int(starts)
 
 
-def _shuffling_seed(part: WeightsPart, agent: "BaseAlgorithm") -> int:
-    stated = part.seed if isinstance(part, Shuffled) else None
-    return stated if stated is not None else int(agent.seed or 0)
-
-
-def _statistics(pair: Pair, treatment: Treatment) -> StatisticsPlan:
-    normaliser = pair.encoder.normaliser if pair.encoder and treatment.copies_statistics else None
+def _statistics(pair: Pair, rules: LayerRules) -> StatisticsPlan:
+    normaliser = pair.encoder.normaliser if pair.encoder and rules.copies_statistics else None
     # Behind an adapter the encoder reads what the adapter gives, and not what the environment does.
     has_observation = normaliser is not None and normaliser.norm_obs and not pair.is_adapted
-    has_reward = normaliser is not None and normaliser.norm_reward and treatment.heads and not treatment.resets_critic
+    has_reward = normaliser is not None and normaliser.norm_reward and rules.heads and not rules.resets_critic
     start: StatisticsStart = "fresh" if pair.normalises_observations else "none"
     if pair.normalises_observations and has_observation:
         alike = all(part.entries is None and part.source == part.key for part in pair.parts)
         start = "copied" if alike else "mapped"
     return StatisticsPlan(
         observation=start,
-        hold_observation=pair.normalises_observations and has_observation and treatment.frozen,
+        hold_observation=pair.normalises_observations and has_observation and rules.frozen,
         reward=("copied" if has_reward else "fresh") if pair.normalises_rewards else "none",
     )
 

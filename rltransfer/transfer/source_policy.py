@@ -14,9 +14,9 @@ from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.spaces import describe
-from rltransfer.transfer.experience.source_view import Raw, SourceView
 from rltransfer.transfer.matching.action_bounds import other_bounds
 from rltransfer.transfer.plan import InputMap, Plan
+from rltransfer.transfer.source_view import Raw, SourceView
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -28,7 +28,7 @@ _SQUASHES = ("sac", "tqc", "crossq")
 
 @dataclasses.dataclass(frozen=True)
 class Advice:
-    """What a teacher would do in a batch of states, in the target's actions.
+    """What a source policy would do in a batch of states, in the target's actions.
 
     Attributes:
         centre: [batch, actions] probabilities of a ``categorical``; the mean of a ``normal``, and of a ``squashed`` one
@@ -51,19 +51,21 @@ def innermost(env: VecEnv) -> VecEnv:
     return env
 
 
-def teacher_of(plan: Plan, agent: "BaseAlgorithm", *, temperature: float = 1.0) -> "Teacher":
-    """Returns the plan's source as a teacher of an agent, in the agent's own environments.
+def source_policy_of(plan: Plan, agent: "BaseAlgorithm", *, temperature: float = 1.0) -> "SourcePolicy":
+    """Returns the plan's source as a source policy of an agent, in the agent's own environments.
 
     Raises:
         IncompatibleError: The plan has no source, the agent no environment, or they do not fit.
     """
     if agent.env is None:
         raise IncompatibleError("The source's policy acts in the agent's environments, and the agent has none.")
-    return teacher_in(plan, agent.env, temperature=temperature, device=agent.device)
+    return source_policy_in(plan, agent.env, temperature=temperature, device=agent.device)
 
 
-def teacher_in(plan: Plan, env: VecEnv, *, temperature: float = 1.0, device: torch.device | str = "cpu") -> "Teacher":
-    """Returns the plan's source as it acts in some environments; see ``teacher_of``."""
+def source_policy_in(
+    plan: Plan, env: VecEnv, *, temperature: float = 1.0, device: torch.device | str = "cpu"
+) -> "SourcePolicy":
+    """Returns the plan's source as it acts in some environments; see ``source_policy_of``."""
     if plan.encoder is None:
         raise IncompatibleError(
             "The plan needs the source's policy, and was read from a file without it: hold "
@@ -75,7 +77,7 @@ def teacher_in(plan: Plan, env: VecEnv, *, temperature: float = 1.0, device: tor
             "can be moved, with 'finetune' or 'frozen'."
         )
     base = innermost(env)
-    return Teacher(
+    return SourcePolicy(
         plan.encoder,
         inputs=plan.inputs,
         actions=plan.actions,
@@ -87,7 +89,7 @@ def teacher_in(plan: Plan, env: VecEnv, *, temperature: float = 1.0, device: tor
     )
 
 
-class Teacher:
+class SourcePolicy:
     """Looks at raw observations of the target's environments, and says what the source's policy would do there."""
 
     def __init__(
@@ -113,6 +115,11 @@ class Teacher:
         self.form = self._form()
         self.is_known = np.array([index is not None for index in self._taken])
 
+    @property
+    def samples(self) -> bool:
+        """Whether it samples its actions; otherwise it takes the best."""
+        return self.algo in _SAMPLES
+
     def see(self, raw: Raw, indices: np.ndarray, starts: np.ndarray) -> Advice:
         """Returns what the source would do next.
 
@@ -133,13 +140,13 @@ class Teacher:
             centre, spread = self._outputs(self.policy.obs_to_tensor(observations)[0])
         return self._in_targets_actions(centre, spread)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the frames that it remembers, by key."""
-        return self._view.state()
+        return self._view.state_dict()
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up the frames that it remembered."""
-        self._view.put_back(state)
+        self._view.load_state_dict(state)
 
     def act(self, advice: Advice, rng: np.random.Generator) -> np.ndarray:
         """Returns an action of the target's environments for each state: sampled where the source's policy samples."""

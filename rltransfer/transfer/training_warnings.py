@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rltransfer.records import Check
-from rltransfer.transfer.holding import Holding
+from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.optimizer_hooks import agent_optimizers, remove_hooks
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ class WarnOfTrouble(BaseCallback):
 
     Args:
         agent: The agent that a plan is held on.
-        holdings: What is held on it: a call without callbacks matters where one of them needs these.
+        held: What is held on it: a call without callbacks matters where one of them needs these.
     """
 
     transfer: "Transfer"
 
-    def __init__(self, agent: "BaseAlgorithm", holdings: Iterable[Holding]) -> None:
+    def __init__(self, agent: "BaseAlgorithm", held: Iterable[HeldCallback]) -> None:
         super().__init__()
         self._agent = agent
         self._call = agent.start_time
-        self._lost = list(dict.fromkeys(holding.needs_callbacks for holding in holdings if holding.needs_callbacks))
+        self._lost = list(dict.fromkeys(callback.needs_callbacks for callback in held if callback.needs_callbacks))
         for optimizer in agent_optimizers(agent).values():
             remove_hooks(optimizer._optimizer_step_pre_hooks, WarnOfTrouble)
             if self._lost:

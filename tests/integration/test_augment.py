@@ -19,8 +19,8 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import read_record
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer
-from rltransfer.transfer.experience.augment import AugmentedViews
-from rltransfer.transfer.experience.minibatches import Minibatches
+from rltransfer.transfer.methods.augment import AugmentedViews
+from rltransfer.transfer.minibatches import Minibatches
 
 NOISE = Augment(noise=0.5)
 
@@ -140,8 +140,8 @@ def test_a_guide_on_the_same_environment_sees_it_unchanged(tmp_path: Path) -> No
     transfer = apply_plan(plan, agent)
     guide: Any = agent.env.guide_of_rltransfer  # type: ignore[union-attr]
     seen: list[np.ndarray] = []
-    see = guide._teacher.see
-    guide._teacher.see = lambda raw, *rest: (seen.append(np.array(raw)), see(raw, *rest))[1]
+    see = guide.source_policy.see
+    guide.source_policy.see = lambda raw, *rest: (seen.append(np.array(raw)), see(raw, *rest))[1]
     agent.learn(32, callback=transfer.callbacks)
     assert np.array_equal(np.unique(np.concatenate(seen)), [1.0])
     assert not (agent.rollout_buffer.observations == 1.0).any()
@@ -223,8 +223,8 @@ def test_an_agent_goes_on_with_the_draws_that_come_next(tmp_path: Path) -> None:
     for algo in ("ppo", "dqn"):
         first, other = (augmented(algo, DummyVecEnv([Steady])) for _ in range(2))
         first.agent.learn(40, callback=first.callbacks)
-        other.put_back(first.state())
-        states = [one.state()[0] for one in (first, other)]
+        other.load_state_dict(first.state_dict())
+        states = [one.state_dict()[0] for one in (first, other)]
         assert str(states[0]) == str(states[1])
         assert isinstance(first.callbacks[0], AugmentedViews if algo == "ppo" else Minibatches)
 

@@ -28,7 +28,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import read_curve
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
-from rltransfer.transfer.gradient.fisher import fisher_diagonal, importance_of
+from rltransfer.transfer.methods.ewc import fisher_diagonal, importance_of
 from rltransfer.transfer.values import planned_tensors
 
 HERE = EWC(steps=40, states="target", strength=3.0)
@@ -113,11 +113,11 @@ def test_of_q_values_and_deterministic_actions_it_is_their_squared_gradient(tmp_
 
 
 def test_large_batches_in_parts_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rltransfer.transfer.gradient import fisher
+    from rltransfer.transfer.methods import ewc
 
     policy, states = build_policy(source_encoder("ppo", tmp_path)), np.random.default_rng(0).normal(size=(70, 4))
     whole = fisher_diagonal(policy, "ppo", states.astype(np.float32))
-    monkeypatch.setattr(fisher, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(ewc, "_MOST_NUMBERS", 1)
     in_parts = fisher_diagonal(policy, "ppo", states.astype(np.float32))
     for name, one in whole.items():
         torch.testing.assert_close(one, in_parts[name])

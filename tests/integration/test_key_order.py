@@ -32,7 +32,7 @@ from rltransfer import (
 from rltransfer.artifact import average_encoders
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import same_space
-from rltransfer.transfer.source_policy import teacher_of
+from rltransfer.transfer.source_policy import source_policy_of
 
 ALGORITHMS = ("ppo", "sac", "td3", "dqn")
 
@@ -234,7 +234,7 @@ def test_a_source_that_teaches_says_what_it_would_do(source: str, target: str, t
     agent = agent_on("ppo", SPACES[target](), seed=1)
     plan = plan_transfer(encoder_from(teacher, tmp_path, "zip"), agent, (Scratch(), Kickstart()))
     observations = samples(SPACES[target](), 5)
-    advice = teacher_of(plan, agent).see(observations, np.arange(5), np.ones(5, dtype=bool))
+    advice = source_policy_of(plan, agent).see(observations, np.arange(5), np.ones(5, dtype=bool))
     with torch.no_grad():
         expected = teacher.policy.get_distribution(teacher.policy.obs_to_tensor(observations)[0]).distribution.mean
     np.testing.assert_allclose(advice.centre, expected.numpy(), atol=1e-5)

@@ -315,7 +315,7 @@ def test_it_is_taken_up_where_it_was_left(algo: str, tmp_path: Path) -> None:
         gradients(parted.agent, seed)
     again = transferred(algo, LoRA(), tmp_path)
     again.agent.set_parameters(parted.agent.get_parameters())
-    again.put_back(parted.state())
+    again.load_state_dict(parted.state_dict())
     for seed in (2, 3):
         gradients(again.agent, seed)
     expected = weights(whole.agent)

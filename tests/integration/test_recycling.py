@@ -13,7 +13,7 @@ from rltransfer import Finetune, Frozen, Full, ReDo, apply_plan, plan_transfer
 from rltransfer.anatomy import Output, anatomy_of_agent, readers
 from rltransfer.errors import IncompatibleError
 from rltransfer.transfer import Transfer
-from rltransfer.transfer.gradient.recycle import Recycle, dormant_units
+from rltransfer.transfer.methods.redo import Recycle, dormant_units
 
 RELU: dict[str, Any] = {"net_arch": [8, 8], "activation_fn": torch.nn.ReLU}
 NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}

@@ -360,7 +360,7 @@ def test_an_agent_goes_on_with_the_draws_that_come_next(tmp_path: Path) -> None:
     encoder = source(tmp_path, box(3))
     first, other = (mixed(encoder, env(box(3)), Replay(ratio=1.0)) for _ in range(2))
     drawn(first)
-    other.put_back(first.state())
+    other.load_state_dict(first.state_dict())
     assert torch.equal(drawn(first).rewards, drawn(other).rewards)
     elsewhere = mixed(encoder, env(box(3)), Replay(ratio=1.0), seed=1)
     assert not torch.equal(drawn(mixed(encoder, env(box(3)), Replay(ratio=1.0))).rewards, drawn(elsewhere).rewards)

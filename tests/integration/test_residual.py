@@ -31,7 +31,7 @@ from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import ConfigError, IncompatibleError
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer
-from rltransfer.transfer.experience.residual import ResidualVecEnv
+from rltransfer.transfer.methods.residual import ResidualVecEnv
 from rltransfer.transfer.source_policy import innermost
 
 ALGORITHMS = ["ppo", "a2c", "trpo", "ppo_lstm", "sac", "td3", "ddpg", "tqc", "crossq"]
@@ -172,7 +172,7 @@ def test_each_of_several_environments_has_its_own_source(kind: Any, tmp_path: Pa
     transfer.agent.learn(40, callback=transfer.callbacks)
     view = unwrap_vec_wrapper(env, ResidualVecEnv)
     assert view is not None
-    stack = view.state()["teacher"][""]
+    stack = view.state_dict()["teacher"][""]
     assert stack.shape == (2, 9)
     assert not stack[:, :6].any()
     assert stack[:, 6:].all()
@@ -260,7 +260,7 @@ def test_an_agent_learns_the_same_from_where_it_was_stopped(tmp_path: Path) -> N
     transfer = transferred(source_of(tmp_path), "sac", Noted())
     transfer.agent.learn(15, callback=transfer.callbacks)
     other = transferred(source_of(tmp_path), "sac", Noted())
-    other.put_back(transfer.state())
+    other.load_state_dict(transfer.state_dict())
     views = [unwrap_vec_wrapper(one.agent.env, ResidualVecEnv) for one in (transfer, other)]  # type: ignore[arg-type]
     assert views[0] is not None
     assert views[1] is not None

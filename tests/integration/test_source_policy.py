@@ -14,7 +14,7 @@ from rltransfer import Kickstart, Scratch, load_encoder, plan_transfer
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
 from rltransfer.extractors import SmallCNN
-from rltransfer.transfer.source_policy import teacher_of
+from rltransfer.transfer.source_policy import source_policy_of
 
 NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "net_arch": [8]}
 BUILT: dict[str, tuple[str, Any, dict[str, Any]]] = {
@@ -83,7 +83,7 @@ def test_a_source_sees_stacked_frames_through_a_map(entries: list[int | None], t
     teacher.save(tmp_path / "agent.zip")
     agent = make_agent("sac", stacked(), seed=1)
     plan = plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, (Scratch(), Kickstart()), inputs=entries)
-    source = teacher_of(plan, agent)
+    source = source_policy_of(plan, agent)
     frames = np.random.default_rng(0).uniform(-1, 1, (3, 1, 3)).astype(np.float32)
     for number, frame in enumerate(frames):
         seen = source.observe(frame, np.array([0]), np.array([number == 0]))
@@ -109,5 +109,5 @@ def test_a_source_of_one_frame_sees_the_latest(tmp_path: Path) -> None:
     inputs = [None, None, None, 2, 0, 1]
     plan = plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, (Scratch(), Kickstart()), inputs=inputs)
     frame = np.array([[1.0, 2.0, 3.0]], np.float32)
-    seen = teacher_of(plan, agent).observe(frame, np.array([0]), np.array([True]))
+    seen = source_policy_of(plan, agent).observe(frame, np.array([0]), np.array([True]))
     np.testing.assert_allclose(seen, [[2.0, 3.0, 1.0]])

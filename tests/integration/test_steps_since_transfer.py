@@ -34,8 +34,8 @@ from rltransfer import (
 )
 from rltransfer.errors import ConfigError, IncompatibleError, TransferError
 from rltransfer.transfer import Plan, Transfer, read_plan
-from rltransfer.transfer.gradient.distill import Distillation
-from rltransfer.transfer.gradient.recycle import Recycle
+from rltransfer.transfer.distillation import Distillation
+from rltransfer.transfer.methods.redo import Recycle
 from rltransfer.transfer.statistics import copy_statistics
 
 ENCODER = {

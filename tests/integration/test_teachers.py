@@ -23,10 +23,10 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import read_curve
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
-from rltransfer.transfer.experience.guide import WatchGuide
-from rltransfer.transfer.gradient.distill import Distillation
+from rltransfer.transfer.distillation import Distillation
+from rltransfer.transfer.guide import WatchGuide
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
-from rltransfer.transfer.source_policy import Advice, Teacher, innermost
+from rltransfer.transfer.source_policy import Advice, SourcePolicy, innermost
 
 
 class Corridor(gym.Env[np.ndarray, Any]):
@@ -158,7 +158,7 @@ def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) 
     source = make_agent("ppo", own, seed=7).learn(64)
     encoder = encoder_of(source, tmp_path)
     raw = gym.make("CartPole-v1")
-    teacher = Teacher(
+    teacher = SourcePolicy(
         encoder,
         inputs={},
         actions=None,
@@ -187,7 +187,7 @@ def test_the_teachers_inputs_and_actions_follow_the_maps(tmp_path: Path) -> None
     plan = plan_transfer(encoder, target, Kickstart(), inputs=[2, 3, 0, 1], actions=[1, 0])
     transfer = apply_plan(plan, target)
     observations = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
-    found = guide_of(transfer)._teacher.see(observations, np.array([0]), np.array([True]))
+    found = guide_of(transfer).source_policy.see(observations, np.array([0]), np.array([True]))
     with torch.no_grad():
         policy: Any = build_policy(encoder)
         expected = policy.get_distribution(torch.as_tensor(observations[:, [2, 3, 0, 1]])).distribution.probs.numpy()

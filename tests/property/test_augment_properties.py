@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rltransfer import Augment
 from rltransfer.errors import ConfigError, IncompatibleError
 from rltransfer.strategies import parse_strategy
-from rltransfer.transfer.experience.augment import (
+from rltransfer.transfer.methods.augment import (
     Augmentation,
     brightened,
     contrasted,
@@ -204,7 +204,7 @@ def test_operations_come_in_the_order_that_is_documented() -> None:
 def test_the_generator_goes_on_from_its_state() -> None:
     first, other = (Augmentation(Augment(noise=0.1), VECTOR, seed=3) for _ in range(2))
     first.changed(vectors(0))
-    other.put_back(first.state())
+    other.load_state_dict(first.state_dict())
     assert torch.equal(first.changed(vectors(1)), other.changed(vectors(1)))
     fresh = Augmentation(Augment(noise=0.1), VECTOR, seed=4)
     assert not torch.equal(

@@ -19,9 +19,9 @@ from rltransfer import (
     plan_transfer,
 )
 from rltransfer.errors import IncompatibleError
-from rltransfer.transfer.gradient.distill import _Student
+from rltransfer.transfer.distillation import _Student
 from rltransfer.transfer.matching.action_bounds import other_bounds
-from rltransfer.transfer.source_policy import teacher_of
+from rltransfer.transfer.source_policy import source_policy_of
 
 KIND = "action_bounds"
 
@@ -144,7 +144,7 @@ def test_kickstart_between_other_bounds_compares_actions_and_not_what_is_scaled_
     for env in (Reach(), Reach(-4.0, 4.0)):
         target = make_agent("sac", env)
         target.policy.load_state_dict(source.policy.state_dict())
-        teacher = teacher_of(plan_transfer(encoder, target, Kickstart()), target)
+        teacher = source_policy_of(plan_transfer(encoder, target, Kickstart()), target)
         advice = teacher.see(states, np.zeros(len(states), dtype=int), np.ones(len(states), dtype=bool))
         distances.append(float(_Student(target, teacher).distance(states, advice, 1.0).detach()))
     assert distances[0] == pytest.approx(0.0, abs=1e-6)

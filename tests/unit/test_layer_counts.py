@@ -23,7 +23,7 @@ from rltransfer import (
 from rltransfer.anatomy import anatomy_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import parse_strategy
-from rltransfer.transfer.layer_rules import treatment_of
+from rltransfer.transfer.methods import layer_rules_of
 
 UNEVEN = {"policy_kwargs": {"net_arch": {"pi": [8, 8, 8], "vf": [8, 8]}}}
 
@@ -151,7 +151,7 @@ def test_a_step_that_releases_nothing_is_refused(weights: Any, at: Any, idle: st
     anatomy = anatomy_of_agent(make_agent("ppo", **({} if at in (None, (64, 128)) else UNEVEN)))
     strategy = parse_strategy([weights] if at is None else [weights, GradualUnfreeze(at=at)])
     with pytest.raises(IncompatibleError, match=rf"releases nothing at {idle}: .*\. {instead}"):
-        treatment_of(strategy, anatomy)
+        layer_rules_of(strategy, anatomy)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_step_that_releases_nothing_is_refused(weights: Any, at: Any, idle: st
 def test_as_many_steps_as_release_something_are_accepted_where_paths_differ(weights: Any, most: int) -> None:
     anatomy = anatomy_of_agent(make_agent("sac", **SHORT_ACTOR))
     for count in range(1, most + 1):
-        treatment = treatment_of(parse_strategy([weights, GradualUnfreeze(at=range(1, count + 1))]), anatomy)
+        treatment = layer_rules_of(parse_strategy([weights, GradualUnfreeze(at=range(1, count + 1))]), anatomy)
         released = {treatment.held_until[name] for name in treatment.chosen}
         assert released == set(range(1, count + 1))
     with pytest.raises(IncompatibleError, match="gradual_unfreeze"):
-        treatment_of(parse_strategy([weights, GradualUnfreeze(at=range(1, most + 2))]), anatomy)
+        layer_rules_of(parse_strategy([weights, GradualUnfreeze(at=range(1, most + 2))]), anatomy)

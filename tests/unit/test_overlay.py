@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from rltransfer.transfer.experience.overlay import lay_over, lift
+from rltransfer.transfer.overlay import lay_over, lift
 
 
 def made() -> ReplayBuffer:

@@ -8,7 +8,7 @@ from sweeping import CARTPOLE, LAYERS, MATRIX, SOURCE_STEPS, settings
 
 from rltransfer.config import StudyConfig
 from rltransfer.errors import ConfigError
-from rltransfer.strategies import Finetune, Shuffled, weights_part
+from rltransfer.strategies import Finetune, Shuffled, weights_method
 from rltransfer.study import expand_study
 from rltransfer.study.confirm import fresh_seeds
 from rltransfer.study.shared import shared_name
@@ -34,7 +34,7 @@ class TestLayers:
 
     def test_a_network_that_is_not_named_moves_nothing_of_its_own(self) -> None:
         arms = {
-            arm.name: weights_part(arm.strategy) for arm in LayerSweep(layers=2, branches=("actor", "critic")).arms()
+            arm.name: weights_method(arm.strategy) for arm in LayerSweep(layers=2, branches=("actor", "critic")).arms()
         }
         for name, moved in (("finetune_actor_2", (2, None, "none")), ("finetune_critic_1", (1, "none", None))):
             part = arms[name]

@@ -32,13 +32,13 @@ class LeaderCurve(CurveCallback):
     def _on_training_end(self) -> None:
         """Waits for the end of the race."""
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the curve so far, and the best agent with its name."""
-        return super().state() | {"best_name": self.best_name}
+        return super().state_dict() | {"best_name": self.best_name}
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up an earlier curve, and writes it."""
-        super().put_back(state)
+        super().load_state_dict(state)
         self.best_name = state["best_name"]
 
     def _keep_best(self, subject: Subject) -> None:

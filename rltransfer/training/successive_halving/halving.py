@@ -100,7 +100,7 @@ class Race:
         field.slice_steps = self._part.share * budget / (rounds * len(field.alive))
         state = RaceState(field, curve, self._session.folder)
         if self._session.begin is not None:
-            state.put_back_all(self._session.begin)
+            state.load_all(self._session.begin)
         trainer = Trainer(self._session, state, curve)
         while len(field.alive) > 1 and field.round < rounds:
             for runner in field.alive:

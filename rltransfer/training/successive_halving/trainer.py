@@ -51,25 +51,25 @@ class RaceState:
             "round": field.round,
             "slice_steps": field.slice_steps,
             "current": self.current.label,
-            "parts": {name: part.state() for name, part in self._parts.items()},
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
         }
 
-    def put_back_all(self, state: dict[str, Any]) -> None:
+    def load_all(self, state: dict[str, Any]) -> None:
         """Takes up the whole race, before any agent is trained."""
         field = self._field
         for runner in field.runners:
-            runner.run.put_back(state["runs"][runner.label])
+            runner.run.load_state_dict(state["runs"][runner.label])
             for name, value in state["runners"][runner.label].items():
                 setattr(runner, name, value)
         field.alive = [runner for runner in field.runners if runner.label in state["alive"]]
         field.round, field.slice_steps = state["round"], state["slice_steps"]
-        self._parts["curve"].put_back(state["parts"]["curve"])
+        self._parts["curve"].load_state_dict(state["parts"]["curve"])
 
-    def put_back(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up the agent that was being trained."""
-        self.current.run.put_back(state["runs"][self.current.label])
+        self.current.run.load_state_dict(state["runs"][self.current.label])
         for name, part in self._parts.items():
-            part.put_back(state["parts"][name])
+            part.load_state_dict(state["parts"][name])
 
     def put_draws(self, state: dict[str, Any]) -> None:
         """Takes up its random numbers."""

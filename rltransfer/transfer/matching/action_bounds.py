@@ -1,13 +1,17 @@
 """Compares the bounds of a source's actions with those of the target's."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
 from rltransfer.mapping import IndexMap
+from rltransfer.transfer.plan import Finding, Plan
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
 
 _SHOWN = 4
 # The old gym wrote float32's largest number where Gymnasium writes infinity.
@@ -82,3 +86,13 @@ def _which(actions: Sequence[int]) -> str:
     more = f" and {len(actions) - _SHOWN} more" if len(actions) > _SHOWN else ""
     named = ", ".join(map(str, actions[:_SHOWN])) + more
     return f" (action{'' if len(actions) == 1 else 's'} {named})"
+
+
+def clipped_actions(plan: Plan, agent: "BaseAlgorithm") -> Iterator[Finding]:
+    """Yields that what the source's policy does is clipped to the bounds of an agent's actions."""
+    source = None if plan.encoder is None else plan.encoder.action_space
+    clipped = [bound for bound in other_bounds(source, agent.action_space, plan.actions) if bound.clips]
+    if clipped:
+        which = describe_bounds(clipped, spaces.flatdim(agent.action_space))
+        words = f"what the source does is clipped to the bounds of the target's actions: {which}"
+        yield Finding(kind="actions_clipped", severity="warning", words=words, numbers={"actions": len(clipped)})

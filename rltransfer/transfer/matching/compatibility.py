@@ -11,34 +11,34 @@ from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.spaces import describe
-from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.observation_parts import Part
 from rltransfer.transfer.matching.pair import Pair, key_of
 from rltransfer.transfer.matching.unread_inputs import refuse_unread_inputs
 
 
-def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> None:
-    """Raises IncompatibleError if what a treatment moves does not fit: heads, spaces, normalisation, shapes.
+def refuse_misfit(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping[str, str]) -> None:
+    """Raises IncompatibleError if what a rules moves does not fit: heads, spaces, normalisation, shapes.
 
     Args:
         pair: Source and target.
         encoder: The pair's source.
-        treatment: What should move.
+        rules: What should move.
         sources: The source's tensor for each of the target's that has one.
     """
-    if treatment.heads and encoder.source.is_residual:
+    if rules.heads and encoder.source.is_residual:
         raise IncompatibleError(
             "The source's heads mean nothing alone: it was trained to be added to another agent ('residual'). Use "
             "'finetune' or 'frozen', which move the encoder alone and start with new heads."
         )
-    if treatment.heads and not is_same_network(encoder.anatomy.algo, pair.anatomy.algo):
+    if rules.heads and not is_same_network(encoder.anatomy.algo, pair.anatomy.algo):
         raise IncompatibleError(
             f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}: their heads mean "
             "different things. Use 'finetune' or 'frozen', which move the encoder alone and start with new heads."
         )
     _refuse_other_observations(pair, encoder)
     pair.refuse_wrong_actions()
-    if treatment.heads:
+    if rules.heads:
         _refuse_other_actions(pair, encoder.action_space)
     if is_normalised(encoder) and not pair.normalises_observations and not pair.is_adapted:
         raise IncompatibleError(
@@ -54,10 +54,10 @@ def refuse_misfit(pair: Pair, encoder: Encoder, treatment: Treatment, sources: M
             "does not normalise it: its encoder would see inputs of another scale. Name the same keys for the target, "
             "on the command line with --hyperparams \"normalize:{'norm_obs_keys': [...]}\"."
         )
-    if treatment.origin in ("copied", "rescaled"):
-        if not treatment.heads:
+    if rules.origin in ("copied", "rescaled"):
+        if not rules.heads:
             _refuse_empty_encoder(encoder)
-        _refuse_other_shapes(pair, encoder, treatment, sources)
+        _refuse_other_shapes(pair, encoder, rules, sources)
 
 
 def _refuse_other_observations(pair: Pair, encoder: Encoder) -> None:
@@ -131,8 +131,8 @@ def _refuse_empty_encoder(encoder: Encoder) -> None:
         )
 
 
-def _refuse_other_shapes(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> None:
-    problems = [*_activation_problems(pair, encoder, treatment), *_shape_problems(pair, encoder, treatment, sources)]
+def _refuse_other_shapes(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping[str, str]) -> None:
+    problems = [*_activation_problems(pair, encoder, rules), *_shape_problems(pair, encoder, rules, sources)]
     if problems:
         shown = "\n  ".join(problems[:6]) + (f"\n  and {len(problems) - 6} more" if len(problems) > 6 else "")
         agents = f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}. "
@@ -151,20 +151,20 @@ def _how_to_build(pair: Pair, encoder: Encoder) -> str:
     return "policy_kwargs: net_arch, activation_fn, features_extractor_class"
 
 
-def _activation_problems(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[str]:
+def _activation_problems(pair: Pair, encoder: Encoder, rules: LayerRules) -> Iterator[str]:
     """Yields the hidden layers whose activation differs, where the algorithms do; else the plan has a note of it."""
     theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
     if encoder.algo == pair.anatomy.algo or theirs == ours or "unknown" in (theirs, ours):
         return
     for layer in pair.anatomy.encoders():
-        if layer.name in treatment.chosen and pair.anatomy.rule_of(layer).kind in ("stack", "q_stack"):
+        if layer.name in rules.chosen and pair.anatomy.rule_of(layer).kind in ("stack", "q_stack"):
             yield f"{layer.name}: activation {theirs} in the source, {ours} in the target"
 
 
-def _shape_problems(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[str]:
+def _shape_problems(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping[str, str]) -> Iterator[str]:
     source_layers = encoder.anatomy.layer_of()
-    moved = [layer for layer in pair.anatomy.online if layer.name in treatment.chosen]
-    moved += [layer for layer in pair.anatomy.online if layer.role == "head" and treatment.moves_head(layer)]
+    moved = [layer for layer in pair.anatomy.online if layer.name in rules.chosen]
+    moved += [layer for layer in pair.anatomy.online if layer.role == "head" and rules.moves_head(layer)]
     for layer in moved:
         for tensor in layer.tensors:
             shape = pair.anatomy.shapes[tensor]
@@ -180,7 +180,7 @@ def _shape_problems(pair: Pair, encoder: Encoder, treatment: Treatment, sources:
             elif not _arrives(pair, layer, tensor, source):
                 name = "" if source == tensor else f" {source}"
                 yield f"{tensor}: source{name} {list(encoder.anatomy.shapes[source])}, target {list(shape)}"
-    yield from _left_over(pair, encoder, treatment, sources)
+    yield from _left_over(pair, encoder, rules, sources)
 
 
 def _reads_other_things(pair: Pair, encoder: Encoder, layer: Layer, source: Layer) -> bool:
@@ -202,10 +202,10 @@ def _arrives(pair: Pair, layer: Layer, tensor: str, source: str) -> bool:
     return ours == theirs
 
 
-def _left_over(pair: Pair, encoder: Encoder, treatment: Treatment, sources: Mapping[str, str]) -> Iterator[str]:
+def _left_over(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping[str, str]) -> Iterator[str]:
     """Yields the encoder tensors that only the source has, on paths of which all layers should move."""
     encoders = pair.anatomy.encoders()
-    partial = {layer.path for layer in encoders if layer.name not in treatment.chosen and not pair.is_new(layer)}
+    partial = {layer.path for layer in encoders if layer.name not in rules.chosen and not pair.is_new(layer)}
     whole = {layer.path for layer in encoders} - partial
     used = set(sources.values())
     theirs = encoder.anatomy.layer_of()

@@ -9,28 +9,15 @@ from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.companion_files import StatisticsOrigin
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
-from rltransfer.strategies import (
-    EWC,
-    L2SP,
-    Discriminative,
-    GradualUnfreeze,
-    L2Init,
-    LoRA,
-    ReDo,
-    Replay,
-    Residual,
-    held_parts,
-    teachers,
-)
-from rltransfer.strategies.weights import StrategyPart
+from rltransfer.strategies import acting
 from rltransfer.transfer.freezing import frozen_names
-from rltransfer.transfer.layer_counts import shorter_branches
-from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.layer_counts import LayerCount, shorter_branches
+from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.matching.compatibility import is_normalised, is_normalised_part
 from rltransfer.transfer.matching.left_out import left_out_findings
 from rltransfer.transfer.matching.pair import Pair
-from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
+from rltransfer.transfer.plan import MOVED, Finding, Plan
 
 LITTLE = 0.1
 """A smaller share of the agent's values than this is little to move."""
@@ -39,27 +26,35 @@ WEAK = 0.5
 
 
 def findings_of(
-    plan: Plan, pairs: Sequence[Pair], treatment: Treatment, sources: Mapping[str, str]
+    plan: Plan,
+    pairs: Sequence[Pair],
+    rules: LayerRules,
+    sources: Mapping[str, str],
+    *,
+    counts: Sequence[LayerCount],
+    idle: Sequence[str],
 ) -> Iterator[Finding]:
     """Yields what is to be known of a plan, worst first.
 
     Args:
         plan: The plan.
         pairs: The target with each of its sources.
-        treatment: What the strategy means for the agent.
+        rules: What the strategy means for the agent's layers.
         sources: The source's tensor for each of the target's that has one, whether it moves or not.
+        counts: The numbers of layers that the strategy names.
+        idle: The kinds of methods that do nothing on what the user froze.
     """
-    found = [*_of_weights(plan, pairs[0], treatment)]
+    found = [*_of_weights(plan, pairs[0], rules, counts, idle)]
     for number, pair in enumerate(pairs, start=1):
         lost = [tensor for tensor in plan.left_out if tensor.source_number == number - 1]
         moved = left_out_findings(pair, plan.entries, lost, sources) if plan.source_values else ()
-        for finding in (*moved, *_of_source(plan, pair, treatment)):
+        for finding in (*moved, *_of_source(plan, pair, rules)):
             words = finding.words if len(pairs) == 1 else f"source {number}: {finding.words}"
             found.append(finding.model_copy(update={"words": words}))
     yield from sorted(found, key=lambda finding: finding.severity != "warning")
 
 
-def _of_source(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+def _of_source(plan: Plan, pair: Pair, rules: LayerRules) -> Iterator[Finding]:
     if pair.encoder is None:
         return
     yield from _of_score(pair.encoder)
@@ -70,34 +65,36 @@ def _of_source(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding
     yield from _of_statistics(pair.encoder)
     yield from _of_contract(pair, pair.encoder)
     yield from _of_inputs(plan, pair)
-    yield from _of_action_bounds(plan, pair, pair.encoder, treatment)
-    yield from _of_details(pair, pair.encoder, treatment)
+    yield from _of_action_bounds(plan, pair, pair.encoder, rules)
+    yield from _of_details(pair, pair.encoder, rules)
 
 
 def _finding(kind: str, severity: Literal["note", "warning"], words: str, **numbers: float) -> Finding:
     return Finding(kind=kind, severity=severity, words=words, numbers=numbers)
 
 
-def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+def _of_weights(
+    plan: Plan, pair: Pair, rules: LayerRules, counts: Sequence[LayerCount], idle: Sequence[str]
+) -> Iterator[Finding]:
     totals = plan.totals()
     share = totals["moved"] / totals["values"] if totals["values"] else 0.0
-    if treatment.origin == "copied" and share < LITTLE:
+    if rules.origin == "copied" and share < LITTLE:
         yield _finding(
             "little_moved",
             "warning",
             f"little moves: {totals['moved']:,} of {totals['values']:,} values ({100 * share:.1f} %)",
             share=share,
         )
-    if treatment.heads:
+    if rules.heads:
         words = "the heads move too: right only where actions and reward mean the same in source and target"
         yield _finding("heads_kept", "warning" if pair.actions is None else "note", words)
-    yield from _of_freezing(plan, pair, treatment)
+    yield from _of_freezing(plan, pair, rules, idle)
     random = sum(
         entry.size
         for entry in plan.entries
         if entry.frozen and entry.origin == "initialised" and entry.twin is None
         # What the user froze need not be random.
-        if not entry.frozen_by_user or entry.layer in treatment.chosen
+        if not entry.frozen_by_user or entry.layer in rules.chosen
     )
     if random:
         words = f"{random:,} frozen values are random: this is a control, and no source's features are used"
@@ -109,26 +106,19 @@ def _of_weights(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findin
             f"before training, in {plan.statistics_steps:,} env_steps of a random policy that count as the agent's"
         )
         yield _finding("recomputed_statistics", "note", words, env_steps=plan.statistics_steps)
-    if treatment.permuted:
-        yield _finding("shuffled", "note", "what moves is permuted: this is a control of another strategy")
-    free = sorted({entry.layer for entry in plan.entries if entry.rank and entry.rank == entry.full_rank})
-    if free:
-        words = f"the rank of the updates is no limit where a layer has no more inputs or units: {', '.join(free)}"
-        yield _finding("full_rank", "note", words)
-    for stated, branch, there in shorter_branches(plan.strategy, pair.anatomy):
+    for stated, branch, there in shorter_branches(counts, pair.anatomy):
         has = f"{there} layer{'' if there == 1 else 's'}"
         words = f"{stated.setting}:{stated.count} is all of the {branch}, which has {has}"
         yield _finding("fewer_layers", "note", words, layers=there)
-    if treatment.resets_critic:
-        yield _finding("critic_reset", "note", "the critic starts afresh under the source's actor")
 
 
-def _of_freezing(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Finding]:
+def _of_freezing(plan: Plan, pair: Pair, rules: LayerRules, idle: Sequence[str]) -> Iterator[Finding]:
     frozen = [entry for entry in plan.entries if entry.frozen_by_user]
     if frozen:
         size = sum(entry.size for entry in frozen)
         words = f"you froze {frozen_names(plan.entries)} (requires_grad False): what they start with stays"
-        parts = _without_effect(plan, frozen, treatment)
+        rated = any(rules.rates.get(entry.layer, 1.0) != 1.0 for entry in frozen)
+        parts = [f"{kind!r}" for kind in idle] or (["'lr_scale'"] if rated else [])
         if parts:
             words += f"; {' and '.join(parts)} {'does' if len(parts) == 1 else 'do'} nothing there"
         yield _finding("frozen_by_user", "note", words, values=size)
@@ -136,24 +126,6 @@ def _of_freezing(plan: Plan, pair: Pair, treatment: Treatment) -> Iterator[Findi
     if released:
         words = f"an earlier plan froze {', '.join(released)}, and this one trains them"
         yield _finding("released", "note", words, layers=len(released))
-
-
-def _without_effect(plan: Plan, frozen: Sequence[PlanEntry], treatment: Treatment) -> list[str]:
-    """Returns what would change how the weights learn that the user froze."""
-    is_chosen = any(entry.layer in treatment.chosen for entry in frozen)
-    moves = any(entry.origin in MOVED for entry in frozen)
-    rates = [treatment.rates.get(entry.layer, 1.0) for entry in frozen]
-    ways: dict[type[StrategyPart], bool] = {
-        Discriminative: is_chosen,
-        GradualUnfreeze: is_chosen,
-        LoRA: any(entry.layer in treatment.low_rank for entry in frozen),
-        EWC: moves,
-        L2SP: True,
-        L2Init: True,
-        ReDo: any(entry.role == "encoder" for entry in frozen),
-    }
-    parts = [f"{part.kind!r}" for part in held_parts(plan.strategy) if ways.get(type(part), False)]
-    return parts if parts or all(rate == 1.0 for rate in rates) else ["'lr_scale'"]
 
 
 def _of_score(encoder: Encoder) -> Iterator[Finding]:
@@ -328,21 +300,20 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
 
 def _is_read(plan: Plan) -> bool:
     """Returns whether a source acts, teaches, or gives its statistics or its transitions."""
-    parts = held_parts(plan.strategy)
-    acts = any(isinstance(part, EWC | Residual | Replay) for part in parts) or bool(teachers(plan.strategy))
-    return acts or plan.statistics.observation in ("copied", "mapped")
+    uses = (settings.uses_policy or settings.uses_replay or settings.plays_source for settings in acting(plan.strategy))
+    return any(uses) or plan.statistics.observation in ("copied", "mapped")
 
 
-def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
+def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, rules: LayerRules) -> Iterator[Finding]:
     entries = None if pair.actions is None else pair.actions.entries()
     bounds = other_bounds(encoder.action_space, pair.action_space, entries)
     if not bounds or (entries is None and pair.action_sizes is not None):
         return
     which = f"the bounds of the actions differ, {describe_bounds(bounds, spaces.flatdim(pair.action_space))}"
-    if treatment.heads and pair.squashes_actions:
+    if rules.heads and pair.squashes_actions:
         words = f"{which}: what the heads give is scaled to them, so that the same output is another action"
         yield _finding("action_bounds", "warning", words, actions=len(bounds))
-    elif treatment.heads:
+    elif rules.heads:
         words = f"{which}: the heads give actions in the source's units, which are clipped to the bounds here"
         yield _finding("action_bounds", "warning", words, actions=len(bounds))
     elif any(entry.origin in MOVED and entry.source_tensor.startswith("critic.qf") for entry in plan.entries):
@@ -350,12 +321,12 @@ def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, treatment: Treat
         yield _finding("action_bounds", "note", words, actions=len(bounds))
 
 
-def _of_details(pair: Pair, encoder: Encoder, treatment: Treatment) -> Iterator[Finding]:
+def _of_details(pair: Pair, encoder: Encoder, rules: LayerRules) -> Iterator[Finding]:
     if pair.action_sizes is not None and pair.actions is None:
         words = "the actions differ: first layers of Q(s, a) keep their observation columns only, and are not frozen"
         yield _finding("actions_differ", "note", words)
     if (
-        treatment.log_ent_coef == "copy"
+        rules.log_ent_coef == "copy"
         and LOG_ENT_COEF in pair.anatomy.shapes
         and LOG_ENT_COEF not in encoder.anatomy.shapes
     ):

@@ -6,7 +6,7 @@ import numpy as np
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
 from rltransfer.artifact import Encoder
-from rltransfer.transfer.layer_rules import Treatment
+from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.compatibility import is_of_unused_key
 from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.plan import MOVED, Finding, LeftOut, PlanEntry, Reason
@@ -20,14 +20,14 @@ def source_size(encoders: Sequence[Encoder]) -> int:
 
 
 def left_out_of(
-    pairs: Sequence[Pair], entries: Sequence[PlanEntry], treatment: Treatment, sources: Mapping[str, str]
+    pairs: Sequence[Pair], entries: Sequence[PlanEntry], rules: LayerRules, sources: Mapping[str, str]
 ) -> Iterator[LeftOut]:
     """Yields the tensors of the sources of which some values do not move, in the sources' order.
 
     Args:
         pairs: The target with each of its sources.
         entries: The plan's entries.
-        treatment: What the strategy means for the agent.
+        rules: What the strategy means for the agent.
         sources: The source's tensor for each of the target's that has one, whether it moves or not.
     """
     for number, pair in enumerate(pairs):
@@ -46,7 +46,7 @@ def left_out_of(
                 source_number=number,
                 size=taken.size,
                 values=int((~taken).sum()),
-                reason=_used_reason(takers) or _reason(pair, layers[tensor], tensor, treatment, sources),
+                reason=_used_reason(takers) or _reason(pair, layers[tensor], tensor, rules, sources),
             )
 
 
@@ -71,15 +71,15 @@ def _used_reason(takers: Sequence[PlanEntry]) -> Reason | None:
     return "inputs" if any(entry.origin in MOVED for entry in takers) else None
 
 
-def _reason(pair: Pair, layer: Layer, tensor: str, treatment: Treatment, sources: Mapping[str, str]) -> Reason:
+def _reason(pair: Pair, layer: Layer, tensor: str, rules: LayerRules, sources: Mapping[str, str]) -> Reason:
     """Returns why nothing of a source's tensor is used."""
     if is_of_unused_key(pair, layer):
         return "inputs"
     if tensor in sources.values() or any(target.role == "column" for target in pair.anatomy.layers):
         return "strategy"
-    is_chosen_branch = treatment.source_branch in ("own", layer.branch) or layer.branch == "shared"
+    is_chosen_branch = rules.source_branch in ("own", layer.branch) or layer.branch == "shared"
     if layer.role == "head":
-        is_wanted = treatment.log_ent_coef == "copy" if tensor == LOG_ENT_COEF else treatment.moves_head(layer)
+        is_wanted = rules.log_ent_coef == "copy" if tensor == LOG_ENT_COEF else rules.moves_head(layer)
     else:
         is_wanted = is_chosen_branch
     return "no_place" if is_wanted else "strategy"

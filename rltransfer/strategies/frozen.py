@@ -1,0 +1,18 @@
+"""The encoder moves, and is frozen."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from rltransfer.strategies.base import Extra, LayerSettings, WarmUpSettings
+
+if TYPE_CHECKING:
+    from rltransfer.transfer.methods.frozen import FrozenMethod
+
+
+class Frozen(LayerSettings, WarmUpSettings):
+    """The encoder under new heads, the encoder held bit-identical (feature extraction)."""
+
+    method: ClassVar[type["FrozenMethod"]]
+    kind: Literal["frozen"] = "frozen"
+    copies_weights: ClassVar[bool] = True
+    log_std: Extra = "reset"
+    log_ent_coef: Extra = "reset"

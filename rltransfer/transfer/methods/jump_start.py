@@ -1,0 +1,61 @@
+"""The source's policy plays the beginning of each training episode (JSRL; Uchendu et al. 2023)."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rltransfer.anatomy import Anatomy
+from rltransfer.strategies import JumpStart
+from rltransfer.transfer.guide import GuideSettings, WatchGuide, refuse_source_policy, remove_guide
+from rltransfer.transfer.layer_rules import LayerRules
+from rltransfer.transfer.methods.base import Method, Stage
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    from rltransfer.transfer.effects import TrainedRun
+    from rltransfer.transfer.installation import Installation
+    from rltransfer.transfer.matching.pair import Pair
+    from rltransfer.transfer.plan import Plan
+
+
+class JumpStartMethod(Method[JumpStart]):
+    """Lets the source play inside ``reset``; its steps count, and none of its actions is in a buffer."""
+
+    stage = Stage.TEACHING
+
+    def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
+        """Returns the rules as they are."""
+        return rules
+
+    def description(self) -> Sequence[str]:
+        """Returns how long the source plays."""
+        horizon = self.settings.horizon
+        words = "as long as its own episodes" if horizon is None else f"{horizon:,} steps"
+        line = f"jump-start: the source's policy begins each training episode, {words} at first"
+        return (line + self.until_words(self.settings.until),)
+
+    def guide_settings(self) -> GuideSettings:
+        """Returns what the guide is to do."""
+        settings = self.settings
+        return GuideSettings(episodes=settings.episodes, window=settings.window, starts=settings)
+
+    def refuse(self, plan: "Plan", match: "Pair", agent: "BaseAlgorithm") -> None:
+        """Raises IncompatibleError if the source cannot act in the agent's environments."""
+        refuse_source_policy(plan, match, agent)
+
+    def install(self, installation: "Installation") -> None:
+        """Puts the guide into the agent's environments."""
+        installation.place_guide()
+
+    @classmethod
+    def release(cls, agent: "BaseAlgorithm") -> None:
+        """Takes the guide out of the agent's environments."""
+        remove_guide(agent)
+
+    def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
+        """Yields a guide that took no step in the environments, or whose steps are in the agent's experience."""
+        watch = run.callback(WatchGuide)
+        if watch is None or not watch.guide.steps:
+            yield "the source took no step"
+        elif run.agent.num_timesteps < watch.guide.steps:
+            yield "the source's steps do not count"

@@ -1,0 +1,61 @@
+"""The agent is drawn to what the source's policy would do in the agent's own states (Schmitt et al. 2018)."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rltransfer.anatomy import Anatomy
+from rltransfer.strategies import Kickstart
+from rltransfer.transfer.distillation import Distillation, refuse_student, remove_distillation, undistilled
+from rltransfer.transfer.guide import GuideSettings, refuse_source_policy, remove_guide
+from rltransfer.transfer.layer_rules import LayerRules
+from rltransfer.transfer.methods.base import Method, Stage
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    from rltransfer.transfer.effects import TrainedRun
+    from rltransfer.transfer.installation import Installation
+    from rltransfer.transfer.matching.pair import Pair
+    from rltransfer.transfer.plan import Plan
+
+
+class KickstartMethod(Method[Kickstart]):
+    """Adds the gradient of the distance from the source's policy to each step of the actor's optimizer."""
+
+    stage = Stage.TEACHING
+
+    def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
+        """Returns the rules as they are."""
+        return rules
+
+    def description(self) -> Sequence[str]:
+        """Returns how strongly the agent is drawn."""
+        weight = f"{self.settings.weight:g}"
+        line = f"kickstart: drawn to the source's policy with weight {weight}, less as the agent catches up"
+        return (line + self.until_words(self.settings.until),)
+
+    def guide_settings(self) -> GuideSettings:
+        """Returns what the guide is to do."""
+        settings = self.settings
+        return GuideSettings(settings.episodes, settings.window, temperature=settings.temperature)
+
+    def refuse(self, plan: "Plan", match: "Pair", agent: "BaseAlgorithm") -> None:
+        """Raises IncompatibleError if the agent cannot be taught, or the source cannot act in its environments."""
+        match.refuse_wrong_actions()
+        refuse_student(plan.algo)
+        refuse_source_policy(plan, match, agent)
+
+    def install(self, installation: "Installation") -> None:
+        """Puts the guide into the environments, and the gradient before the steps of the actor's optimizer."""
+        guide = installation.place_guide()
+        installation.add(Distillation(guide, self.settings, installation.elapsed, installation.agent))
+
+    @classmethod
+    def release(cls, agent: "BaseAlgorithm") -> None:
+        """Takes guide and gradient away."""
+        remove_guide(agent)
+        remove_distillation(agent)
+
+    def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
+        """Yields that nothing was added to the actor's gradient."""
+        yield from undistilled(run)
