@@ -19,8 +19,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rltransfer import Encoder, Progressive, apply_plan, plan_transfer, progressive_kwargs
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import RLTransferError
-from rltransfer.strategies import KINDS
+from rltransfer.strategies import KINDS, ModifierSettings, parse_strategy
 from rltransfer.training import train_run
+from rltransfer.transfer.effects import TrainedRun
+from rltransfer.transfer.methods import Method, acting_methods, method_of
 
 TABLE = Path(__file__).parent / "data" / "methods_by_algorithm.json"
 ALGORITHMS = tuple(STEPS)
@@ -96,15 +98,15 @@ def tensors_of(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
 
 
-def trained(kind: str, algo: str) -> dict[str, Any]:
-    """Trains an agent with a kind, and returns what a ``TrainedRun`` holds but for its control.
+def trained(kind: str, algo: str, strategy: Any = None) -> dict[str, Any]:
+    """Trains the agent of a kind, with it or another strategy; returns what a ``TrainedRun`` holds but for its control.
 
     Raises:
         RLTransferError: The kind refuses the agent.
     """
     agent = target(kind, algo)
     initial = tensors_of(agent)
-    plan = plan_transfer(source(kind, algo), agent, strategy_of(kind))
+    plan = plan_transfer(source(kind, algo), agent, strategy_of(kind) if strategy is None else strategy)
     transfer = apply_plan(plan, agent)
     applied, normaliser = tensors_of(agent), agent.get_vec_normalize_env()
     statistics = {} if normaliser is None else {"": np.copy(normaliser.obs_rms.mean)}
@@ -127,6 +129,24 @@ def trained_by_auto(algo: str) -> Any:
     folder = Path(tempfile.mkdtemp())
     pretrained(folder / "source", algo)
     return train_run(run_config(algo, strategy=strategy_of("auto"), source=str(folder / "source")), folder / "target")
+
+
+def measured(kind: str, algo: str) -> tuple[Method[Any], TrainedRun]:
+    """Returns a method and a run in which its effect can be measured, beside one without it."""
+    strategy = parse_strategy(strategy_of(kind))
+    if kind == "auto":
+        run: Any = dict.fromkeys(("plan", "transfer", "agent", "initial", "applied", "trained"))
+        return method_of(strategy[0]), TrainedRun(**run, control={}, record=trained_by_auto(algo))
+    method = next(method for method in acting_methods(strategy) if method.settings.kind == kind)
+    # Columns are part of the agent: the same one without them has other tensors.
+    control = trained(kind, algo) if kind == "progressive" else trained_without(kind, algo)
+    return method, TrainedRun(**trained(kind, algo), control=control["trained"])
+
+
+def trained_without(kind: str, algo: str) -> dict[str, Any]:
+    """Trains the agent of a kind with the strategy that is left without it."""
+    is_modifier = issubclass(KINDS[kind], ModifierSettings)
+    return trained(kind, algo, parse_strategy(strategy_of(kind))[0] if is_modifier else "scratch")
 
 
 def outcome(kind: str, algo: str) -> str:

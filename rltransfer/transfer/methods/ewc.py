@@ -76,6 +76,9 @@ class EWCMethod(Method[EWC]):
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields that weights that matter are no nearer to the source's than without the pull."""
         pulled = run.entries(lambda entry: entry.importance > 0)
+        if not pulled:
+            yield "no weight is pulled"
+            return
         importance = importance_of(run.plan, run.agent, self.settings).tensors
         anchors = run.source_numbers(pulled)
         distance, without = (
@@ -90,7 +93,7 @@ class EWCMethod(Method[EWC]):
             )
             for tensors in (run.trained, run.control)
         )
-        if not pulled or distance >= without:
+        if distance >= without:
             yield f"weights that matter are {distance:.3g} from the source's, and {without:.3g} without the pull"
 
 
