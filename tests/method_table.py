@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ewc": {"strength": 1e6, "steps": 20, "states": "target"},
     "gradual_unfreeze": {"at": [33]},
     "jump_start": {"horizon": 3, "episodes": 1},
-    "kickstart": {"weight": 10.0, "episodes": 1},
+    "kickstart": {"weight": 10.0, "episodes": 0},
     "l2_init": {"alpha": 100.0},
     "l2_sp": {"alpha": 100.0, "beta": 100.0},
     "lora": {"rank": 2},
