@@ -9,6 +9,8 @@ import cloudpickle  # type: ignore[import-untyped]
 import gymnasium as gym
 from gymnasium import spaces
 
+from rltransfer import moved_classes
+
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, frozenset, type)
 Place = tuple[int, str]
 """An attribute of an environment: the number of the wrapper, counted from outside, and the attribute's name."""
@@ -111,7 +113,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return self._references.get(id(value))
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(moved_classes.Unpickler):
     """Reads what this process, or an earlier one of the same run, has written."""
 
     def __init__(self, file: io.BytesIO, layers: list[gym.Env[Any, Any]]) -> None:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import cloudpickle  # type: ignore[import-untyped]
 import torch
 
-from rltransfer import files
+from rltransfer import files, moved_classes
 from rltransfer.errors import RunError
 
 FOLDER = "checkpoint"
@@ -127,7 +127,7 @@ class Checkpoints:
         if missing:
             raise ValueError(f"{', '.join(missing)} is missing")
         with (place / _STATE).open("rb") as file:
-            return Checkpoint(place, int(manifest["env_steps"]), pickle.load(file))  # noqa: S301 - ours, and unchanged
+            return Checkpoint(place, int(manifest["env_steps"]), moved_classes.Unpickler(file).load())
 
 
 def put_back_files(checkpoint: Checkpoint, names: Sequence[str], folder: Path) -> None:

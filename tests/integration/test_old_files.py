@@ -63,6 +63,14 @@ def test_a_half_finished_study_goes_on(name: str, tmp_path: Path) -> None:
     assert not comparison.missing
 
 
+def test_a_study_goes_on_that_holds_classes_which_have_moved_since(tmp_path: Path) -> None:
+    folder = unpack("study_of_kickstart", tmp_path)
+    work_on_study(folder, jobs=1, say=lambda _: None)
+    assert states(folder) == {"done"}
+    for name, env_steps in (("source/pretrain/seed_1", 10), ("target/kickstart/seed_0", 57)):
+        assert [entry.env_steps for entry in read_record(folder / name).resumed] == [env_steps]
+
+
 def test_a_study_with_weights_at_the_wrong_keys_does_not_go_on(tmp_path: Path) -> None:
     folder = unpack("study_unsorted_keys", tmp_path)
     with pytest.raises(RunError, match=r"was begun by rltransfer 0\.1.*\(z, a\).*Delete the folders of those arms"):

@@ -270,8 +270,8 @@ def test_a_run_that_version_0_1_left_half_done_goes_on(
     name: str, sources: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its checkpoints hold no count of the steps since the transfer."""
-    state = Transfer.state
-    monkeypatch.setattr(Transfer, "state", lambda transfer: state(transfer)[:-1])
+    state_dict = Transfer.state_dict
+    monkeypatch.setattr(Transfer, "state_dict", lambda transfer: state_dict(transfer)[:-1])
     algo, strategy = STRATEGIES[name]
     compare(config_of(algo, strategy=strategy, source=sources[algo], n_timesteps=160, episodes=2), tmp_path, calls=29)
 

@@ -32,7 +32,7 @@ def test_a_worker_starts_with_everything_loaded() -> None:
 
     In a process of its own: in this one, another test may have started the parent of all forks, with other modules.
     """
-    code = "from test_warm import *; print(*call_warm(loaded_modules))"
+    code = "from test_fork_server import *; print(*call_warm(loaded_modules))"
     variables = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     found = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
     assert set(found.stdout.split()) >= {"torch", "torch._dynamo", "stable_baselines3", "rltransfer.training"}

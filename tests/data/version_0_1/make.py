@@ -81,6 +81,31 @@ def study(folder: Path, source: dict, target: dict, **hyperparams: str) -> None:
             stop_in_the_middle(job)
 
 
+def study_of_kickstart(folder: Path) -> None:
+    """Writes a study of two seeds: of seed 0 an arm stopped, of seed 1 its source."""
+    env = "rltransfer_envs:rltransfer/CartPole-v0"
+    settings = {"learning_starts": 8, "batch_size": 8, "buffer_size": 64, "train_freq": 1, "policy_kwargs": NET}
+    config = StudyConfig.model_validate(
+        {
+            "algo": "dqn",
+            "seeds": 2,
+            "source": {"env": env, "n_timesteps": 64, "randomise": {"length": [0.2, 2.0]}},
+            "tasks": {"target": {"env": env, "n_timesteps": 64}},
+            "arms": {"scratch": "scratch", "kickstart": {"kind": "kickstart", "episodes": 2, "memory": 24}},
+            "evaluation": {"eval_freq": 32, "episodes": 2},
+            "hyperparams": {"n_envs": 1, **settings},
+        }
+    )
+    jobs = expand_study(config, folder)
+    write_study(config, folder)
+    sources = [job for job in jobs if job.config.arm == "pretrain"]
+    (kickstart,) = [job for job in jobs if job.config.arm == "kickstart" and job.config.seed == 0]
+    sources[0].folder.mkdir(parents=True)
+    train_run(sources[0].config, sources[0].folder)
+    stop_in_the_middle(sources[1])
+    stop_in_the_middle(kickstart)
+
+
 def stop_in_the_middle(job: Job) -> None:
     """Stops a run after its first rollout, saved."""
     job.folder.mkdir(parents=True)
@@ -120,6 +145,7 @@ if __name__ == "__main__":
             keyed,
             policy="MultiInputPolicy",
         )
+        study_of_kickstart(made / "study_of_kickstart")
         without_paths(made, made)
         for item in made.iterdir():
             shutil.make_archive(str(HERE / item.name), "gztar", made, item.name)
