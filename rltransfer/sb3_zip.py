@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 
+from rltransfer.algorithms import spec_of, spec_of_zip
 from rltransfer.errors import SourceError
 from rltransfer.space_text import space_from_sb3_text
 
@@ -42,21 +43,6 @@ _LINEAR = re.compile(r"LinearSchedule\(start=([-+.\deE]+), end=([-+.\deE]+), end
 _TORCH_LAYERS = "stable_baselines3.common.torch_layers"
 _NO_SETTINGS = ("num_timesteps", "seed", "verbose", "start_time", "exploration_rate", "lr_schedule")
 _WORDED_SETTINGS = ("ent_coef", "target_entropy")
-# Which attributes and which tensors give an algorithm away; the first that fits counts.
-_SIGNATURES: tuple[tuple[str, frozenset[str], str], ...] = (
-    ("ppo_lstm", frozenset({"clip_range"}), "lstm_actor."),
-    ("qrdqn", frozenset({"exploration_fraction"}), "quantile_net."),
-    ("tqc", frozenset({"top_quantiles_to_drop_per_net"}), "actor."),
-    ("trpo", frozenset({"cg_max_steps"}), "action_net."),
-    ("ppo", frozenset({"clip_range", "n_epochs"}), "action_net."),
-    ("a2c", frozenset({"gae_lambda", "vf_coef"}), "action_net."),
-    ("dqn", frozenset({"exploration_fraction"}), "q_net."),
-    ("sac", frozenset({"target_entropy", "ent_coef"}), "actor."),
-    ("td3", frozenset({"policy_delay"}), "actor."),
-    ("ars", frozenset({"n_delta", "delta_std_schedule"}), "action_net."),
-)
-_TANH_ALGORITHMS = ("ppo", "a2c", "trpo", "ppo_lstm", "maskable_ppo")
-_MASKABLE_MODULE = "sb3_contrib.common.maskable"
 _MODULES_OF_CLASSES = ("stable_baselines3", "sb3_contrib", "rltransfer")
 UNKNOWN_ACTIVATION = "unknown"
 
@@ -271,28 +257,8 @@ def _aliases(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
 
 
 def _algorithm(data: Mapping[str, Any], tensors: Iterable[str]) -> str | None:
-    names = list(tensors)
-    for algo, attributes, tensor in _SIGNATURES:
-        if attributes <= data.keys() and any(name.startswith(tensor) or f".{tensor}" in name for name in names):
-            return _variant(algo, data)
-    return None
-
-
-def _variant(algo: str, data: Mapping[str, Any]) -> str:
-    """Returns which algorithm it is among those with the same attributes, whoever defined the policy class."""
-    if algo == "td3" and _is_ddpg(data):
-        return "ddpg"
-    if algo == "sac" and "policy_delay" in data and "target_update_interval" not in data:
-        return "crossq"
-    shadows = [data.get(name) for name in ("policy_class", "rollout_buffer_class")]
-    modules = [str(shadow.get("__module__")) for shadow in shadows if isinstance(shadow, Mapping)]
-    if algo == "ppo" and any(module.startswith(_MASKABLE_MODULE) for module in modules):
-        return "maskable_ppo"
-    return algo
-
-
-def _is_ddpg(data: Mapping[str, Any]) -> bool:
-    return data.get("policy_delay") == 1 and data.get("target_noise_clip") == 0.0
+    spec = spec_of_zip(data, tensors)
+    return None if spec is None else spec.name
 
 
 def _policy_class(data: Mapping[str, Any]) -> str | None:
@@ -319,7 +285,7 @@ def _policy_kwargs(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _activation(policy_kwargs: Mapping[str, str], algo: str | None) -> str:
-    default = "Tanh" if algo in _TANH_ALGORITHMS else "ReLU"
+    default = "ReLU" if algo is None else spec_of(algo).activation
     return _stated_activation(policy_kwargs) or default
 
 

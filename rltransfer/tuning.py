@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 
 from rltransfer.errors import ConfigError, did_you_mean
 from rltransfer.hyperparams import settings
-from rltransfer.hyperparams.kinds import Kind
+from rltransfer.setting_kinds import Kind
 
 Number = int | float
 Choice = str | int | float | bool | None
@@ -138,7 +138,7 @@ def check_own(algo: str, values: Mapping[str, Sequence[Any]], *, where: str) -> 
 
 
 def _kind(algo: str, name: str, where: str) -> Kind:
-    known = {**settings.AGENT[algo], **settings.NOISE.get(algo, {})}
+    known = settings.agent_settings(algo)
     if name in _SHARED:
         raise ConfigError(f"{where}: {name!r} cannot differ between arms: {_SHARED[name]}")
     if name in settings.ELSEWHERE:

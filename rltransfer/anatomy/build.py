@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rltransfer.algorithms import LOG_ENT_COEF, Branch, Rule, algorithm_names, spec_of, spec_of_class
 from rltransfer.anatomy.model import Anatomy, Layer, within
-from rltransfer.anatomy.rules import ALGORITHMS, CLASSES, LOG_ENT_COEF, RULES, Branch, Role, Rule, place
+from rltransfer.anatomy.rules import Role, place
 from rltransfer.errors import IncompatibleError
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def anatomy_of_zip(source: "Sb3Zip") -> Anatomy:
     Raises:
         IncompatibleError: The algorithm is not supported, or a tensor is one that no rule places.
     """
-    if source.algo not in RULES:
+    if source.algo not in algorithm_names():
         raise IncompatibleError(
             f"{source.path}: agents of {source.algo or 'an unknown algorithm'} cannot be read yet. "
-            f"Supported: {', '.join(ALGORITHMS)}."
+            f"Supported: {', '.join(algorithm_names())}."
         )
     tensors = {
         **source.tensors,
@@ -91,12 +92,10 @@ def algorithm_of(agent: "BaseAlgorithm") -> str:
     Raises:
         IncompatibleError: The algorithm is not supported.
     """
-    names = [base.__name__.lower() for base in type(agent).__mro__]
-    for name in names:
-        short = CLASSES.get(name, name)
-        if short in RULES:
-            return short
-    raise IncompatibleError(f"{type(agent).__name__} is not supported. Supported: {', '.join(ALGORITHMS)}.")
+    spec = spec_of_class(type(agent))
+    if spec is None:
+        raise IncompatibleError(f"{type(agent).__name__} is not supported. Supported: {', '.join(algorithm_names())}.")
+    return spec.name
 
 
 def agent_tensors(agent: "BaseAlgorithm") -> dict[str, torch.Tensor]:
@@ -145,7 +144,7 @@ def _build(
             same_module[module] = place(algo, aliases[name])[1]
         else:
             modules.setdefault(module, _Module(rule)).tensors.append(name)
-    order = {rule: position for position, rule in enumerate(RULES[algo])}
+    order = {rule: position for position, rule in enumerate(spec_of(algo).rules)}
     modules = dict(sorted(modules.items(), key=lambda item: (order[item[1].rule], item[0])))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in aliases}
     parts = {name: list(_parts(name, module, groups, shapes)) for name, module in modules.items()}

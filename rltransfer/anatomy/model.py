@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rltransfer.anatomy.rules import Branch, Kind, Role, Rule, place
+from rltransfer.algorithms import Branch, ModuleKind, Rule
+from rltransfer.anatomy.rules import Role, place
 from rltransfer.errors import UnknownLayerError, did_you_mean
 
 
@@ -140,7 +141,7 @@ def describe_layers(layers: Sequence[Layer]) -> str:
     return f"{count} layer{'' if count == 1 else 's'} ({'; '.join(names)})"
 
 
-def _stage(kind: Kind, layer: Layer) -> int:
+def _stage(kind: ModuleKind, layer: Layer) -> int:
     """Returns the place of a layer's module on the way from the observations to the heads."""
     if kind in ("extractor", "recurrent"):
         return ("extractor", "recurrent").index(kind)

@@ -6,30 +6,14 @@ from typing import Any
 
 from gymnasium import spaces
 
+from rltransfer.algorithms import Heads, spec_of
 from rltransfer.anatomy import Anatomy
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
-from rltransfer.hyperparams.kinds import ACTIVATIONS
+from rltransfer.setting_kinds import ACTIVATIONS
 
-_BRANCHES: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "ppo": (("pi", "mlp_extractor.policy_net"), ("vf", "mlp_extractor.value_net")),
-    "dqn": (("", "q_net.q_net"),),
-    "qrdqn": (("", "quantile_net.quantile_net"),),
-    "sac": (("pi", "actor.latent_pi"), ("qf", "critic.qf0")),
-    "td3": (("pi", "actor.mu"), ("qf", "critic.qf0")),
-    "ars": (("", "action_net"),),
-}
-_LIKE = {
-    "a2c": "ppo",
-    "trpo": "ppo",
-    "maskable_ppo": "ppo",
-    "ppo_lstm": "ppo",
-    "tqc": "sac",
-    "crossq": "sac",
-    "ddpg": "td3",
-}
 _LSTM = re.compile(r"lstm_actor\.weight_ih_l\d+")
 _SMALL_CNN = {"features_extractor_class": "rltransfer.extractors.SmallCNN"}
 _ADAPTER = {"features_extractor_class": "rltransfer.extractors.LinearAdapter"}
@@ -71,20 +55,15 @@ def policy_settings_of(encoder: Encoder) -> dict[str, Any]:
         )
     if any(layer.role == "column" for layer in anatomy.layers):
         raise IncompatibleError("The source has progressive columns, which are built from its own sources.")
-    family = family_of(encoder.algo)
-    sizes = {branch: _sizes(anatomy, path) for branch, path in _BRANCHES[family]}
+    spec = spec_of(encoder.algo)
+    sizes = {branch: _sizes(anatomy, path) for branch, path in spec.branches}
     first, *others = sizes.values()
     found: dict[str, Any] = {"net_arch": first if all(other == first for other in others) else sizes}
     if anatomy.activation in ACTIVATIONS:
         found["activation_fn"] = f"nn.{anatomy.activation}"
-    if encoder.algo == "ars":
+    if spec.is_gradient_free:
         return found | {"with_bias": any(name.endswith(".bias") for name in anatomy.shapes)} if first else {}
-    return found | _extractor(encoder) | _heads(encoder, family) | _lstm(anatomy)
-
-
-def family_of(algo: str) -> str:
-    """Returns the algorithm among those of SB3 whose agents take the same ``net_arch``."""
-    return _LIKE.get(algo, algo)
+    return found | _extractor(encoder) | _heads(encoder) | _lstm(anatomy)
 
 
 def image_settings(encoder: Encoder) -> tuple[bool | None, float | None]:
@@ -136,7 +115,7 @@ def _extractor(encoder: Encoder) -> dict[str, Any]:
         return {}
     paths = list(dict.fromkeys(layer.path for layer in layers))
     found: dict[str, Any] = {}
-    if encoder.algo not in ("dqn", "qrdqn"):
+    if "share_features_extractor" in spec_of(encoder.algo).policy_settings:
         found["share_features_extractor"] = len(paths) == 1
     rests = {
         tensor[len(paths[0]) + 1 :]: anatomy.shapes[tensor]
@@ -156,26 +135,11 @@ def _extractor(encoder: Encoder) -> dict[str, Any]:
     return found
 
 
-def _heads(encoder: Encoder, family: str) -> dict[str, Any]:
-    shapes = encoder.anatomy.shapes
-    if family in ("sac", "td3"):
-        critics = {layer.path for layer in encoder.anatomy.online if layer.path.startswith("critic.qf")}
-        found: dict[str, Any] = {"n_critics": len(critics)}
-        if encoder.algo == "tqc":
-            found["n_quantiles"] = _rows_of_head(encoder.anatomy, "critic.qf0")
-        if encoder.algo == "crossq":
-            found["batch_norm"] = any(name.endswith("running_mean") or ".ra_" in name for name in shapes)
-        return found
-    if encoder.algo == "qrdqn" and isinstance(encoder.action_space, spaces.Discrete):
-        rows = _rows_of_head(encoder.anatomy, "quantile_net.quantile_net")
-        return {"n_quantiles": rows // int(encoder.action_space.n)}
-    log_std = shapes.get("log_std", ())
-    return {"full_std": False} if len(log_std) == 2 and log_std[1] == 1 else {}
-
-
-def _rows_of_head(anatomy: Anatomy, path: str) -> int:
-    head = next(layer for layer in anatomy.online if layer.path == path and layer.role == "head")
-    return next(anatomy.shapes[tensor][0] for tensor in head.tensors)
+def _heads(encoder: Encoder) -> dict[str, Any]:
+    anatomy, space = encoder.anatomy, encoder.action_space
+    rows = {layer.path: anatomy.shapes[layer.tensors[0]][0] for layer in anatomy.online if layer.role == "head"}
+    n_actions = int(space.n) if isinstance(space, spaces.Discrete) else None
+    return spec_of(encoder.algo).head_settings(Heads(anatomy.shapes, rows, n_actions))
 
 
 def _lstm(anatomy: Anatomy) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
-from rltransfer.anatomy import ALGORITHMS, Anatomy, Layer
-from rltransfer.artifact.architecture import family_of, image_settings
+from rltransfer.algorithms import NetArch, all_specs, spec_of
+from rltransfer.anatomy import Anatomy, Layer
+from rltransfer.artifact.architecture import image_settings
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError, unknown
 from rltransfer.extractors import ProgressiveColumns
-from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
+from rltransfer.setting_kinds import ACTIVATIONS
 from rltransfer.strategies import Progressive
 
 _COLOURS = 255.0
@@ -46,17 +47,6 @@ _CNNS = (
         10.0,
     ),
 )
-# What SB3 builds where no net_arch is given: behind NatureCNN, and elsewhere.
-_DEFAULT_NETS: Mapping[str, tuple[list[int], list[int]]] = {
-    "ppo": ([], [64, 64]),
-    "dqn": ([], [64, 64]),
-    "qrdqn": ([], [64, 64]),
-    "sac": ([256, 256], [256, 256]),
-    "td3": ([256, 256], [400, 300]),
-}
-_CRITICS = {"ppo": "vf", "sac": "qf", "td3": "qf"}
-# An LSTM or a normalisation stands before the first layer of these: it stays where it is.
-_KEEP_THEIR_NETS = ("ppo_lstm", "crossq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +116,9 @@ def progressive_kwargs(
         IncompatibleError: A source's layers, or the agent's own, cannot be columns.
         UnknownNameError: There is no such algorithm, or it trains without a gradient.
     """
-    if family_of(algo) not in _DEFAULT_NETS:
-        raise unknown("algorithm", algo, [one for one in ALGORITHMS if family_of(one) in _DEFAULT_NETS])
+    with_columns = [spec.name for spec in all_specs() if spec.default_net is not None]
+    if algo not in with_columns:
+        raise unknown("algorithm", algo, with_columns)
     part = part or Progressive()
     given = dict(policy_kwargs or {})
     several = [encoders] if isinstance(encoders, Encoder) else list(encoders)
@@ -258,7 +249,8 @@ def _own_images(columns: Sequence[SourceColumn], given: dict[str, Any], algo: st
         )
     arguments = given.pop("features_extractor_kwargs", None) or {}
     layers = list(_images(own, (*own.channels, int(arguments.get("features_dim", own.features))), own.kernels))
-    nets = _net_arch(given, algo, 0 if name == "NatureCNN" else 1)
+    spec = spec_of(algo)
+    nets = _net_arch(given, spec.default_net_of_images if name == "NatureCNN" else spec.default_net)
     return {"divisor": float(arguments.get("scale", own.divisor)), "layers": layers}, {"net_arch": nets}
 
 
@@ -270,36 +262,33 @@ def _own_vector(given: dict[str, Any], algo: str) -> tuple[dict[str, Any], Any]:
             f"The agent's own column is built from net_arch, and its features extractor would be {name}: leave that "
             "out (policy_kwargs: features_extractor_class; inputs: adapter)."
         )
-    family = family_of(algo)
-    nets = _net_arch(given, algo, 1)
-    default = "Tanh" if family == "ppo" else "ReLU"
-    activation = _class_name(given.get("activation_fn", default))
+    spec = spec_of(algo)
+    nets = _net_arch(given, spec.default_net)
+    activation = _class_name(given.get("activation_fn", spec.activation))
     if activation not in ACTIVATIONS:
         raise IncompatibleError(f"Columns know the activations {', '.join(ACTIVATIONS)}; found {activation}.")
     shared, left = _split(nets, algo)
     own = {"divisor": 1.0, "layers": [_linear(size, activation) for size in shared]}
-    return own, {"net_arch": left} | ({"share_features_extractor": False} if family in _CRITICS else {})
+    return own, {"net_arch": left} | ({"share_features_extractor": False} if spec.critic_key else {})
 
 
-def _net_arch(given: Mapping[str, Any], algo: str, default: int) -> Any:
+def _net_arch(given: Mapping[str, Any], default: NetArch | None) -> Any:
     stated = given.get("net_arch")
     if isinstance(stated, list) and stated and isinstance(stated[0], Mapping):
         # As SB3 before 1.8 wanted it.
         stated = stated[0]
-    if stated is None and algo == "crossq":
-        return {"pi": [256, 256], "qf": [1024, 1024]}
-    return _DEFAULT_NETS[family_of(algo)][default] if stated is None else stated
+    return default if stated is None else stated
 
 
 def _split(nets: Any, algo: str) -> tuple[list[int], Any]:
     """Returns the layers that all networks begin with, and what each has behind them."""
-    family = family_of(algo)
-    if family not in _CRITICS:
+    spec = spec_of(algo)
+    critic = spec.critic_key
+    if critic is None:
         return list(nets), []
-    critic = _CRITICS[family]
     own = {"pi": list(nets), critic: list(nets)} if not isinstance(nets, Mapping) else dict(nets)
     own = {branch: list(own.get(branch) or []) for branch in ("pi", critic)}
-    most = 0 if algo in _KEEP_THEIR_NETS else min(map(len, own.values()))
+    most = 0 if spec.has_module_before_net else min(map(len, own.values()))
     if critic == "qf":
         # Q(s, a) reads the actions behind the column.
         most = max(0, most - 1)

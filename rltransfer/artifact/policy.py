@@ -7,15 +7,14 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
-from rltransfer.algorithms import agent_class
-from rltransfer.anatomy import LOG_ENT_COEF
+from rltransfer.algorithms import LOG_ENT_COEF, spec_of
 from rltransfer.artifact.architecture import image_settings, policy_settings_of
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
-from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
+from rltransfer.setting_kinds import ACTIVATIONS
 
 
 def build_policy(encoder: Encoder) -> BasePolicy:
@@ -29,8 +28,9 @@ def build_policy(encoder: Encoder) -> BasePolicy:
     """
     _refuse_unknown(encoder)
     arguments = _arguments(encoder)
-    kind = agent_class(encoder.algo).policy_aliases[_policy_name(encoder, arguments)]
-    schedule = () if encoder.algo == "ars" else (lambda _: 0.0,)
+    spec = spec_of(encoder.algo)
+    kind = spec.load_class().policy_aliases[_policy_name(encoder, arguments)]
+    schedule = () if spec.is_gradient_free else (lambda _: 0.0,)
     # Building draws initial weights, which must not change the random numbers of a run.
     with torch.random.fork_rng(devices=[]):
         try:
@@ -44,7 +44,7 @@ def build_policy(encoder: Encoder) -> BasePolicy:
 
 def _refuse_unknown(encoder: Encoder) -> None:
     reason = None
-    if encoder.algo == "ppo_lstm":
+    if spec_of(encoder.algo).is_recurrent:
         reason = "it is recurrent, and its memory has no place where another agent acts"
     elif encoder.observation_space is None or encoder.action_space is None:
         reason = "the file does not tell its spaces"
@@ -88,7 +88,7 @@ def _explores_by_state(encoder: Encoder) -> bool:
 
 def _policy_name(encoder: Encoder, arguments: Mapping[str, Any]) -> str:
     space = encoder.observation_space
-    if encoder.algo == "ars":
+    if spec_of(encoder.algo).is_gradient_free:
         return "MlpPolicy" if arguments else "LinearPolicy"
     if isinstance(space, spaces.Dict):
         return "MultiInputPolicy"

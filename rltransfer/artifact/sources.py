@@ -25,9 +25,9 @@ from rltransfer.artifact.companion_files import (
 )
 from rltransfer.artifact.encoder import MANIFEST, Encoder, load_artifact
 from rltransfer.errors import ConfigError, RunError, SourceError, did_you_mean
-from rltransfer.hyperparams.kinds import read_activation
 from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, SourceFacts, TaskFacts, read_record
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION, Sb3Zip, read_sb3_zip
+from rltransfer.setting_kinds import read_activation
 
 BEST_AGENT = "best_model.zip"
 BEST_NORMALISER = "best_model_vecnormalize.pkl"

@@ -6,8 +6,8 @@ from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.artifact.companion_files import StatisticsOrigin
 from rltransfer.errors import IncompatibleError
-from rltransfer.hyperparams.kinds import ACTIVATIONS
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
+from rltransfer.setting_kinds import ACTIVATIONS
 from rltransfer.spaces import describe, space_to_json
 
 

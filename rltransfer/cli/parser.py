@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 from rltransfer import __version__
+from rltransfer.algorithms import DEFAULT_ALGORITHM, algorithm_names
 from rltransfer.cli import study, verbs
 from rltransfer.cli.pairs import StorePairs
-from rltransfer.config import Algorithm
 from rltransfer.study.run import RETRIES, EngineName
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
@@ -278,7 +278,8 @@ def _add_resume_flag(parser: argparse.ArgumentParser) -> None:
 
 def _add_task_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("task and agent")
-    group.add_argument("--algo", default="ppo", help=f"{', '.join(get_args(Algorithm))} (default: ppo)")
+    names = ", ".join(algorithm_names())
+    group.add_argument("--algo", default=DEFAULT_ALGORITHM, help=f"{names} (default: {DEFAULT_ALGORITHM})")
     group.add_argument("--env", default="CartPole-v1", help="environment id (default: CartPole-v1)")
     group.add_argument(
         "--env-kwargs", nargs="+", action=StorePairs, metavar="KEY:VALUE", help="arguments of the environment"

@@ -10,11 +10,11 @@ import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from rltransfer.algorithms import spec_of
 from rltransfer.cli.stopping import stop_request
 from rltransfer.config import (
-    Algorithm,
     Evaluation,
     RunConfig,
     Task,
@@ -29,12 +29,11 @@ from rltransfer.errors import (
     SourceError,
     Stopped,
     UnknownNameError,
-    unknown,
 )
 from rltransfer.hyperparams import resolve
-from rltransfer.hyperparams.kinds import read_activation
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import OWN_FOLDER, RECORD, read_record
+from rltransfer.setting_kinds import read_activation
 from rltransfer.strategies import (
     KINDS,
     Full,
@@ -314,8 +313,7 @@ def _run_config(
 
 def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings of algorithm, task and hyperparameters, after making sure that the task can be made."""
-    if arguments.algo not in get_args(Algorithm):
-        raise unknown("algorithm", arguments.algo, get_args(Algorithm))
+    spec_of(arguments.algo)
     if not arguments.env:
         raise ConfigError("--env: give the id of an environment.")
     task = Task(env=arguments.env, kwargs=arguments.env_kwargs or {})

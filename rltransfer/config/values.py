@@ -3,30 +3,27 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
 
+from rltransfer.algorithms import algorithm_names
 from rltransfer.errors import ConfigError, UnknownNameError
-from rltransfer.hyperparams.kinds import read_activation
 from rltransfer.mapping import Actions, Inputs, parse_mapping
+from rltransfer.setting_kinds import read_activation
 from rltransfer.strategies import Augment, parse_strategy
 
-Algorithm = Literal[
-    "ppo",
-    "a2c",
-    "dqn",
-    "sac",
-    "td3",
-    "ddpg",
-    "tqc",
-    "qrdqn",
-    "trpo",
-    "crossq",
-    "ppo_lstm",
-    "maskable_ppo",
-    "ars",
-]
+
+def _algorithm(name: str) -> str:
+    if name not in algorithm_names():
+        *most, last = map(repr, algorithm_names())
+        raise PydanticCustomError("literal_error", f"Input should be {', '.join(most)} or {last}")
+    return name
+
+
+Algorithm = Annotated[str, AfterValidator(_algorithm)]
+"""The short name of an algorithm, such as ``ppo``."""
 InputsSetting = Annotated[Inputs | None, BeforeValidator(lambda value: parse_mapping(Inputs, value, "inputs"))]
 ActionsSetting = Annotated[Actions | None, BeforeValidator(lambda value: parse_mapping(Actions, value, "actions"))]
 _SHARE = re.compile(r"\d+(\.\d+)?\s?%")

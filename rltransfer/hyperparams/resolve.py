@@ -12,10 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from rltransfer import setting_kinds as kinds
 from rltransfer import yaml_file
-from rltransfer.errors import ConfigError, did_you_mean, unknown
-from rltransfer.hyperparams import kinds, settings
-from rltransfer.hyperparams.kinds import Kind
+from rltransfer.algorithms import spec_of
+from rltransfer.errors import ConfigError, did_you_mean
+from rltransfer.hyperparams import settings
+from rltransfer.setting_kinds import Kind
 
 _VERSION = re.compile(r"-v\d+$")
 
@@ -83,13 +85,12 @@ def resolve(
         UnknownNameError: There is no such algorithm.
         ConfigError: A key or a value is wrong; the message names file and key.
     """
-    if algo not in settings.AGENT:
-        raise unknown("algorithm", algo, settings.AGENT)
+    spec = spec_of(algo)
     entry = _find_entry(algo, env_id, conf_file)
     checked = dict(_check(algo, entry.settings, entry.place))
     checked |= dict(_check(algo, overrides or {}, _Place(overrides_from)))
     if "policy" not in checked:
-        raise ConfigError(f"{entry.place.key('policy')} is missing: expected {' or '.join(settings.POLICIES[algo])}.")
+        raise ConfigError(f"{entry.place.key('policy')} is missing: expected {' or '.join(spec.policies)}.")
     if ("noise_type" in checked) != ("noise_std" in checked):
         raise ConfigError(
             f"{entry.place.key('noise_type')}: noise_type and noise_std are given together or not at all."
@@ -130,11 +131,12 @@ class _Entry:
 
 def _find_entry(algo: str, env_id: str, conf_file: Path | None) -> _Entry:
     if conf_file is None:
-        path, shown = Path(__file__).with_name(f"{algo}.yml"), f"rltransfer/hyperparams/{algo}.yml"
+        file_name = spec_of(algo).hyperparams
+        path, shown = Path(__file__).with_name(file_name), f"rltransfer/hyperparams/{file_name}"
     else:
         path, shown = _conf_path(Path(conf_file)), str(conf_file)
     content = yaml_file.read(path)
-    known = {*settings.RUN, *settings.AGENT[algo], *settings.ELSEWHERE}
+    known = {*settings.RUN, *spec_of(algo).settings, *settings.ELSEWHERE}
     if known & content.keys():
         return _Entry(content, _Place(shown))
     name = next((name for name in _entry_names(env_id, content) if name in content), None)
@@ -176,14 +178,14 @@ def _entry_names(env_id: str, entries: Mapping[str, Any]) -> Iterator[str]:
 
 def _check(algo: str, found: Mapping[str, Any], place: _Place) -> Iterator[tuple[str, Any]]:
     """Yields each setting with its value made plain."""
-    arguments = {**settings.AGENT[algo], **settings.NOISE.get(algo, {})}
+    arguments = settings.agent_settings(algo)
     for name, value in found.items():
         if name == "policy":
             yield name, _policy(algo, value, place, name)
         elif name in _RUN_CHECKS:
             yield name, _RUN_CHECKS[name](value, place, name)
         elif name == "policy_kwargs":
-            yield name, _check_mapping(value, place, name, settings.POLICY[algo], f"the policies of {algo}")
+            yield name, _check_mapping(value, place, name, spec_of(algo).policy_settings, f"the policies of {algo}")
         elif name in arguments:
             yield name, _accept(arguments[name], value, place, name)
         elif name in settings.ELSEWHERE:
@@ -215,7 +217,7 @@ def _normalize(value: Any, place: _Place, name: str) -> bool | dict[str, Any]:
 
 
 def _policy(algo: str, value: Any, place: _Place, name: str) -> str:
-    known = settings.POLICIES[algo]
+    known = spec_of(algo).policies
     if value not in known:
         near = did_you_mean(str(value), known)
         raise ConfigError(f"{place.key(name)}: expected {' or '.join(known)}, found {value!r}.{near}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rltransfer.algorithms import OFF_POLICY
+from rltransfer.algorithms import all_specs
 from rltransfer.config import SCRATCH_LONG, RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
@@ -75,11 +75,12 @@ def _pretrained(study: StudyConfig, arms: Mapping[str, PlannedArm]) -> tuple[str
 def _refuse_without_memory(study: StudyConfig, arms: Mapping[str, PlannedArm]) -> None:
     """Raises ConfigError if an arm with ``replay`` is of agents that keep no replay buffer, or of sources that do."""
     algos = {study.algo} if study.source.path else {study.algo, study.source.algo or study.algo}
-    for algo in sorted(algos - set(OFF_POLICY)):
+    off_policy = [spec.name for spec in all_specs() if spec.keeps_replay_buffer]
+    for algo in sorted(algos - set(off_policy)):
         for arm in (arm for arm, planned in arms.items() if uses_replay(planned.strategy)):
             raise ConfigError(
                 f"arms.{arm}: 'replay' mixes in what the source remembers, and agents of {algo} keep no replay buffer. "
-                f"Those of {', '.join(OFF_POLICY)} do."
+                f"Those of {', '.join(off_policy)} do."
             )
 
 

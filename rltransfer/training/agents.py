@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from stable_baselines3.common.vec_env import VecEnv
 
-from rltransfer.algorithms import agent_class
+from rltransfer.algorithms import agent_class, spec_of
 from rltransfer.artifact import Encoder, progressive_kwargs
 from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError, RunError
@@ -71,7 +71,7 @@ def _policy_kwargs(config: RunConfig) -> dict[str, Any]:
 
 def learn_arguments(algo: str, env: VecEnv) -> dict[str, Any]:
     """Returns the arguments of ``learn`` that only one algorithm has."""
-    return {"use_masking": has_action_masks(env)} if algo == "maskable_ppo" else {}
+    return {"use_masking": has_action_masks(env)} if spec_of(algo).acts_under_masks else {}
 
 
 def refuse_broken_weights(agent: "BaseAlgorithm") -> None:

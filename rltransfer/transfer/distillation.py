@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import obs_as_tensor
 
+from rltransfer.algorithms import ActionForm, all_specs, spec_of
 from rltransfer.anatomy import algorithm_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import DistillationSettings
@@ -23,26 +24,22 @@ if TYPE_CHECKING:
 
     from rltransfer.transfer.effects import TrainedRun
 
-_ON_POLICY = ("ppo", "a2c")
-_Q_LEARNING = ("dqn", "qrdqn")
-_SQUASHES = ("sac", "tqc", "crossq")
-_POINTS = ("td3", "ddpg")
+_FORMS: tuple[ActionForm, ...] = ("distribution", "q_values", "tanh_gaussian", "tanh")
 _LEAST_SPREAD = 1e-3
 _FEW_EPISODES = 3
 
 
 def refuse_student(algo: str) -> None:
     """Raises IncompatibleError if an agent of an algorithm cannot be drawn to another policy."""
-    reasons = {
-        "trpo": "changes its actor by a search along the natural gradient, where another gradient has no effect",
-        "ppo_lstm": "has a memory, and a single state does not tell what it would do",
-        "maskable_ppo": "acts under masks, which are not known of remembered states",
-    }
-    if algo in reasons:
-        raise IncompatibleError(
-            f"An agent of {algo} {reasons[algo]}: 'kickstart' is for {', '.join((*_ON_POLICY, *_Q_LEARNING))}, "
-            f"{', '.join((*_SQUASHES, *_POINTS))}."
-        )
+    reason = spec_of(algo).no_distillation
+    if reason is not None:
+        students = [
+            spec.name
+            for form in _FORMS
+            for spec in all_specs()
+            if spec.action_form == form and spec.no_distillation is None
+        ]
+        raise IncompatibleError(f"An agent of {algo} {reason}: 'kickstart' is for {', '.join(students)}.")
 
 
 def undistilled(run: "TrainedRun") -> Iterator[str]:
@@ -76,7 +73,7 @@ class Distillation(HeldCallback):
         self.losses: list[float] = []
         self._student = _Student(agent, guide.source_policy)
         # Statistics move on while a state is remembered, so that it is remembered raw, as SB3's replay buffer does.
-        self._normaliser = None if algorithm_of(agent) in _ON_POLICY else agent.get_vec_normalize_env()
+        self._normaliser = agent.get_vec_normalize_env() if _is_off_policy(agent) else None
         optimizers = agent_optimizers(agent)
         optimizer = optimizers.get("actor.optimizer") or optimizers["policy.optimizer"]
         optimizer.register_step_pre_hook(self.before_step)
@@ -135,7 +132,7 @@ class Distillation(HeldCallback):
         return float(np.clip((own - now) / (own - self._first_return), 0.0, 1.0))
 
     def _on_rollout_start(self) -> None:
-        if self._states is not None and algorithm_of(self.model) in _ON_POLICY:
+        if self._states is not None and not _is_off_policy(self.model):
             self._states.forget()
 
     def _on_step(self) -> bool:
@@ -158,7 +155,7 @@ class Distillation(HeldCallback):
             self.logger.record("transfer/teacher_distance", float(np.mean(self.losses)))
 
     def _capacity(self) -> int:
-        if algorithm_of(self.model) in _ON_POLICY:
+        if not _is_off_policy(self.model):
             return int(getattr(self.model, "n_steps", 1))
         return max(1, self._settings.memory // self.model.n_envs)
 
@@ -197,6 +194,10 @@ class _States:
         return drawn.get("", drawn), Advice(self._centre[moments, places], self._spread[moments, places])
 
 
+def _is_off_policy(agent: "BaseAlgorithm") -> bool:
+    return spec_of(algorithm_of(agent)).keeps_replay_buffer
+
+
 def _by_key(observations: Any) -> dict[str, np.ndarray]:
     return observations if isinstance(observations, dict) else {"": observations}
 
@@ -207,7 +208,7 @@ class _Student:
     def __init__(self, agent: Any, source_policy: SourcePolicy) -> None:
         self._agent = agent
         self._policy = agent.policy
-        self._algo = algorithm_of(agent)
+        self._spec = spec_of(algorithm_of(agent))
         self._source_policy = source_policy
         space = agent.action_space
         self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -236,11 +237,11 @@ class _Student:
         own: Form = "point"
         if self._bounds is None:
             own = "categorical"
-        elif self._algo in _ON_POLICY:
+        elif self._spec.action_form == "distribution":
             own = "normal"
-        elif self._algo in _SQUASHES and not self._agent.use_sde and self._source_policy.has_sources_bounds:
+        elif self._spec.action_form == "tanh_gaussian" and not self._agent.use_sde:
             # Between other bounds the same output before the tanh is another action.
-            own = "squashed"
+            own = "squashed" if self._source_policy.has_sources_bounds else "point"
         return own if own == self._source_policy.form else "point"
 
     def _of_distributions(self, observations: Any, advice: Advice, temperature: float) -> torch.Tensor:
@@ -256,27 +257,23 @@ class _Student:
     def _of_actions(self, observations: Any, advice: Advice, _: float) -> torch.Tensor:
         assert self._bounds is not None
         wanted = self._scaled(self._tensor(self._source_policy.in_environment(advice.centre)))
-        if self._algo in _ON_POLICY:
+        if self._spec.action_form == "distribution":
             own = self._scaled(self._gaussian(observations)[0])
-        elif self._algo in _SQUASHES:
+        elif self._spec.action_form == "tanh_gaussian":
             own = torch.tanh(self._agent.actor.get_action_dist_params(observations)[0])
         else:
             own = self._agent.actor(observations)
         return (0.5 * (own - wanted) ** 2 * self._known).sum(dim=1).mean()
 
     def _log_probabilities(self, observations: Any, temperature: float) -> torch.Tensor:
-        if self._algo in _ON_POLICY:
+        if self._spec.action_form == "distribution":
             logits: torch.Tensor = self._policy.get_distribution(observations).distribution.logits
             return torch.log_softmax(logits, dim=1)
-        values = (
-            self._agent.q_net(observations)
-            if self._algo == "dqn"
-            else self._agent.quantile_net(observations).mean(dim=1)
-        )
-        return torch.log_softmax(values / temperature, dim=1)
+        assert self._spec.q_values is not None
+        return torch.log_softmax(self._spec.q_values(self._policy, observations) / temperature, dim=1)
 
     def _gaussian(self, observations: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        if self._algo in _ON_POLICY:
+        if self._spec.action_form == "distribution":
             distribution = self._policy.get_distribution(observations).distribution
             return distribution.mean, distribution.stddev
         mean, log_std, _ = self._agent.actor.get_action_dist_params(observations)

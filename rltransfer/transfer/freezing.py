@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, agent_tensors
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import acting
@@ -103,7 +104,7 @@ def _trained_together(plan: Plan, agent: "BaseAlgorithm") -> Iterator[tuple[str,
     heads = [entry for entry in plan.entries if entry.twin is None and entry.tensor != LOG_ENT_COEF]
     actor = {entry.tensor for entry in heads if entry.branch in ("actor", "shared")}
     critic = {entry.tensor for entry in heads if entry.branch in ("critic", "shared")}
-    if plan.algo == "trpo":
+    if spec_of(plan.algo).uses_natural_gradient:
         yield from (("the actor", actor), ("the critic", critic))
     if any(settings.distils for settings in acting(plan.strategy)):
         has_actor = any(entry.branch == "actor" for entry in heads)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from rltransfer.algorithms import spec_of
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
 from rltransfer.transfer.elapsed import ElapsedSteps
@@ -313,7 +314,7 @@ def watches_of(
             [tensors[entry.tensor] for entry in actor],
             plan.critic_warmup_steps,
             elapsed,
-            restores=plan.algo == "trpo",
+            restores=spec_of(plan.algo).uses_natural_gradient,
         )
     ]
     watches += [

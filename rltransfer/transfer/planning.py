@@ -8,6 +8,7 @@ import torch
 from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import Anatomy, agent_tensors, anatomy_of_agent, readings_of
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
@@ -73,18 +74,15 @@ def plan_transfer(
     parsed = parse_strategy(strategy)
     encoders = _sources(encoder, parsed)
     anatomy = anatomy_of_agent(agent)
-    if anatomy.algo == "ars":
-        raise IncompatibleError(
-            "ARS changes its weights without a gradient, all at once: an agent of ARS can be a source, not a target. "
-            "Choose another algorithm for the target."
-        )
+    if (reason := spec_of(anatomy.algo).no_target) is not None:
+        raise IncompatibleError(reason)
     columns = progressive_settings(parsed)
     refuse_wrong_columns(agent, anatomy, encoders, columns)
     pairs = _pairs(agent, anatomy, encoders, inputs, actions)
     pair = pairs[0]
     counts = [count for method in methods_of(parsed) for count in method.layer_counts()]
     rules = layer_rules_of(parsed, pair.anatomy)
-    _refuse_gradients_of_trpo(pair, rules, acting_methods(parsed))
+    _refuse_beside_natural_gradient(pair, rules, acting_methods(parsed))
     sources: dict[str, str] = {}
     moves = pair.encoder is not None and reads_source((weights_method(parsed),))
     if columns is not None:
@@ -205,8 +203,9 @@ def _fresh(agent: "BaseAlgorithm") -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
 
 
-def _refuse_gradients_of_trpo(pair: Pair, rules: LayerRules, methods: Sequence[Method[Any]]) -> None:
-    if pair.anatomy.algo != "trpo":
+def _refuse_beside_natural_gradient(pair: Pair, rules: LayerRules, methods: Sequence[Method[Any]]) -> None:
+    spec = spec_of(pair.anatomy.algo)
+    if not spec.uses_natural_gradient:
         return
     actor = [layer.name for layer in pair.anatomy.encoders() if layer.branch != "critic"]
     chosen = [name for name in actor if name in rules.chosen]
@@ -215,8 +214,8 @@ def _refuse_gradients_of_trpo(pair: Pair, rules: LayerRules, methods: Sequence[M
         if setting:
             critic = "use it for the critic alone (actor: none), or " if method.acts_on_chosen_layers else ""
             raise IncompatibleError(
-                f"TRPO changes its actor by a search along the natural gradient, where {setting} has no effect: "
-                f"{critic}use frozen, finetune at the full rate, or another algorithm."
+                f"{spec.class_name} changes its actor by a search along the natural gradient, where {setting} has no "
+                f"effect: {critic}use frozen, finetune at the full rate, or another algorithm."
             )
 
 

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from rltransfer.algorithms import spec_of
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 Form = Literal["categorical", "normal", "squashed", "point"]
-_SAMPLES = ("ppo", "a2c", "trpo", "maskable_ppo")
-_SQUASHES = ("sac", "tqc", "crossq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +105,7 @@ class SourcePolicy:
     ) -> None:
         self.policy = build_policy(encoder).to(device)
         self.algo = encoder.algo
+        self._spec = spec_of(encoder.algo)
         self._view = SourceView(encoder, inputs, observation_space, n_envs)
         self._temperature = temperature
         self._space = action_space
@@ -118,7 +118,7 @@ class SourcePolicy:
     @property
     def samples(self) -> bool:
         """Whether it samples its actions; otherwise it takes the best."""
-        return self.algo in _SAMPLES
+        return self._spec.action_form == "distribution"
 
     def see(self, raw: Raw, indices: np.ndarray, starts: np.ndarray) -> Advice:
         """Returns what the source would do next.
@@ -151,7 +151,7 @@ class SourcePolicy:
     def act(self, advice: Advice, rng: np.random.Generator) -> np.ndarray:
         """Returns an action of the target's environments for each state: sampled where the source's policy samples."""
         if self.form == "categorical":
-            if self.algo not in _SAMPLES:
+            if self._spec.action_form != "distribution":
                 best: np.ndarray = advice.centre.argmax(axis=1)
                 return best
             drawn = rng.random((len(advice.centre), 1))
@@ -179,21 +179,21 @@ class SourcePolicy:
     def _form(self) -> Form:
         if isinstance(self._space, spaces.Discrete):
             return "categorical"
-        if self.algo in _SAMPLES:
+        if self._spec.action_form == "distribution":
             return "normal"
         # With gSDE the spread depends on the state; its mean is what counts.
         explores_by_state = getattr(getattr(self.policy, "actor", None), "use_sde", False)
-        return "squashed" if self.algo in _SQUASHES and not explores_by_state else "point"
+        return "squashed" if self._spec.action_form == "tanh_gaussian" and not explores_by_state else "point"
 
     def _outputs(self, observations: Any) -> tuple[np.ndarray, np.ndarray]:
         policy: Any = self.policy
-        if self.algo in _SAMPLES:
+        if self._spec.action_form == "distribution":
             distribution = policy.get_distribution(observations).distribution
             if self.form == "categorical":
                 return _without_spread(distribution.probs)
             return _numbers(distribution.mean), _numbers(distribution.stddev)
-        if self.algo in ("dqn", "qrdqn"):
-            values = policy.q_net(observations) if self.algo == "dqn" else policy.quantile_net(observations).mean(dim=1)
+        if self._spec.q_values is not None:
+            values = self._spec.q_values(policy, observations)
             return _without_spread(torch.softmax(values / self._temperature, dim=1))
         if self.form == "squashed":
             mean, log_std, _ = policy.actor.get_action_dist_params(observations)

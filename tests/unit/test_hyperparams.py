@@ -1,7 +1,6 @@
 import inspect
 import subprocess
 import sys
-from typing import get_args
 
 import gymnasium as gym
 import numpy as np
@@ -14,17 +13,15 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rltransfer import yaml_file
-from rltransfer.algorithms import agent_class
-from rltransfer.anatomy import ALGORITHMS
-from rltransfer.config import Algorithm
+from rltransfer.algorithms import agent_class, algorithm_names, spec_of
 from rltransfer.errors import ConfigError, UnknownNameError
 from rltransfer.extractors import SmallCNN
 from rltransfer.hyperparams import Hyperparameters, resolve, settings
 from rltransfer.hyperparams.build import build_agent_kwargs
-from rltransfer.hyperparams.kinds import ACTIVATIONS
-from rltransfer.hyperparams.python_text import parse_expression
+from rltransfer.python_text import parse_expression
+from rltransfer.setting_kinds import ACTIVATIONS
 
-AGENTS = tuple(settings.AGENT)
+AGENTS = algorithm_names()
 ROBOTS = ("HalfCheetah", "Hopper", "Walker2d", "Ant")
 FAMILIES = ("CartPole", "Acrobot", "MountainCar", "Pendulum", "LunarLander", *ROBOTS)
 
@@ -51,25 +48,21 @@ def ppo(conf):
 @pytest.mark.parametrize("algo", AGENTS)
 def test_the_table_of_constructor_arguments_is_sb3s(algo):
     arguments = set(inspect.signature(agent_class(algo).__init__).parameters) - {"self", "policy"}
-    assert set(settings.AGENT[algo]) == arguments - set(settings.ELSEWHERE)
+    assert set(spec_of(algo).settings) == arguments - set(settings.ELSEWHERE)
 
 
 @pytest.mark.parametrize("algo", AGENTS)
 def test_the_table_of_policy_arguments_is_sb3s(algo):
     kind = agent_class(algo)
-    arguments = set(inspect.signature(kind.policy_aliases[settings.POLICIES[algo][-1]].__init__).parameters)
+    arguments = set(inspect.signature(kind.policy_aliases[spec_of(algo).policies[-1]].__init__).parameters)
     arguments -= {"self", "observation_space", "action_space", "lr_schedule"}
     # The algorithm's own argument sets this one.
-    assert set(settings.POLICY[algo]) == arguments - {"use_sde"}
-
-
-def test_the_algorithms_are_the_same_everywhere():
-    assert set(AGENTS) == set(get_args(Algorithm)) == set(ALGORITHMS) == set(settings.POLICIES) == set(settings.POLICY)
+    assert set(spec_of(algo).policy_settings) == arguments - {"use_sde"}
 
 
 @pytest.mark.parametrize("algo", AGENTS)
 def test_the_table_of_policies_is_sb3s(algo):
-    assert set(settings.POLICIES[algo]) == set(agent_class(algo).policy_aliases)
+    assert set(spec_of(algo).policies) == set(agent_class(algo).policy_aliases)
 
 
 def test_the_table_of_vecnormalize_is_sb3s():

@@ -14,6 +14,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
+from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import Anatomy
 from rltransfer.artifact import Encoder
 from rltransfer.config import Task
@@ -223,9 +224,8 @@ def _scores(policy: Any, algo: str, observations: Any) -> Iterator[tuple[torch.T
         yield from _of_distribution(policy.get_distribution(observations).distribution)
         values = policy.predict_values(observations).flatten()
         yield torch.ones_like(values), values
-    elif algo in ("dqn", "qrdqn"):
-        values = policy.q_net(observations) if algo == "dqn" else policy.quantile_net(observations).mean(dim=1)
-        yield from _unweighted(values)
+    elif (q_values := spec_of(algo).q_values) is not None:
+        yield from _unweighted(q_values(policy, observations))
     else:
         yield from _of_actor(policy, observations)
 

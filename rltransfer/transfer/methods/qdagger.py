@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.utils import polyak_update
 
+from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import Anatomy
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import QDagger
@@ -88,7 +89,7 @@ class QDaggerMethod(Method[QDagger]):
 
 
 def _refuse_other_losses(algo: str) -> None:
-    if algo != "dqn":
+    if not spec_of(algo).has_dqn_loss:
         raise IncompatibleError(
             f"An agent of {algo} cannot be taught by 'qdagger', which is a loss of DQN: Q-values are learned from what "
             "the source does and drawn to its choices. Use 'kickstart', or an agent of dqn."

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_wrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import Anatomy
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Check
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from rltransfer.transfer.matching.pair import Pair
 
 # Their actions lie between the bounds, and zero is the middle; others give numbers that are clipped.
-_SQUASHES = ("sac", "tqc", "crossq", "td3", "ddpg")
+_BOUNDED_FORMS = ("tanh_gaussian", "tanh")
 
 
 class ResidualMethod(Method[Residual]):
@@ -121,7 +122,8 @@ class ResidualVecEnv(VecEnvWrapper):
         self._source_policy = source_policy_in(plan, venv, device=device)
         self._scale = settings.scale
         self._low, self._high = space.low, space.high
-        silent = (space.low + space.high) / 2.0 if plan.algo in _SQUASHES else np.zeros_like(space.low)
+        is_bounded = spec_of(plan.algo).action_form in _BOUNDED_FORMS
+        silent = (space.low + space.high) / 2.0 if is_bounded else np.zeros_like(space.low)
         self._silent = np.clip(silent, space.low, space.high)
         self._sources = np.zeros((venv.num_envs, *space.shape))
 

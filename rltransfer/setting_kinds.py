@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rltransfer.errors import unknown
-from rltransfer.hyperparams.python_text import parse_expression
+from rltransfer.python_text import parse_expression
 
 ACTIVATIONS = ("ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU", "Mish", "SELU", "Sigmoid", "Softplus")
 NOISES = ("normal", "ornstein-uhlenbeck")

@@ -1,0 +1,73 @@
+"""A row is all that the library knows of an algorithm: a row for a subclass trains, and no other module names one."""
+
+import ast
+import dataclasses
+import json
+from pathlib import Path
+
+import agents
+import pytest
+import runs
+from method_table import TABLE, outcome
+from stable_baselines3 import PPO
+
+import rltransfer
+from rltransfer import algorithms
+from rltransfer.errors import ConfigError, UnknownNameError
+from rltransfer.strategies import KINDS
+
+OUTCOMES = json.loads(TABLE.read_text())
+LIBRARY = Path(rltransfer.__file__).parent
+
+
+class PlainSubclass(PPO):
+    """PPO by another name."""
+
+
+@pytest.fixture
+def subclass(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Registers PPO's subclass for one test, and returns its name."""
+    monkeypatch.setattr(algorithms, "_SPECS", dict(algorithms._SPECS))
+    row = algorithms.spec_of("ppo")
+    algorithms.register(dataclasses.replace(row, name="plain", class_path=f"{__name__}.PlainSubclass"))
+    monkeypatch.setitem(agents._SMALL, "plain", (PlainSubclass, agents._SMALL["ppo"][1]))
+    for table in (agents.ENVS, agents.STEPS, runs.ENVS, runs.SMALL, runs.POLICIES):
+        monkeypatch.setitem(table, "plain", table["ppo"])
+    return "plain"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_subclass_of_ppo_trains_with_every_method_that_ppo_trains_with(kind: str, subclass: str) -> None:
+    assert outcome(kind, subclass).partition(":")[0] == OUTCOMES[kind]["ppo"].partition(":")[0]
+
+
+def test_the_row_of_a_subclass_comes_before_that_of_its_base(subclass: str) -> None:
+    assert algorithms.spec_of_class(PlainSubclass).name == subclass  # type: ignore[union-attr]
+    assert algorithms.spec_of_class(type("Further", (PlainSubclass,), {})).name == subclass  # type: ignore[union-attr]
+    assert algorithms.spec_of_class(PPO).name == "ppo"  # type: ignore[union-attr]
+    assert algorithms.spec_of_class(Path) is None
+
+
+def test_a_name_is_registered_once(subclass: str) -> None:
+    with pytest.raises(ConfigError, match="There is an algorithm 'plain' already"):
+        algorithms.register(algorithms.spec_of(subclass))
+
+
+def test_an_unknown_name_is_refused_with_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'ppo'"):
+        algorithms.spec_of("pp0")
+
+
+def test_no_other_module_names_an_algorithm() -> None:
+    names = set(algorithms.algorithm_names())
+    classes = {spec.class_name for spec in algorithms.all_specs()}
+    named = [
+        f"{path.relative_to(LIBRARY)}:{node.lineno}"
+        for path in sorted(LIBRARY.rglob("*.py"))
+        if (LIBRARY / "algorithms") not in path.parents
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Constant) and node.value in names)
+        or (isinstance(node, ast.Name) and node.id in classes)
+        or (isinstance(node, ast.alias) and node.name in classes)
+    ]
+    assert not named
