@@ -13,6 +13,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rltransfer import Encoder, load_encoder
+from rltransfer.algorithms import all_specs
 from rltransfer.anatomy import agent_tensors
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
 
@@ -88,7 +89,9 @@ _SMALL: dict[str, tuple[type[BaseAlgorithm], dict[str, Any]]] = {
     "ddpg": (DDPG, _OFF_POLICY),
     "ars": (ARS, {"n_delta": 2, "n_eval_episodes": 1}),
 }
-_CONTINUOUS = ("sac", "tqc", "crossq", "td3", "ddpg")
+for _spec in all_specs():
+    _SMALL.setdefault(_spec.name, (_spec.load_class(), _OFF_POLICY if _spec.keeps_replay_buffer else _ON_POLICY))
+_CONTINUOUS = [spec.name for spec in all_specs() if spec.takes_action_noise]
 ENVS = {algo: "Pendulum-v1" if algo in _CONTINUOUS else "CartPole-v1" for algo in _SMALL}
 STEPS = {algo: 64 if "n_steps" in settings else 40 for algo, (_, settings) in _SMALL.items()}
 _POLICY_KWARGS: dict[str, dict[str, Any]] = {

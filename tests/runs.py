@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control import CartPoleEnv
 
+from rltransfer.algorithms import all_specs
 from rltransfer.config import Evaluation, RunConfig, Task
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import RunRecord
@@ -37,9 +38,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "ddpg": _OFF_POLICY,
     "ars": {"n_delta": 2},
 }
-_CONTINUOUS = ("sac", "tqc", "crossq", "td3", "ddpg")
+for _spec in all_specs():
+    SMALL.setdefault(_spec.name, _OFF_POLICY if _spec.keeps_replay_buffer else _ON_POLICY)
+_CONTINUOUS = [spec.name for spec in all_specs() if spec.takes_action_noise]
 ENVS = {algo: "ShortPendulum-v0" if algo in _CONTINUOUS else "CartPole-v1" for algo in SMALL}
-POLICIES = {algo: {"ppo_lstm": "MlpLstmPolicy", "ars": "LinearPolicy"}.get(algo, "MlpPolicy") for algo in SMALL}
+POLICIES = {spec.name: spec.policies[0] for spec in all_specs()}
 
 
 class FirstObservation(gym.Env[np.ndarray, Any]):

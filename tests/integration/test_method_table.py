@@ -1,31 +1,42 @@
-"""Every method on every algorithm: it trains and its effect is seen, or it is refused in the words of the table.
+"""Every method on every algorithm: it trains and its effect is seen, or it is refused in the words of the table of 0.1.
 
 The quick tests are of an algorithm of each family, and of what is refused; ``-m long`` has all.
 """
 
+import contextlib
 import json
+from typing import Any
 
 import pytest
 from method_table import ALGORITHMS, FAMILIES, TABLE, measured, outcome
 
+from rltransfer.errors import RLTransferError
 from rltransfer.strategies import KINDS, parse_strategy
-from rltransfer.transfer.methods import method_class, method_of
+from rltransfer.transfer.effects import TrainedRun
+from rltransfer.transfer.methods import Method, method_class, method_of
 
 ROWS: dict[str, dict[str, str]] = json.loads(TABLE.read_text())
 
 
-def test_the_table_has_every_method_and_every_algorithm() -> None:
-    words = "write tests/data/methods_by_algorithm.json again: python tests/method_table.py"
-    assert list(ROWS) == list(KINDS), words
-    assert all(tuple(row) == ALGORITHMS for row in ROWS.values()), words
+def test_no_method_and_no_algorithm_of_the_table_is_gone() -> None:
+    assert set(ROWS) <= set(KINDS)
+    assert all(set(row) <= set(ALGORITHMS) for row in ROWS.values())
 
 
 def check(kind: str, algo: str) -> None:
-    """Checks a row: a refusal in its words, or an agent that trains and shows the method's effect."""
-    if ROWS[kind][algo] != "trains":
-        assert outcome(kind, algo) == ROWS[kind][algo]
+    """Checks a combination: an agent that trains and shows the method's effect, or a refusal.
+
+    What the table holds stays: the refusals in their words, and what trains. What is newer than the table does either.
+    """
+    expected = ROWS.get(kind, {}).get(algo)
+    if expected is not None and expected != "trains":
+        assert outcome(kind, algo) == expected
         return
-    method, run = measured(kind, algo)
+    try:
+        method, run = measured(kind, algo)
+    except RLTransferError as error:
+        assert expected is None, error
+        return
     assert list(method.missing_effects(run)) == []
 
 
@@ -48,10 +59,17 @@ def test_a_method_has_its_room(kind: str) -> None:
     assert KINDS[kind].__module__ == f"rltransfer.strategies.{kind}"
 
 
+def measured_somewhere(kind: str) -> tuple[Method[Any], TrainedRun, str]:
+    """Returns a method and a run with it, of the first family whose agents train with it."""
+    for algo in FAMILIES:
+        with contextlib.suppress(RLTransferError):
+            return (*measured(kind, algo), algo)
+    raise AssertionError(f"no agent trains with {kind}")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("auto", "scratch")])
 def test_an_effect_is_missed_where_a_method_does_nothing(kind: str) -> None:
-    algo = next(algo for algo in FAMILIES if ROWS[kind][algo] == "trains")
-    method, run = measured(kind, algo)
+    method, run, algo = measured_somewhere(kind)
     _, other = measured("scratch", algo)
     assert list(method.missing_effects(other)), f"the effect of {kind} is seen on an agent of scratch"
     assert run.plan != other.plan
