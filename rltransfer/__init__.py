@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rltransfer.transfer import plan_transfer as plan_transfer
     from rltransfer.transfer import read_plan as read_plan
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Encoder": "artifact",

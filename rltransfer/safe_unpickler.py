@@ -1,7 +1,7 @@
 """Reads a pickle into stand-ins that do nothing: no name in it is imported, and nothing that it asks for is called.
 
-Unpickling runs code (FACTS B2). Here each name in a pickle stands for an inert class of this module or of the reader's,
-or is refused, NumPy's included. Arrays are put together afterwards from their bytes.
+Unpickling runs code (sb3_facts.md#unpickling). Here each name in a pickle stands for an inert class of this module or
+of the reader's, or is refused, NumPy's included. Arrays are put together afterwards from their bytes.
 """
 
 import abc

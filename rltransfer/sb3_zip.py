@@ -1,8 +1,8 @@
 """Reads a Stable-Baselines3 zip without running anything that is in it.
 
-The pickles of an SB3 zip live in its ``data`` member only (FACTS B1). They are never decoded here: the weights come
-from the ``.pth`` members through ``torch.load(weights_only=True)``, everything else from the readable text beside the
-pickles. Every member is read in full, which checks its CRC, since most truncated zips open without an error (B3).
+The pickles of an SB3 zip live in its ``data`` member only (sb3_facts.md#pickles). They are never decoded here: the
+weights come from the ``.pth`` members through ``torch.load(weights_only=True)``, everything else from the readable text
+beside the pickles. Every member is read in full, which checks its CRC, since most truncated zips open without an error.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ class Sb3Zip:
         sha256: The hash of its bytes.
         tensors: The policy's state dict, on the CPU; names that share memory in the agent share it here.
         variables: Tensors of the agent outside its policy, such as SAC's ``log_ent_coef``.
-        aliases: Each further name of a tensor of ``tensors``, with the first name (FACTS A7).
+        aliases: Each further name of a tensor of ``tensors``, with the first name (sb3_facts.md#target-networks).
         algo: RL Zoo's short name of the algorithm (``ppo``, ``dqn``, ``sac``, ...), or None if it is unknown.
         policy_class: The class name of the policy, such as ``ActorCriticPolicy``, where the text tells.
         policy_module: The module that the policy class was defined in, where the text tells.
@@ -224,7 +224,7 @@ def _read_tensors(path: Path, member: str, content: bytes) -> Iterator[tuple[str
     except SourceError:
         raise
     except Exception as error:
-        # Hostile or damaged bytes make torch raise anything; none of it ran code (FACTS B1).
+        # Hostile or damaged bytes make torch raise anything; none of it ran code (sb3_facts.md#pickles).
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise SourceError(f"{what} does not hold plain weights: {reason}") from None
     if not isinstance(state, Mapping):

@@ -1,7 +1,7 @@
 """Rebuilds a space from the text that stands beside its pickle in an SB3 zip; nothing is evaluated.
 
-SB3 writes each object as a pickle with a readable shadow of its attributes (FACTS B1). Arrays in the shadow are
-NumPy's printed form, members of a Dict or Tuple space are Gymnasium's printed form. Here both become the data that
+SB3 writes each object as a pickle with a readable shadow of its attributes (sb3_facts.md#pickles). Arrays in the shadow
+are NumPy's printed form, members of a Dict or Tuple space are Gymnasium's printed form. Here both become the data that
 ``space_from_json`` reads.
 """
 

@@ -1,6 +1,6 @@
 """Reads the statistics of a ``VecNormalize`` pickle without running what a pickle can run.
 
-``VecNormalize.load`` unpickles, and unpickling runs code (FACTS B2).
+``VecNormalize.load`` unpickles, and unpickling runs code (sb3_facts.md#unpickling).
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Statistics:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all numbers are finite: one NaN observation poisons VecNormalize for good (FACTS B5)."""
+        """Whether all numbers are finite: one NaN observation poisons VecNormalize for good (sb3_facts.md#nan)."""
         return bool(np.isfinite(self.mean).all() and np.isfinite(self.var).all() and math.isfinite(self.count))
 
 

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 set_up_environment ""
 
 folder=studies/cartpole_swapped
-"$python" -m rltransfer.cli study run configs/cartpole_swapped.yaml --folder "$folder" --jobs "$(count_cores)"
+"$python" -m rltransfer study run configs/cartpole_swapped.yaml --folder "$folder" --jobs "$(count_cores)"
 
 for figure in "$folder"/report/figures/*.png; do
   say "figure: $figure"

@@ -16,7 +16,7 @@ from rltransfer.errors import Stopped
 from rltransfer.records import OWN_FOLDER, REPRESENTATION, RunRecord
 from rltransfer.training import train_run
 
-FACTS = ("status", "env_steps", "random", "initial", "final", "best", "checks", "strategy", "resume_level")
+RECORDED = ("status", "env_steps", "random", "initial", "final", "best", "checks", "strategy", "resume_level")
 
 
 def every(calls: int) -> Callable[[], bool]:

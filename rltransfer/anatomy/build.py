@@ -159,7 +159,7 @@ def _build(
 
 
 def _aliases(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Returns the further names of tensors that share their memory with an earlier one (FACTS A7)."""
+    """Returns the further names of tensors that share the memory of an earlier one (sb3_facts.md#target-networks)."""
     first: dict[tuple[int, tuple[int, ...]], str] = {}
     aliases: dict[str, str] = {}
     for name, tensor in tensors.items():

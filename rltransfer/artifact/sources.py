@@ -1,7 +1,8 @@
 """Finds the agent that a source path means, and reads it without unpickling.
 
 A source is an artifact, a run folder (ours or RL Zoo's) or any SB3 zip. A zip brings the statistics that lie beside it
-and belong to it; observation normalisation is part of an encoder's input contract (FACTS A10).
+and belong to it; observation normalisation is part of an encoder's input contract
+(sb3_facts.md#observation-statistics).
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Lets ``python -m rltransfer.cli`` stand in for the ``rltransfer`` command."""
+"""``python -m rltransfer.cli`` is ``rltransfer`` too: the job scripts that 0.1 wrote for Slurm call it so."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """Turns plain hyperparameters into the objects that SB3's constructors take.
 
 Only classes of SB3, torch and the user's own choice get in, none of ours that SB3 would save: a zip made with them
-loads where rltransfer is not installed (FACTS A4), and our extractors are pickled by value.
+loads where rltransfer is not installed (sb3_facts.md#freezing), and our extractors are pickled by value.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Forks processes from a parent that has torch and SB3 loaded: each starts in a fraction of a second (FACTS D)."""
+"""Forks processes from a parent that has torch and SB3 loaded, whose imports take seconds (sb3_facts.md#imports)."""
 
 import contextlib
 import multiprocessing

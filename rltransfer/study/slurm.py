@@ -28,7 +28,7 @@ def array_script(folder: Path, *, name: str, workers: int, jobs: int, time: str)
         if number < 1:
             raise ConfigError(f"{flag}: expected at least 1, found {number}.")
     place = folder.resolve()
-    command = [sys.executable, "-m", "rltransfer.cli", "study", "work", str(place), "--jobs", str(jobs)]
+    command = [sys.executable, "-m", "rltransfer", "study", "work", str(place), "--jobs", str(jobs)]
     log = place / "slurm-%A_%a.log"
     lines = [
         "#!/bin/bash",

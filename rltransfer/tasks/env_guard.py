@@ -23,7 +23,7 @@ class Watched(VecEnvWrapper):
     """Raises ``BrokenEnvironmentError`` for an environment that raised, or returned NaN or inf, or whose worker ended.
 
     It stands right above the environments, so that nothing broken reaches statistics: one NaN poisons VecNormalize for
-    good, and DQN and TD3 train on it without an error (FACTS B5).
+    good, and DQN and TD3 train on it without an error (sb3_facts.md#nan).
 
     Attributes:
         stopwatch: Runs while an environment is busy.
@@ -175,7 +175,7 @@ class _Remote:
         self._connection.close()
 
     def _ended(self) -> BrokenEnvironmentError:
-        # SB3 would pass on a bare EOFError (FACTS B6).
+        # SB3 would pass on a bare EOFError (sb3_facts.md#workers).
         self._process.join(_PATIENCE_SECONDS)
         code = self._process.exitcode
         if code is None:
@@ -189,7 +189,7 @@ def _raiser(watched: Watched, index: int) -> Callable[[str], BrokenEnvironmentEr
 
 
 def _end_workers(venv: SubprocVecEnv, *, at_once: bool) -> None:
-    """Ends the workers; SB3's own ``close`` waits for ever for one that hangs, and leaves others alive (FACTS B6)."""
+    """Ends the workers; SB3's ``close`` waits for ever for one that hangs, and leaves others (sb3_facts.md#workers)."""
     if venv.closed:
         return
     if not at_once and not venv.waiting:

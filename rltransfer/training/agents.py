@@ -75,7 +75,7 @@ def learn_arguments(algo: str, env: VecEnv) -> dict[str, Any]:
 
 
 def refuse_broken_weights(agent: "BaseAlgorithm") -> None:
-    """Raises RunError if a weight of an agent is NaN or inf: DQN and TD3 would go on to the end (FACTS B5)."""
+    """Raises RunError if a weight of an agent is NaN or inf: DQN and TD3 would go on to the end (sb3_facts.md#nan)."""
     named = dict(agent.policy.named_parameters())
     # Norms of all tensors at once are fast; one that overflows is looked at again.
     if torch.isfinite(torch.stack(torch._foreach_norm([value.detach() for value in named.values()]))).all():

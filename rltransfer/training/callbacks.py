@@ -68,9 +68,9 @@ class Subject:
 class CurveCallback(BaseCallback):
     """Evaluates at step 0, whenever ``eval_freq`` env_steps have passed, and at the end; keeps the best agent.
 
-    SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (FACTS A13). Every evaluation
-    uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no update
-    has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
+    SB3's ``EvalCallback`` has no point at step 0 and counts calls instead of steps (sb3_facts.md#evaluation). Every
+    evaluation uses the same seed, so that a point of the curve depends only on weights and statistics. An agent that no
+    update has changed yet never becomes the best one; where none was evaluated after an update, the last one is kept.
     ``run_logger`` is where evaluations are logged, if not where the agent logs. Evaluations are played within
     ``evaluating``, which may end them. What the agent's layers represent is looked at with each evaluation where there
     is a curve of it.

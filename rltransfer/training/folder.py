@@ -108,7 +108,7 @@ def read_settings(folder: Path) -> RunConfig:
 
 
 def save_agent(agent: "BaseAlgorithm", path: Path) -> None:
-    """Writes a stock SB3 zip atomically: SB3's own ``save`` destroys the old file first (FACTS B4)."""
+    """Writes a stock SB3 zip atomically: SB3's own ``save`` destroys the old file first (sb3_facts.md#saving)."""
     buffer = io.BytesIO()
     agent.save(buffer)
     files.write_bytes(path, buffer.getvalue())

@@ -1,7 +1,7 @@
 """Takes all of a training agent's state, and puts it into one that was built again as the run began.
 
 Not by way of an SB3 zip: a zip has neither buffers nor generators nor what is held on an agent, and drops part of
-VecNormalize (FACTS A12, C).
+VecNormalize (sb3_facts.md#returns).
 """
 
 import contextlib

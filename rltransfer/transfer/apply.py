@@ -25,9 +25,9 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
     """Writes a plan's weights and statistics into an agent, then holds the plan (see ``hold_plan``).
 
     Weights are copied in place, after the policy is built: a new ``Parameter`` would be in no optimizer, and weights
-    loaded while it is built are re-initialised by PPO and A2C (FACTS A1, A5). Target networks take the online tensors
-    (A7). Optimizer moments start fresh. Running statistics that a plan recomputes take env_steps in the agent's
-    environments, which count.
+    loaded while it is built are re-initialised by PPO and A2C (sb3_facts.md#replaced-parameters, #initialisation).
+    Target networks take the online tensors (sb3_facts.md#target-networks). Optimizer moments start fresh. Running
+    statistics that a plan recomputes take env_steps in the agent's environments, which count.
 
     Args:
         plan: From ``plan_transfer`` for this agent.

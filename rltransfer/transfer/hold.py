@@ -1,7 +1,7 @@
 """Holds a plan on an agent while it trains: freezing, rates and pulls per layer, target copies, statistics.
 
 Nothing here reaches an SB3 zip: what is saved stays stock. It is gone after a load or a deep copy, and is held again
-with ``hold_plan`` (FACTS A4).
+with ``hold_plan`` (sb3_facts.md#freezing).
 """
 
 import dataclasses
@@ -218,9 +218,10 @@ def _stay_in_eval(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module
 
 
 def _pin_to_eval(agent: "BaseAlgorithm", frozen: set[str]) -> None:
-    """Keeps frozen modules in eval mode: in training mode BatchNorm statistics drift and dropout acts (FACTS A3).
+    """Keeps frozen modules in eval mode, without BatchNorm statistics that drift and dropout that acts.
 
-    The override is a bound method on the instance: no part of a state dict, and bound to the copy in a deep copy.
+    SB3 switches all modules to training mode (sb3_facts.md#training-mode). The override is a bound method on
+    the instance: no part of a state dict, and bound to the copy in a deep copy.
     """
     aliases = anatomy_of_agent(agent).aliases
     names = {name: aliases.get(name, name) for name in agent.policy.state_dict(keep_vars=True)}
@@ -249,7 +250,7 @@ def _hide_frozen(agent: "BaseAlgorithm", frozen: set[str]) -> None:
 
 
 def _go_on_exploring(plan: Plan, agent: Any) -> None:
-    """Lets an off-policy agent act by what it knows from the first step on (FACTS A9).
+    """Lets an off-policy agent act by what it knows from the first step on (sb3_facts.md#exploration).
 
     All that changes are settings of SB3: stock SB3 loads them, and a DQN that it loads does not restart its epsilon.
     """
@@ -266,7 +267,7 @@ def _go_on_exploring(plan: Plan, agent: Any) -> None:
 class _TargetPin:
     """Copies frozen online tensors into their target copies whenever a target network is about to be read.
 
-    Polyak averaging moves equal float32 tensors, since (1 - tau) x + tau x is not x (FACTS A7).
+    Polyak averaging moves equal float32 tensors, since (1 - tau) x + tau x is not x (sb3_facts.md#target-networks).
     """
 
     def __init__(self, targets: list[torch.Tensor], twins: list[torch.Tensor]) -> None:
@@ -296,7 +297,10 @@ def _pin_targets(plan: Plan, agent: "BaseAlgorithm", tensors: Mapping[str, torch
 
 
 def _check_optimizers(plan: Plan, agent: "BaseAlgorithm") -> Check:
-    """Checks that each trained parameter is in exactly one group: a replaced one is in none and never moves (A5)."""
+    """Checks that each trained parameter is in exactly one group: one in none never moves.
+
+    A replaced parameter is in none (sb3_facts.md#replaced-parameters).
+    """
     counts: dict[torch.Tensor, int] = {}
     for optimizer in agent_optimizers(agent).values():
         for group in optimizer.param_groups:

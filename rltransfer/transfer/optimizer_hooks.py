@@ -72,7 +72,7 @@ class _PlannedStep:
     updates are moved by these, and SB3's optimizer leaves them out.
 
     SB3 sets every group to one rate before each update, and a zip with extra groups does not load in stock SB3
-    (FACTS A2, A4): outside a step the optimizer looks as SB3 made it.
+    (sb3_facts.md#learning-rates, #freezing): outside a step the optimizer looks as SB3 made it.
     """
 
     def __init__(

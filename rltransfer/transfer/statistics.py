@@ -24,8 +24,8 @@ _SAVED = "Give it those that were saved with the agent (VecNormalize.load(FILE, 
 class HeldMeanStd(RunningMeanStd):
     """Running statistics that do not run.
 
-    VecNormalize has one ``training`` flag for observations and rewards (FACTS A13), so observations are held here
-    instead. Pickled and copied as SB3's own class, so that a saved VecNormalize loads without rltransfer.
+    VecNormalize has one ``training`` flag for observations and rewards (sb3_facts.md#evaluation), so observations are
+    held here instead. Pickled and copied as SB3's own class, so that a saved VecNormalize loads without rltransfer.
     """
 
     def update(self, arr: np.ndarray) -> None:

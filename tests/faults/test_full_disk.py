@@ -109,7 +109,7 @@ def test_a_study_on_a_small_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     path = write(tmp_path, seeds=1, arms={"scratch": "scratch"})
-    study = [sys.executable, "-m", "rltransfer.cli", "study", "run", str(path), "-f", str(disk / "out"), "--jobs", "1"]
+    study = [sys.executable, "-m", "rltransfer", "study", "run", str(path), "-f", str(disk / "out"), "--jobs", "1"]
     command = ["unshare", "-rm", "sh", "-c", STUDY_ON_SMALL_DISK, str(disk), *study]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     found = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)

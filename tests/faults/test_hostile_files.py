@@ -343,7 +343,7 @@ def test_data_of_odd_values_is_read_as_unknown(agent_zip, tmp_path):
 
 
 def test_a_damaged_agent_is_noticed_or_unchanged(agent_zip, tmp_path):
-    """FACTS B3: most truncated SB3 zips open as empty, and a flipped bit can load wrong numbers silently."""
+    """Cut off or with a changed bit (sb3_facts.md#damaged-zips)."""
     intact = read_sb3_zip(agent_zip).tensors
     content = agent_zip.read_bytes()
     rng = random.Random(1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from killing import kill_and_go_on, remove, run_in_process
-from resuming import FACTS, assert_alike
+from resuming import RECORDED, assert_alike
 from runs import run_config, tree
 
 from rltransfer.config import RunConfig
@@ -62,7 +62,9 @@ def survive(pair: str, kills: int, folder: Path) -> int:
         killed = folder / f"killed_{number}"
         done = kill_and_go_on(config, killed, seconds, writes, rng)
         found = read_record(killed)
-        assert {name: getattr(found, name) for name in FACTS} == {name: getattr(expected, name) for name in FACTS}, done
+        assert {name: getattr(found, name) for name in RECORDED} == {
+            name: getattr(expected, name) for name in RECORDED
+        }, done
         assert all(entry.exact for entry in found.resumed)
         assert_alike(config, whole, killed)
         resumed += bool(found.resumed)

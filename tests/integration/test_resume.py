@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resuming import FACTS, assert_alike, every, interrupted, scalars
+from resuming import RECORDED, assert_alike, every, interrupted, scalars
 from runs import POLICIES, SMALL, pretrained, run_config
 
 from rltransfer.config import RunConfig
@@ -48,7 +48,7 @@ def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2)
     parted, times = interrupted(config, folder / "parted", every(calls))
     assert times >= least
     assert [entry.exact for entry in parted.resumed] == [True] * times
-    assert {name: getattr(whole, name) for name in FACTS} == {name: getattr(parted, name) for name in FACTS}
+    assert {name: getattr(whole, name) for name in RECORDED} == {name: getattr(parted, name) for name in RECORDED}
     assert parted.resume_level == "exact"
     assert_alike(config, folder / "whole", folder / "parted")
     return parted

@@ -1,4 +1,4 @@
-"""A test for each silent trap of SB3 that the transfer works around (the letters are those of the trap list).
+"""A test for each silent trap of SB3 that the transfer works around (docs/sb3_facts.md has them all).
 
 Each first shows the trap in plain SB3, so that an upgrade that changes it is noticed, then that we do not fall into it.
 """
@@ -28,7 +28,7 @@ def trained(algo: str, steps: int = 96, **settings: Any) -> Any:
     return make_agent(algo, seed=7, **settings).learn(steps)
 
 
-def test_a1_weights_loaded_while_the_policy_is_built_are_lost_in_ppo(tmp_path: Path) -> None:
+def test_weights_loaded_while_the_policy_is_built_are_lost_in_ppo(tmp_path: Path) -> None:
     class Loaded(NormedCnn):
         def __init__(self, *arguments: Any, **settings: Any) -> None:
             super().__init__(*arguments, **settings)
@@ -45,7 +45,7 @@ def test_a1_weights_loaded_while_the_policy_is_built_are_lost_in_ppo(tmp_path: P
         assert torch.equal(target.policy.features_extractor.state_dict()[name], tensor), name
 
 
-def test_a2_layer_rates_survive_schedules_and_leave_the_groups_alone(tmp_path: Path) -> None:
+def test_layer_rates_survive_schedules_and_leave_the_groups_alone(tmp_path: Path) -> None:
     target = make_agent("ppo")
     target.policy.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-9})
     target._setup_learn(32)
@@ -69,7 +69,7 @@ def test_a2_layer_rates_survive_schedules_and_leave_the_groups_alone(tmp_path: P
 
 
 @pytest.mark.parametrize("algo", ["dqn", "sac"])
-def test_a2_every_optimizer_of_an_agent_is_scaled(algo: str, tmp_path: Path) -> None:
+def test_every_optimizer_of_an_agent_is_scaled(algo: str, tmp_path: Path) -> None:
     source = trained(algo)
     target = make_agent(algo)
     plan = plan_transfer(encoder_of(source, tmp_path), target, Finetune(lr_scale=0.5))
@@ -87,7 +87,7 @@ def test_a2_every_optimizer_of_an_agent_is_scaled(algo: str, tmp_path: Path) -> 
     assert [rate / 2, rate] in [sorted(rates) for rates in seen.values()]
 
 
-def test_a3_frozen_batchnorm_and_dropout_stay_in_eval_mode(tmp_path: Path) -> None:
+def test_frozen_batchnorm_and_dropout_stay_in_eval_mode(tmp_path: Path) -> None:
     plain = make_agent("ppo", Images(), policy="CnnPolicy", policy_kwargs=CNN)
     for parameter in plain.policy.features_extractor.parameters():
         parameter.requires_grad_(False)
@@ -109,7 +109,7 @@ def test_a3_frozen_batchnorm_and_dropout_stay_in_eval_mode(tmp_path: Path) -> No
     assert all(check.passed for check in transfer.checks()), transfer.checks()
 
 
-def test_a3_a_deep_copy_is_bound_to_itself(tmp_path: Path) -> None:
+def test_a_deep_copy_is_bound_to_itself(tmp_path: Path) -> None:
     source = trained("ppo")
     target = make_agent("ppo")
     apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Frozen()), target)
@@ -120,7 +120,7 @@ def test_a3_a_deep_copy_is_bound_to_itself(tmp_path: Path) -> None:
     assert not twin.mlp_extractor.policy_net.training
 
 
-def test_a4_freezing_is_gone_after_a_load_and_is_held_again(tmp_path: Path) -> None:
+def test_freezing_is_gone_after_a_load_and_is_held_again(tmp_path: Path) -> None:
     source = trained("ppo")
     target = make_agent("ppo")
     plan = plan_transfer(encoder_of(source, tmp_path), target, Frozen())
@@ -139,7 +139,7 @@ def test_a4_freezing_is_gone_after_a_load_and_is_held_again(tmp_path: Path) -> N
     assert all(check.passed for check in transfer.checks())
 
 
-def test_a4_holding_again_does_not_scale_twice(tmp_path: Path) -> None:
+def test_holding_again_does_not_scale_twice(tmp_path: Path) -> None:
     source = trained("ppo")
     updates = []
     for times in (1, 3):
@@ -152,7 +152,7 @@ def test_a4_holding_again_does_not_scale_twice(tmp_path: Path) -> None:
     assert all(torch.equal(updates[0][name], updates[1][name]) for name in updates[0])
 
 
-def test_a5_copies_are_in_place_and_a_replaced_parameter_is_reported(tmp_path: Path) -> None:
+def test_copies_are_in_place_and_a_replaced_parameter_is_reported(tmp_path: Path) -> None:
     source = trained("ppo")
     target = make_agent("ppo")
     parameters = list(target.policy.parameters())
@@ -167,7 +167,7 @@ def test_a5_copies_are_in_place_and_a_replaced_parameter_is_reported(tmp_path: P
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "sac"])
-def test_a6_the_feature_layers_of_mlp_policies_are_found(algo: str) -> None:
+def test_the_feature_layers_of_mlp_policies_are_found(algo: str) -> None:
     agent = make_agent(algo)
     found = {layer.name for layer in anatomy_of_agent(agent).online if layer.role == "encoder"}
     paths = {
@@ -180,7 +180,7 @@ def test_a6_the_feature_layers_of_mlp_policies_are_found(algo: str) -> None:
 
 @pytest.mark.parametrize("algo", ["dqn", "sac"])
 @pytest.mark.parametrize("strategy", [Full(), Finetune(), Frozen()], ids=lambda strategy: strategy.kind)
-def test_a7_target_networks_take_the_online_tensors(algo: str, strategy: Any, tmp_path: Path) -> None:
+def test_target_networks_take_the_online_tensors(algo: str, strategy: Any, tmp_path: Path) -> None:
     source = trained(algo)
     target = make_agent(algo)
     plan = plan_transfer(encoder_of(source, tmp_path), target, strategy)
@@ -192,7 +192,7 @@ def test_a7_target_networks_take_the_online_tensors(algo: str, strategy: Any, tm
 
 
 @pytest.mark.parametrize("algo", ["dqn", "sac"])
-def test_a7_frozen_target_copies_equal_their_twins_whenever_they_are_read(algo: str, tmp_path: Path) -> None:
+def test_frozen_target_copies_equal_their_twins_whenever_they_are_read(algo: str, tmp_path: Path) -> None:
     source = trained(algo)
     target = make_agent(algo)
     online, copies = ("q_net", "q_net_target") if algo == "dqn" else ("critic", "critic_target")
@@ -218,13 +218,13 @@ def test_a7_frozen_target_copies_equal_their_twins_whenever_they_are_read(algo: 
     assert any(not torch.equal(saved["policy"][name], saved["policy"][name.replace(copies, online)]) for name in heads)
 
 
-def test_a7_polyak_averaging_moves_equal_tensors() -> None:
+def test_polyak_averaging_moves_equal_tensors() -> None:
     values = torch.rand(1000)
     averaged = values.clone().mul_(1 - 0.005).add_(values, alpha=0.005)
     assert not torch.equal(values, averaged)
 
 
-def test_a7_a_shared_extractor_is_one_layer_group_with_aliases() -> None:
+def test_a_shared_extractor_is_one_layer_group_with_aliases() -> None:
     agent = make_agent("ppo", Images(), policy="CnnPolicy", policy_kwargs=CNN)
     anatomy = anatomy_of_agent(agent)
     extractors = [layer for layer in anatomy.layers if "features_extractor" in layer.name]
@@ -232,7 +232,7 @@ def test_a7_a_shared_extractor_is_one_layer_group_with_aliases() -> None:
     assert len(anatomy.aliases) == 2 * len(agent.policy.features_extractor.state_dict())
 
 
-def test_a8_nothing_is_skipped_and_the_entropy_coefficient_travels_with_full(tmp_path: Path) -> None:
+def test_nothing_is_skipped_and_the_entropy_coefficient_travels_with_full(tmp_path: Path) -> None:
     source = trained("sac", steps=200)
     assert "log_ent_coef" not in source.get_parameters()["policy"]
     encoder = encoder_of(source, tmp_path)
@@ -245,7 +245,7 @@ def test_a8_nothing_is_skipped_and_the_entropy_coefficient_travels_with_full(tmp
     assert target.log_ent_coef.item() == -1.5
 
 
-def test_a8_encoders_are_copies_not_live_references(tmp_path: Path) -> None:
+def test_encoders_are_copies_not_live_references(tmp_path: Path) -> None:
     source = trained("ppo")
     encoder = encoder_of(source, tmp_path)
     before = {name: tensor.clone() for name, tensor in encoder.tensors.items()}
@@ -255,7 +255,7 @@ def test_a8_encoders_are_copies_not_live_references(tmp_path: Path) -> None:
     assert all(torch.equal(encoder.tensors[name], tensor) for name, tensor in before.items())
 
 
-def test_a10_normalisation_travels_and_its_absence_is_refused(tmp_path: Path) -> None:
+def test_normalisation_travels_and_its_absence_is_refused(tmp_path: Path) -> None:
     source = trained("ppo", env=normalised("CartPole-v1"))
     encoder = encoder_of(source, tmp_path)
     with pytest.raises(IncompatibleError, match="VecNormalize.*normalize:True"):
@@ -272,7 +272,7 @@ def test_a10_normalisation_travels_and_its_absence_is_refused(tmp_path: Path) ->
     assert ours.obs_rms.count > theirs.obs_rms.count
 
 
-def test_a13_observation_statistics_are_held_while_reward_statistics_run(tmp_path: Path) -> None:
+def test_observation_statistics_are_held_while_reward_statistics_run(tmp_path: Path) -> None:
     source = trained("ppo", env=normalised("CartPole-v1"))
     target = make_agent("ppo", normalised("CartPole-v1"))
     transfer = apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Frozen()), target)
@@ -287,7 +287,7 @@ def test_a13_observation_statistics_are_held_while_reward_statistics_run(tmp_pat
     assert type(loaded.obs_rms).__module__.startswith("stable_baselines3")
 
 
-def test_a13_the_first_layers_of_q_keep_observation_columns_where_actions_differ(tmp_path: Path) -> None:
+def test_the_first_layers_of_q_keep_observation_columns_where_actions_differ(tmp_path: Path) -> None:
     source = trained("sac")
     encoder = encoder_of(source, tmp_path)
     wide = make_agent("sac", _wider_pendulum())

@@ -30,7 +30,7 @@ def test_it_asks_for_what_its_workers_need_and_becomes_one_of_them(
     assert options["output"] == f"'{folder}/slurm-%A_%a.log'"
     command = shlex.split(lines[-1])
     assert command == [
-        *("exec", sys.executable, "-m", "rltransfer.cli", "study", "work"),
+        *("exec", sys.executable, "-m", "rltransfer", "study", "work"),
         *(str(folder), "--jobs", "2"),
     ]
     assert f"cd {tmp_path}" in lines
