@@ -38,7 +38,7 @@ class Draw:
 
 
 def are_bounds(values: tuple[Any, ...]) -> bool:
-    """Says whether values are two numbers, between which any other may be drawn."""
+    """Returns whether values are two numbers, between which any other may be drawn."""
     return len(values) == _BOUNDS and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
 
 

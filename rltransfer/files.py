@@ -89,7 +89,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Says whether an error is that of a full disk, or of a quota that is used up."""
+    """Returns whether an error is that of a full disk, or of a quota that is used up."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 

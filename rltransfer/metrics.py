@@ -191,7 +191,7 @@ def retention(after: Episodes | None, problem: str | None = None) -> float | Und
 
 
 def covers_budget(curve: Curve, budget_steps: int) -> bool:
-    """Says whether the curve reaches from step 0 to the budget, so that nothing has to be continued."""
+    """Returns whether the curve reaches from step 0 to the budget, so that nothing has to be continued."""
     return len(curve.env_steps) > 0 and curve.env_steps[0] == 0 and curve.env_steps[-1] >= budget_steps
 
 

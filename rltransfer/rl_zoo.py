@@ -197,7 +197,7 @@ def _training_curve(folder: Path, budget: int) -> Curve:
 
 
 def _is_done(folder: Path, name: str, curve: Curve, budget: int) -> bool:
-    """Says whether training has ended: RL Zoo has written the last agent, or no evaluation is due any more."""
+    """Returns whether training has ended: RL Zoo has written the last agent, or no evaluation is due any more."""
     gaps = np.diff(curve.env_steps, prepend=0)
     gap = int(min(gaps[gaps > 0], default=0))
     return (folder / f"{name}.zip").exists() or bool(gap and curve.env_steps[-1] + gap > budget)

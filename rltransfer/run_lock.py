@@ -55,13 +55,13 @@ def release(folder: Path) -> None:
 
 
 def holds(folder: Path) -> bool:
-    """Says whether this process has claimed a run folder, and still does."""
+    """Returns whether this process has claimed a run folder, and still does."""
     facts = _read(folder / OWN_FOLDER / CLAIM)
     return facts is not None and {name: facts.get(name) for name in _own_facts()} == _own_facts()
 
 
 def is_claimed(folder: Path) -> bool:
-    """Says whether a living process has claimed a run folder."""
+    """Returns whether a living process has claimed a run folder."""
     path = folder / OWN_FOLDER / CLAIM
     return path.exists() and _is_alive(folder, path)
 

@@ -52,7 +52,7 @@ def tensors_in(path: Path) -> dict[str, Any]:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Says whether two nested states are equal bit by bit."""
+    """Returns whether two nested states are equal bit by bit."""
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     if isinstance(first, dict):

@@ -172,7 +172,7 @@ def arrivals(gate: Path) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Says whether a process is there, and more than a zombie."""
+    """Returns whether a process is there, and more than a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -55,7 +55,7 @@ class Anatomy:
         return tuple(layer for layer in self.online if layer.role == "encoder")
 
     def reads_features(self, layer: Layer) -> bool:
-        """Says whether a layer reads what the features extractor gives: the observation itself, where that is empty."""
+        """Returns whether a layer reads what the features extractor gives: the observation, where that is empty."""
         kind = self.rule_of(layer).kind
         if kind == "extractor" or next(other for other in self.layers if other.path == layer.path) != layer:
             return False
@@ -155,5 +155,5 @@ def _is_shared_net(layer: Layer) -> bool:
 
 
 def within(layer: str, module: str) -> bool:
-    """Says whether a dotted name is a module's or lies inside it."""
+    """Returns whether a dotted name is a module's or lies inside it."""
     return layer == module or layer.startswith(module + ".")

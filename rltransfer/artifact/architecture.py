@@ -82,7 +82,7 @@ def image_settings(encoder: Encoder) -> tuple[bool | None, float | None]:
 
 
 def _is_small_cnn(anatomy: Anatomy) -> bool:
-    """Says whether a features extractor is our SmallCNN, by the names of its modules."""
+    """Returns whether a features extractor is our SmallCNN, by the names of its modules."""
     return any(name.endswith("features_extractor.convolutions.0.weight") for name in anatomy.shapes)
 
 

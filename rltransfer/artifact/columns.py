@@ -219,7 +219,7 @@ def _divisor(encoder: Encoder, cnn: _Cnn | None) -> float:
 
 
 def _sees_colours(encoder: Encoder) -> bool:
-    """Says whether a source's observations are what SB3 divides by 255."""
+    """Returns whether a source's observations are what SB3 divides by 255."""
     space = encoder.observation_space
     if space is None:
         return any(len(shape) == 4 for shape in encoder.anatomy.shapes.values())

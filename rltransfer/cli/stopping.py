@@ -21,7 +21,7 @@ class StopRequest:
         self._signal: int | None = None
 
     def __call__(self) -> bool:
-        """Says whether to stop."""
+        """Returns whether to stop."""
         return self._signal is not None
 
     @property

@@ -159,12 +159,12 @@ def _with_long_scratch(groups: list[TaskGroup]) -> list[TaskGroup]:
 
 
 def covers_total(budget_steps: int, total_steps: float) -> bool:
-    """Says whether a long scratch was trained for a total of steps; a source's last rollout may have overshot."""
+    """Returns whether a long scratch was trained for a total of steps; a source's last rollout may have overshot."""
     return budget_steps >= (1 - TOTAL_TOLERANCE) * total_steps
 
 
 def _is_long_scratch(other: TaskGroup, one: TaskGroup) -> bool:
-    """Says whether a group is nothing but the other's scratch with a larger budget (and its own evaluation times)."""
+    """Returns whether a group is the other's scratch with a larger budget (and its own evaluation times)."""
     return (
         all(arm.is_scratch for arm in other.arms)
         and not all(arm.is_scratch for arm in one.arms)
@@ -206,7 +206,7 @@ def control_of(control: ArmRuns, arms: Iterable[ArmRuns]) -> ArmRuns | None:
 
 
 def shuffles(strategy: Sequence[dict[str, Any]], arm: ArmRuns) -> bool:
-    """Says whether a strategy is that of an arm with its layers shuffled."""
+    """Returns whether a strategy is that of an arm with its layers shuffled."""
     is_shuffled = len(strategy) == 1 and strategy[0].get("kind") == "shuffled"
     return is_shuffled and _json(strategy[0].get("of")) == _json(arm.strategy)
 
@@ -260,7 +260,7 @@ def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
 
 
 def is_comparable(one: RunRecord, other: RunRecord) -> bool:
-    """Says whether two runs are of one task under one setting."""
+    """Returns whether two runs are of one task under one setting."""
     return _json(_setting(one)) == _json(_setting(other))
 
 

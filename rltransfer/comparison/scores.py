@@ -137,7 +137,7 @@ def difference(
 
 
 def is_paired(runs: Sequence[RunScores], others: Sequence[RunScores]) -> bool:
-    """Says whether two arms share the source agents of their seeds, and these vary: then a strong one helps both."""
+    """Returns whether two arms share the source agents of their seeds, and these vary: then a strong one helps both."""
     mine, theirs = sources_of(runs), sources_of(others)
     same_seeds = [run.seed for run in runs] == [run.seed for run in others]
     return same_seeds and mine is not None and mine == theirs and len(set(mine)) > 1

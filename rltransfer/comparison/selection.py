@@ -41,7 +41,7 @@ def best_candidates(comparison: Comparison) -> dict[str, str]:
 
 
 def is_candidate(arm: Arm) -> bool:
-    """Says whether a sweep picked the arm and no fresh seeds have confirmed it, or refuted it."""
+    """Returns whether a sweep picked the arm and no fresh seeds have confirmed it, or refuted it."""
     return arm.selection is not None and arm.selection.fresh is None
 
 
@@ -56,7 +56,7 @@ def judged(arm: Arm) -> Arm:
 
 
 def is_confirmed(arm: Arm) -> bool:
-    """Says whether the verdict of an arm is of other seeds than its curve: those that ``study confirm`` ran it on."""
+    """Returns whether the verdict of an arm is of other seeds than its curve: those of ``study confirm``."""
     return arm.selection is not None and arm.selection.fresh is not None
 
 

@@ -21,7 +21,7 @@ def study_folder(run_folder: Path) -> Path:
 
 
 def is_within_study(folder: Path, root: Path) -> bool:
-    """Says whether a folder confirms what a study's sweep picked, or holds trials: runs in it are not the study's.
+    """Returns whether a folder confirms what a study's sweep picked, or holds trials: runs in it are not the study's.
 
     A study may have been tuned and not run yet.
     """

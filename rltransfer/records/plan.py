@@ -65,7 +65,7 @@ class PlanFacts(BaseModel, frozen=True, extra="ignore"):
     findings: tuple[FindingFacts, ...] = ()
 
     def same_moves(self, other: "PlanFacts") -> bool:
-        """Says whether two plans do the same, whatever they remark."""
+        """Returns whether two plans do the same, whatever they remark."""
         return self.model_copy(update={"findings": ()}) == other.model_copy(update={"findings": ()})
 
 

@@ -18,7 +18,7 @@ _CLEAR = 5
 
 
 def has_profiles(task: TaskComparison) -> bool:
-    """Says whether an arm has a profile with a band: with single runs there is nothing to draw."""
+    """Returns whether an arm has a profile with a band: with single runs there is nothing to draw."""
     return any(arm.profile is not None and arm.profile.low is not None for arm in task.arms)
 
 

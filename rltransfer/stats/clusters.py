@@ -31,7 +31,7 @@ class Part:
 
 
 def is_clustered(runs: int, sources: Sources) -> bool:
-    """Says whether several sources serve several runs each, so that these are not independent."""
+    """Returns whether several sources serve several runs each, so that these are not independent."""
     return 1 < len(set(sources or ())) < runs
 
 

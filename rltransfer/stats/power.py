@@ -132,7 +132,7 @@ def _t_power(size: float, runs_arm: int, runs_baseline: int, level: float) -> fl
 
 
 def _is_simulated(runs_arm: int, runs_baseline: int, level: float) -> bool:
-    """Says whether the test differs from the t test: by unequal numbers of runs, or by coarse p-values."""
+    """Returns whether the test differs from the t test: by unequal numbers of runs, or by coarse p-values."""
     return runs_arm != runs_baseline or _is_coarse(runs_arm, runs_baseline, level)
 
 

@@ -178,7 +178,7 @@ def duration(seconds: float) -> str:
 
 
 def is_damaged(folder: Path) -> bool:
-    """Says whether there is a record of a run in a folder that cannot be read."""
+    """Returns whether there is a record of a run in a folder that cannot be read."""
     try:
         read_record(folder)
     except RunError:
@@ -187,7 +187,7 @@ def is_damaged(folder: Path) -> bool:
 
 
 def has_settings_of(job: Job, folder: Path) -> bool:
-    """Says whether what is in a folder was begun with the settings of a job."""
+    """Returns whether what is in a folder was begun with the settings of a job."""
     try:
         _refuse_other_settings(job, folder)
     except RLTransferError:
@@ -216,7 +216,7 @@ def _refuse_other_settings(job: Job, place: Path) -> None:
 
 
 def _is_same_source(job: Job, found: Any) -> bool:
-    """Says whether a run began with a job's source: from another folder, or within its study, which may have moved."""
+    """Returns whether a run began with a job's source: from another folder, or in its study, which may have moved."""
     paths = tuple(found) if isinstance(found, list) else found
     if paths is not None and absolute(paths) == absolute(job.config.source):
         return True

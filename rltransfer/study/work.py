@@ -108,7 +108,7 @@ def _train(job: Job, place: Path, stop: Callable[[], bool]) -> None:
 
 
 def _can_be_read(job: Job, place: Path) -> bool:
-    """Says whether the agent of a finished run is whole; only one in the cache can be made again for the asking."""
+    """Returns whether the agent of a finished run is whole; only one in the cache can be made again for the asking."""
     from rltransfer.artifact import load_encoder
 
     if place == job.shared:

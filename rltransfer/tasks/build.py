@@ -255,7 +255,7 @@ def reward_threshold(task: Task) -> float | None:
 
 
 def evaluates_deterministically(env_id: str) -> bool:
-    """Says whether evaluation uses the policy's mode: RL Zoo's rule, all but MiniGrid and Atari."""
+    """Returns whether evaluation uses the policy's mode: RL Zoo's rule, all but MiniGrid and Atari."""
     return not any(word in env_id for word in ("MiniGrid", "ALE/", "NoFrameskip", "rltransfer/Atari"))
 
 

@@ -259,7 +259,7 @@ def _values(env: Kept, places: frozenset[Place]) -> list[Any]:
 
 
 def _is_exact(make: Callable[[], Kept], keeping: Keeping) -> bool:
-    """Says whether an environment goes on alike after its state was put into another one."""
+    """Returns whether an environment goes on alike after its state was put into another one."""
     with contextlib.closing(make()) as first, contextlib.closing(make()) as second:
         for env in (first, second):
             env.keep(keeping)

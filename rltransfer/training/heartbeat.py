@@ -104,7 +104,7 @@ class Heart:
         self._env_steps = env_steps
 
     def owns_folder(self) -> bool:
-        """Says whether the folder is still this process's: one that was asleep for too long may have lost it."""
+        """Returns whether the folder is still this process's: one that was asleep for too long may have lost it."""
         return not self._was_claimed or run_lock.holds(self._folder)
 
     def refuse_lost_claim(self, *, look: bool = False) -> None:

@@ -94,7 +94,7 @@ def _close(env: VecEnv) -> None:
 
 
 def has_plan(config: RunConfig) -> bool:
-    """Says whether weights, gradients or experience of a run are planned: not so where a source is simply trained."""
+    """Returns whether weights, gradients or experience of a run are planned: not where a source is simply trained."""
     return config.role == "target" or needs_source(config.strategy) or bool(modifiers(config.strategy))
 
 

@@ -66,7 +66,7 @@ def score_in_source(
 
 
 def fits(here: spaces.Space[Any], there: spaces.Space[Any]) -> bool:
-    """Says whether what acts on one space can act on another: alike up to the bounds of numbers."""
+    """Returns whether what acts on one space can act on another: alike up to the bounds of numbers."""
     if isinstance(here, spaces.Box) and isinstance(there, spaces.Box):
         return here.shape == there.shape and here.dtype == there.dtype
     if isinstance(here, spaces.Dict) and isinstance(there, spaces.Dict):

@@ -150,7 +150,7 @@ class Pace:
     not_before: float = dataclasses.field(default_factory=lambda: time.monotonic() + LEAST_SECONDS)
 
     def is_due(self, env_steps: int) -> bool:
-        """Says whether it is time."""
+        """Returns whether it is time."""
         if self.checkpoint_freq is not None:
             return env_steps // self.checkpoint_freq > self.last // self.checkpoint_freq
         return time.monotonic() >= self.not_before
@@ -232,7 +232,7 @@ class SaveRun(BaseCallback):
         self._run.rollout_ends()
 
     def _looks_now(self) -> bool:
-        """Says whether to look at the weights: off-policy agents begin a rollout every few steps."""
+        """Returns whether to look at the weights: off-policy agents begin a rollout every few steps."""
         if isinstance(self.model, OnPolicyAlgorithm):
             return True
         if self.num_timesteps - self._looked < _STEPS_BETWEEN_LOOKS:

@@ -37,7 +37,7 @@ class Session:
         folder: Its folder.
         checkpoints: Where it is saved.
         checkpoint: Where it goes on; None at its beginning.
-        stop: Says whether it is to stop.
+        stop: Returns whether it is to stop.
         heart: Shows that it is alive, and ends what must not go on.
     """
 

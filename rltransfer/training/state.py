@@ -201,7 +201,7 @@ def _put_replay(agent: Any, state: dict[str, Any] | None) -> None:
 
 
 def _is_filled(value: Any, size: int) -> bool:
-    """Says whether a part of a buffer has a row for each moment."""
+    """Returns whether a part of a buffer has a row for each moment."""
     return isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == size
 
 

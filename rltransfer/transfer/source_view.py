@@ -163,7 +163,7 @@ def _is_same_kind(source: spaces.Space[Any], space: spaces.Space[Any] | None) ->
 
 
 def _stacks(frame: tuple[int, ...], whole: tuple[int, ...], axis: int) -> bool:
-    """Says whether a whole number of frames makes an observation of the source."""
+    """Returns whether a whole number of frames makes an observation of the source."""
     if len(frame) != len(whole):
         return False
     others_fit = all(own == other for side, (own, other) in enumerate(zip(frame, whole, strict=True)) if side != axis)

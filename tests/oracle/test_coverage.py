@@ -29,7 +29,7 @@ def script():
 
 
 def agrees(script, method, shape, runs, studies):
-    """Says whether a method covers in studies that the table was not made from what the table says, within noise."""
+    """Returns whether a method covers in studies that the table was not made from what the table says, within noise."""
     share = script.measure((method, shape, runs, studies), seed=1)[-1]
     expected = TABLE["coverage"][method][str(runs)][shape]
     return abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / studies) + 0.005

@@ -74,7 +74,7 @@ def play(env: VecEnv, steps: int, space: spaces.Space[Any]) -> list[Any]:
 
 
 def goes_on_alike(env_id: str, history: int, **settings: Any) -> tuple[bool, str]:
-    """Says whether other environments go on as the first ones after these gave them their state, and how it is kept."""
+    """Returns whether others go on as the first environments after these gave them their state, and how it is kept."""
     first, second = make(env_id, **settings), make(env_id, **settings)
     try:
         keeping = tasks.find_keeping(first)

@@ -26,7 +26,7 @@ def number_of_source(layer: Layer) -> int:
 
 
 def is_first_of_column(layer: Layer) -> bool:
-    """Says whether a layer of a column reads the observations."""
+    """Returns whether a layer of a column reads the observations."""
     match = _COLUMN.search(layer.name)
     return match is not None and match.group(3) == "0"
 

@@ -111,7 +111,7 @@ def refuse_without_statistics(encoder: Encoder | None) -> None:
 
 
 def is_normalised(encoder: Encoder) -> bool:
-    """Says whether a source was trained on normalised observations."""
+    """Returns whether a source was trained on normalised observations."""
     return encoder.normaliser is not None and encoder.normaliser.norm_obs
 
 
@@ -190,7 +190,7 @@ def _reads_other_things(pair: Pair, encoder: Encoder, layer: Layer, source: Laye
 
 
 def _arrives(pair: Pair, layer: Layer, tensor: str, source: str) -> bool:
-    """Says whether a source's tensor fits, as it is or by the maps of inputs and actions."""
+    """Returns whether a source's tensor fits, as it is or by the maps of inputs and actions."""
     assert pair.encoder is not None
     ours, theirs = list(pair.anatomy.shapes[tensor]), list(pair.encoder.anatomy.shapes[source])
     side = min(1, len(ours) - 1)
@@ -227,6 +227,6 @@ def _path_of(anatomy: Anatomy, tensor: str) -> str:
 
 
 def is_of_unused_key(pair: Pair, layer: Layer) -> bool:
-    """Says whether a layer of the source reads a key that no key of the target stands for."""
+    """Returns whether a layer of the source reads a key that no key of the target stands for."""
     key = key_of(layer)
     return bool(key) and key not in {part.source for part in pair.parts}

@@ -179,7 +179,7 @@ def refuse_wrong_indexes(what: str, stated: IndexMap, lengths: tuple[int, int]) 
 
 
 def _only_adds(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
-    """Says whether a target's vector is the source's with further entries behind it, bounds alike."""
+    """Returns whether a target's vector is the source's with further entries behind it, bounds alike."""
     if not (isinstance(source, spaces.Box) and isinstance(target, spaces.Box)) or not _is_same_kind(source, target):
         return False
     if not len(source.shape) == len(target.shape) == 1 or source.shape[0] >= target.shape[0]:
@@ -191,7 +191,7 @@ def _only_adds(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
 
 
 def _is_same_kind(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
-    """Says whether numbers mean the same: SB3 turns every float into float32, and divides whole numbers of images."""
+    """Returns whether numbers mean the same: SB3 turns floats into float32, and divides whole numbers of images."""
     kinds = [np.dtype(space.dtype).kind if space.dtype is not None else "" for space in (source, target)]
     return source.dtype == target.dtype or kinds == ["f", "f"]
 

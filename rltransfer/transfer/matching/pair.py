@@ -150,7 +150,7 @@ class Pair:
         return {part.key: part.source for part in self.parts if part.source not in (None, part.key)}
 
     def is_new(self, layer: Layer) -> bool:
-        """Says whether a layer belongs to the extractor of a key that the source does not have."""
+        """Returns whether a layer belongs to the extractor of a key that the source does not have."""
         key = key_of(layer)
         return any(part.source is None and part.key == key for part in self.parts)
 
@@ -355,7 +355,7 @@ def _features_of(anatomy: Anatomy, key: str, space: spaces.Space[Any]) -> int:
 
 
 def _reads_input(layer: Layer, tensor: str) -> bool:
-    """Says whether a tensor of a first layer goes with its inputs: its matrix, or what stands in front of that."""
+    """Returns whether a tensor of a first layer goes with its inputs: its matrix, or what stands in front of that."""
     if tensor.endswith((".weight_ih_l0", "critic.weight")):
         return True
     rest = tensor[len(layer.path) + 1 :]
@@ -372,7 +372,7 @@ def _reads_input(layer: Layer, tensor: str) -> bool:
 
 
 def _is_q(tensor: str) -> bool:
-    """Says whether a tensor belongs to a network that reads the action behind the features, as SB3's Q(s, a) do."""
+    """Returns whether a tensor belongs to a network that reads the action behind the features, as SB3's Q(s, a) do."""
     return tensor.startswith("critic.qf")
 
 
