@@ -43,13 +43,14 @@ __all__ = [
     "agent_class",
     "algorithm_names",
     "all_specs",
+    "off_policy_names",
     "register",
     "spec_of",
     "spec_of_class",
     "spec_of_zip",
 ]
 
-_ROWS = (PPO, A2C, DQN, QRDQN, SAC, TD3, DDPG, TQC, TRPO, CROSSQ, RECURRENT_PPO, MASKABLE_PPO, ARS)
+_ROWS = (PPO, A2C, DQN, SAC, TD3, DDPG, TQC, QRDQN, TRPO, CROSSQ, RECURRENT_PPO, MASKABLE_PPO, ARS)
 DEFAULT_ALGORITHM = PPO.name
 _SPECS: dict[str, AlgorithmSpec] = {row.name: row for row in _ROWS}
 
@@ -62,6 +63,12 @@ def all_specs() -> tuple[AlgorithmSpec, ...]:
 def algorithm_names() -> tuple[str, ...]:
     """Returns the short name of each algorithm."""
     return tuple(_SPECS)
+
+
+def off_policy_names() -> tuple[str, ...]:
+    """Returns the short name of each algorithm that keeps a replay buffer, those of discrete actions first."""
+    off_policy = [spec for spec in _SPECS.values() if spec.keeps_replay_buffer]
+    return tuple(spec.name for spec in sorted(off_policy, key=lambda spec: spec.q_values is None))
 
 
 def spec_of(name: str) -> AlgorithmSpec:

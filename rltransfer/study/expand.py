@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rltransfer.algorithms import all_specs
+from rltransfer.algorithms import off_policy_names
 from rltransfer.config import SCRATCH_LONG, RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
@@ -75,7 +75,7 @@ def _pretrained(study: StudyConfig, arms: Mapping[str, PlannedArm]) -> tuple[str
 def _refuse_without_memory(study: StudyConfig, arms: Mapping[str, PlannedArm]) -> None:
     """Raises ConfigError if an arm with ``replay`` is of agents that keep no replay buffer, or of sources that do."""
     algos = {study.algo} if study.source.path else {study.algo, study.source.algo or study.algo}
-    off_policy = [spec.name for spec in all_specs() if spec.keeps_replay_buffer]
+    off_policy = off_policy_names()
     for algo in sorted(algos - set(off_policy)):
         for arm in (arm for arm, planned in arms.items() if uses_replay(planned.strategy)):
             raise ConfigError(

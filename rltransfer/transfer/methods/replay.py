@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import DictReplayBufferSamples, Repla
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from rltransfer.algorithms import all_specs
+from rltransfer.algorithms import off_policy_names
 from rltransfer.anatomy import Anatomy
 from rltransfer.artifact import Encoder
 from rltransfer.errors import ConfigError, IncompatibleError, did_you_mean
@@ -202,10 +202,9 @@ def source_replay_of(plan: Plan, agent: Any, part: Replay) -> SourceReplay:
 def _refuse_agent(plan: Plan, agent: Any) -> None:
     buffer = getattr(agent, "replay_buffer", None)
     if buffer is None:
-        off_policy = [spec.name for spec in all_specs() if spec.keeps_replay_buffer]
         raise IncompatibleError(
             f"An agent of {plan.algo} learns from what it has just done and keeps no replay buffer, so that nothing "
-            f"can be mixed in: 'replay' is for {', '.join(off_policy)}."
+            f"can be mixed in: 'replay' is for {', '.join(off_policy_names())}."
         )
     if type(buffer) not in _KNOWN_BUFFERS:
         raise IncompatibleError(
