@@ -137,7 +137,8 @@ def _extractor(encoder: Encoder) -> dict[str, Any]:
 
 def _heads(encoder: Encoder) -> dict[str, Any]:
     anatomy, space = encoder.anatomy, encoder.action_space
-    rows = {layer.path: anatomy.shapes[layer.tensors[0]][0] for layer in anatomy.online if layer.role == "head"}
+    shapes = {layer.path: anatomy.shapes[layer.tensors[0]] for layer in anatomy.online if layer.role == "head"}
+    rows = {path: shape[0] for path, shape in shapes.items() if shape}
     n_actions = int(space.n) if isinstance(space, spaces.Discrete) else None
     return spec_of(encoder.algo).head_settings(Heads(anatomy.shapes, rows, n_actions))
 

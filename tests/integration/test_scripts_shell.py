@@ -46,7 +46,7 @@ class Checkout:
             shutil.copy(ROOT / name, self.root / name)
         (self.packages / "pip.py").write_text(FAKE_PIP)
         (self.packages / "pytest.py").write_text(f"{STAND_IN}\nnote('pytest')\n")
-        (self.packages / "rltransfer" / "cli.py").write_text(f"{STAND_IN}\nnote('rltransfer')\n")
+        (self.packages / "rltransfer" / "__main__.py").write_text(f"{STAND_IN}\nnote('rltransfer')\n")
         for name in REAL_COMMANDS:
             (self.commands / name).symlink_to(str(shutil.which(name)))
         self.variables = {"PATH": str(self.commands), "PYTHONPATH": str(self.packages), "CALLS": str(self.calls)}
