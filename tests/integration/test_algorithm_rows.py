@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import agents
+import numpy as np
 import pytest
 import runs
+import torch
 from method_table import TABLE, outcome
 from stable_baselines3 import PPO
 
@@ -46,6 +48,18 @@ def test_the_row_of_a_subclass_comes_before_that_of_its_base(subclass: str) -> N
     assert algorithms.spec_of_class(type("Further", (PlainSubclass,), {})).name == subclass  # type: ignore[union-attr]
     assert algorithms.spec_of_class(PPO).name == "ppo"  # type: ignore[union-attr]
     assert algorithms.spec_of_class(Path) is None
+
+
+@pytest.mark.parametrize("algo", [spec.name for spec in algorithms.all_specs() if spec.q_values is not None])
+def test_the_greatest_q_value_is_the_action_that_an_agent_takes(algo: str) -> None:
+    agent = agents.make_agent(algo)
+    observations = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    q_values = algorithms.spec_of(algo).q_values
+    assert q_values is not None
+    with torch.no_grad():
+        values = q_values(agent.policy, torch.as_tensor(observations))
+    assert values.shape == (200, 2)
+    assert (values.argmax(dim=1).numpy() == agent.predict(observations, deterministic=True)[0]).all()
 
 
 def test_a_name_is_registered_once(subclass: str) -> None:
