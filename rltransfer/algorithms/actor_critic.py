@@ -1,5 +1,6 @@
 """On-policy actor-critics: PPO and A2C of SB3; TRPO, recurrent PPO and maskable PPO of sb3-contrib."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,6 @@ _RECURRENT_RULES = (
     *_NETS_AND_HEADS,
 )
 _BRANCHES = (("pi", "mlp_extractor.policy_net"), ("vf", "mlp_extractor.value_net"))
-_DEFAULT_NET = [64, 64]
 _MASKABLE_MODULE = "sb3_contrib.common.maskable"
 
 
@@ -57,17 +57,15 @@ PPO = AlgorithmSpec(
     settings={**settings.CLIPPED_OBJECTIVE, **settings.STATE_DEPENDENT_EXPLORATION, **settings.ROLLOUT_BUFFER},
     policy_settings=settings.ACTOR_CRITIC_POLICY,
     activation="Tanh",
-    default_net=_DEFAULT_NET,
+    default_net=[64, 64],
     default_net_of_images=[],
     head_settings=_head_settings,
 )
-A2C = AlgorithmSpec(
+A2C = dataclasses.replace(
+    PPO,
     name="a2c",
     class_path="stable_baselines3.A2C",
     hyperparams="a2c.yml",
-    rules=_RULES,
-    branches=_BRANCHES,
-    action_form="distribution",
     signature=ZipSignature(frozenset({"gae_lambda", "vf_coef"}), "action_net."),
     settings={
         **settings.ON_POLICY,
@@ -79,19 +77,12 @@ A2C = AlgorithmSpec(
         "rms_prop_eps": kinds.POSITIVE,
         "use_rms_prop": kinds.FLAG,
     },
-    policy_settings=settings.ACTOR_CRITIC_POLICY,
-    activation="Tanh",
-    default_net=_DEFAULT_NET,
-    default_net_of_images=[],
-    head_settings=_head_settings,
 )
-TRPO = AlgorithmSpec(
+TRPO = dataclasses.replace(
+    PPO,
     name="trpo",
     class_path="sb3_contrib.TRPO",
     hyperparams="trpo.yml",
-    rules=_RULES,
-    branches=_BRANCHES,
-    action_form="distribution",
     signature=ZipSignature(frozenset({"cg_max_steps"}), "action_net.", over=("a2c",)),
     settings={
         **settings.ON_POLICY,
@@ -106,21 +97,15 @@ TRPO = AlgorithmSpec(
         "target_kl": kinds.POSITIVE,
         "sub_sampling_factor": kinds.COUNT,
     },
-    policy_settings=settings.ACTOR_CRITIC_POLICY,
-    activation="Tanh",
-    default_net=_DEFAULT_NET,
-    default_net_of_images=[],
     uses_natural_gradient=True,
     no_distillation="changes its actor by a search along the natural gradient, where another gradient has no effect",
-    head_settings=_head_settings,
 )
-RECURRENT_PPO = AlgorithmSpec(
+RECURRENT_PPO = dataclasses.replace(
+    PPO,
     name="ppo_lstm",
     class_path="sb3_contrib.RecurrentPPO",
     hyperparams="ppo_lstm.yml",
     rules=_RECURRENT_RULES,
-    branches=_BRANCHES,
-    action_form="distribution",
     signature=ZipSignature(frozenset({"clip_range"}), "lstm_actor.", over=("ppo", "a2c", "maskable_ppo")),
     settings={**settings.CLIPPED_OBJECTIVE, **settings.STATE_DEPENDENT_EXPLORATION},
     policy_settings={
@@ -132,30 +117,20 @@ RECURRENT_PPO = AlgorithmSpec(
         "lstm_kwargs": kinds.optional(kinds.MAPPING),
     },
     policies=("MlpLstmPolicy", "CnnLstmPolicy", "MultiInputLstmPolicy"),
-    activation="Tanh",
-    default_net=_DEFAULT_NET,
-    default_net_of_images=[],
     has_module_before_net=True,
     is_recurrent=True,
     no_distillation="has a memory, and a single state does not tell what it would do",
-    head_settings=_head_settings,
 )
-MASKABLE_PPO = AlgorithmSpec(
+MASKABLE_PPO = dataclasses.replace(
+    PPO,
     name="maskable_ppo",
     class_path="sb3_contrib.MaskablePPO",
     hyperparams="maskable_ppo.yml",
-    rules=_RULES,
-    branches=_BRANCHES,
-    action_form="distribution",
     signature=ZipSignature(
         frozenset({"clip_range", "n_epochs"}), "action_net.", over=("ppo", "a2c"), holds=_is_maskable
     ),
     settings={**settings.CLIPPED_OBJECTIVE, **settings.ROLLOUT_BUFFER},
     policy_settings={**settings.EVERY_POLICY, **settings.SHARED_EXTRACTOR, "ortho_init": kinds.FLAG},
-    activation="Tanh",
-    default_net=_DEFAULT_NET,
-    default_net_of_images=[],
     acts_under_masks=True,
     no_distillation="acts under masks, which are not known of remembered states",
-    head_settings=_head_settings,
 )

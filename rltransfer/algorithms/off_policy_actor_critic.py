@@ -1,5 +1,6 @@
 """Off-policy actor-critics: SAC, TD3 and DDPG of SB3; TQC and CrossQ of sb3-contrib."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,47 +96,31 @@ TD3 = AlgorithmSpec(
     takes_action_noise=True,
     head_settings=_n_critics,
 )
-DDPG = AlgorithmSpec(
+DDPG = dataclasses.replace(
+    TD3,
     name="ddpg",
     class_path="stable_baselines3.DDPG",
     hyperparams="ddpg.yml",
-    rules=_DETERMINISTIC_RULES,
-    branches=_DETERMINISTIC_BRANCHES,
-    action_form="tanh",
     signature=ZipSignature(frozenset({"policy_delay"}), "actor.", over=("td3",), holds=_is_ddpg),
     settings={name: kind for name, kind in settings.DETERMINISTIC.items() if name != "stats_window_size"},
-    policy_settings=settings.DETERMINISTIC_POLICY,
-    default_net=[400, 300],
-    default_net_of_images=[256, 256],
-    keeps_replay_buffer=True,
-    takes_action_noise=True,
-    head_settings=_n_critics,
 )
-TQC = AlgorithmSpec(
+TQC = dataclasses.replace(
+    SAC,
     name="tqc",
     class_path="sb3_contrib.TQC",
     hyperparams="tqc.yml",
-    rules=_SOFT_RULES,
-    branches=_SOFT_BRANCHES,
-    action_form="tanh_gaussian",
     signature=ZipSignature(
         frozenset({"top_quantiles_to_drop_per_net"}), "actor.", over=("sac", "crossq", "td3", "ddpg")
     ),
     settings={**settings.SOFT_ACTOR_CRITIC, "top_quantiles_to_drop_per_net": kinds.COUNT_OR_ZERO},
     policy_settings={**settings.SOFT_POLICY, "n_quantiles": kinds.COUNT},
-    default_net=[256, 256],
-    default_net_of_images=[256, 256],
-    keeps_replay_buffer=True,
-    takes_action_noise=True,
     head_settings=_critics_of_quantiles,
 )
-CROSSQ = AlgorithmSpec(
+CROSSQ = dataclasses.replace(
+    SAC,
     name="crossq",
     class_path="sb3_contrib.CrossQ",
     hyperparams="crossq.yml",
-    rules=_SOFT_RULES,
-    branches=_SOFT_BRANCHES,
-    action_form="tanh_gaussian",
     signature=ZipSignature(
         frozenset({"target_entropy", "ent_coef", "policy_delay"}),
         "actor.",
@@ -154,7 +139,5 @@ CROSSQ = AlgorithmSpec(
     default_net=_CROSSQ_NET,
     default_net_of_images=_CROSSQ_NET,
     has_module_before_net=True,
-    keeps_replay_buffer=True,
-    takes_action_noise=True,
     head_settings=_normalised_critics,
 )
