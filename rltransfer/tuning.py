@@ -138,16 +138,16 @@ def check_own(algo: str, values: Mapping[str, Sequence[Any]], *, where: str) -> 
 
 
 def _kind(algo: str, name: str, where: str) -> Kind:
-    known = settings.agent_settings(algo)
+    kinds = settings.agent_settings(algo)
     if name in _SHARED:
         raise ConfigError(f"{where}: {name!r} cannot differ between arms: {_SHARED[name]}")
     if name in settings.ELSEWHERE:
         raise ConfigError(f"{where}: {name!r} cannot be set here: {settings.ELSEWHERE[name]}")
-    if name not in known:
-        own = sorted(set(known) - set(_SHARED))
-        near = did_you_mean(name, own)
-        raise ConfigError(f"{where}: unknown key {name!r} for {algo}.{near} Known: {', '.join(own)}")
-    return known[name]
+    if name not in kinds:
+        tunable = sorted(set(kinds) - set(_SHARED))
+        near = did_you_mean(name, tunable)
+        raise ConfigError(f"{where}: unknown key {name!r} for {algo}.{near} Known: {', '.join(tunable)}")
+    return kinds[name]
 
 
 def trial_arm(arm: str, number: int) -> str:

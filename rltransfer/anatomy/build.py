@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rltransfer.algorithms import LOG_ENT_COEF, Branch, Rule, algorithm_names, spec_of, spec_of_class
+from rltransfer.algorithms import LOG_ENT_COEF, AlgorithmSpec, Branch, Rule, algorithm_names, spec_of, spec_of_class
 from rltransfer.anatomy.model import Anatomy, Layer, within
 from rltransfer.anatomy.rules import Role, place
 from rltransfer.errors import IncompatibleError
@@ -92,10 +92,19 @@ def algorithm_of(agent: "BaseAlgorithm") -> str:
     Raises:
         IncompatibleError: The algorithm is not supported.
     """
+    return spec_of_agent(agent).name
+
+
+def spec_of_agent(agent: "BaseAlgorithm") -> AlgorithmSpec:
+    """Returns the row of an agent's algorithm, also for a subclass of it.
+
+    Raises:
+        IncompatibleError: The algorithm is not supported.
+    """
     spec = spec_of_class(type(agent))
     if spec is None:
         raise IncompatibleError(f"{type(agent).__name__} is not supported. Supported: {', '.join(algorithm_names())}.")
-    return spec.name
+    return spec
 
 
 def agent_tensors(agent: "BaseAlgorithm") -> dict[str, torch.Tensor]:

@@ -136,8 +136,8 @@ def _find_entry(algo: str, env_id: str, conf_file: Path | None) -> _Entry:
     else:
         path, shown = _conf_path(Path(conf_file)), str(conf_file)
     content = yaml_file.read(path)
-    known = {*settings.RUN, *spec_of(algo).settings, *settings.ELSEWHERE}
-    if known & content.keys():
+    keys = {*settings.RUN, *spec_of(algo).settings, *settings.ELSEWHERE}
+    if keys & content.keys():
         return _Entry(content, _Place(shown))
     name = next((name for name in _entry_names(env_id, content) if name in content), None)
     if name is None:
@@ -217,10 +217,10 @@ def _normalize(value: Any, place: _Place, name: str) -> bool | dict[str, Any]:
 
 
 def _policy(algo: str, value: Any, place: _Place, name: str) -> str:
-    known = spec_of(algo).policies
-    if value not in known:
-        near = did_you_mean(str(value), known)
-        raise ConfigError(f"{place.key(name)}: expected {' or '.join(known)}, found {value!r}.{near}")
+    policies = spec_of(algo).policies
+    if value not in policies:
+        near = did_you_mean(str(value), policies)
+        raise ConfigError(f"{place.key(name)}: expected {' or '.join(policies)}, found {value!r}.{near}")
     return str(value)
 
 

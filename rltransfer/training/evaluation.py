@@ -9,8 +9,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rltransfer import tasks
-from rltransfer.algorithms import spec_of
-from rltransfer.anatomy import algorithm_of
+from rltransfer.anatomy import spec_of_agent
 from rltransfer.records import Episodes
 from rltransfer.tasks import UniformPolicy, action_masks, episode_limit, has_action_masks
 
@@ -120,7 +119,7 @@ def evaluate_agent(agent: "BaseAlgorithm", env: VecEnv, *, episodes: int, seed: 
     policy: Any = agent
     if not deterministic and hasattr(agent, "exploration_final_eps"):
         policy = _EpsilonGreedy(agent, env, seed)
-    elif spec_of(algorithm_of(agent)).acts_under_masks and has_action_masks(env):
+    elif spec_of_agent(agent).acts_under_masks and has_action_masks(env):
         policy = _Masked(agent, env)
     return evaluate(policy, env, episodes=episodes, seed=seed, deterministic=deterministic)
 

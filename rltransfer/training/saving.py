@@ -15,8 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import tasks
-from rltransfer.algorithms import spec_of
-from rltransfer.anatomy import algorithm_of
+from rltransfer.anatomy import spec_of_agent
 from rltransfer.errors import Stopped
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.evaluation import derived_seed
@@ -91,7 +90,7 @@ class RunState:
         self._eval_env = eval_env
         self._parts = parts
         self._seed = seed
-        self._draws_are_early = spec_of(algorithm_of(agent)).draws_before_rollout
+        self._draws_are_early = spec_of_agent(agent).draws_before_rollout
         self._early: dict[str, Any] | None = None
 
     @property

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.utils import obs_as_tensor
 
 from rltransfer.algorithms import ActionForm, all_specs, spec_of
-from rltransfer.anatomy import algorithm_of
+from rltransfer.anatomy import spec_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import DistillationSettings
 from rltransfer.transfer.elapsed import ElapsedSteps
@@ -73,7 +73,8 @@ class Distillation(HeldCallback):
         self.losses: list[float] = []
         self._student = _Student(agent, guide.source_policy)
         # Statistics move on while a state is remembered, so that it is remembered raw, as SB3's replay buffer does.
-        self._normaliser = agent.get_vec_normalize_env() if _is_off_policy(agent) else None
+        self._is_off_policy = spec_of_agent(agent).keeps_replay_buffer
+        self._normaliser = agent.get_vec_normalize_env() if self._is_off_policy else None
         optimizers = agent_optimizers(agent)
         optimizer = optimizers.get("actor.optimizer") or optimizers["policy.optimizer"]
         optimizer.register_step_pre_hook(self.before_step)
@@ -132,7 +133,7 @@ class Distillation(HeldCallback):
         return float(np.clip((own - now) / (own - self._first_return), 0.0, 1.0))
 
     def _on_rollout_start(self) -> None:
-        if self._states is not None and not _is_off_policy(self.model):
+        if self._states is not None and not self._is_off_policy:
             self._states.forget()
 
     def _on_step(self) -> bool:
@@ -155,7 +156,7 @@ class Distillation(HeldCallback):
             self.logger.record("transfer/teacher_distance", float(np.mean(self.losses)))
 
     def _capacity(self) -> int:
-        if not _is_off_policy(self.model):
+        if not self._is_off_policy:
             return int(getattr(self.model, "n_steps", 1))
         return max(1, self._settings.memory // self.model.n_envs)
 
@@ -194,10 +195,6 @@ class _States:
         return drawn.get("", drawn), Advice(self._centre[moments, places], self._spread[moments, places])
 
 
-def _is_off_policy(agent: "BaseAlgorithm") -> bool:
-    return spec_of(algorithm_of(agent)).keeps_replay_buffer
-
-
 def _by_key(observations: Any) -> dict[str, np.ndarray]:
     return observations if isinstance(observations, dict) else {"": observations}
 
@@ -208,7 +205,7 @@ class _Student:
     def __init__(self, agent: Any, source_policy: SourcePolicy) -> None:
         self._agent = agent
         self._policy = agent.policy
-        self._spec = spec_of(algorithm_of(agent))
+        self._spec = spec_of_agent(agent)
         self._source_policy = source_policy
         space = agent.action_space
         self._bounds: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -234,15 +231,19 @@ class _Student:
             self._policy.set_training_mode(was_training)
 
     def _common_form(self) -> Form:
-        own: Form = "point"
+        form: Form = "point"
         if self._bounds is None:
-            own = "categorical"
+            form = "categorical"
         elif self._spec.action_form == "distribution":
-            own = "normal"
-        elif self._spec.action_form == "tanh_gaussian" and not self._agent.use_sde:
+            form = "normal"
+        elif (
+            self._spec.action_form == "tanh_gaussian"
+            and not self._agent.use_sde
             # Between other bounds the same output before the tanh is another action.
-            own = "squashed" if self._source_policy.has_sources_bounds else "point"
-        return own if own == self._source_policy.form else "point"
+            and self._source_policy.has_sources_bounds
+        ):
+            form = "squashed"
+        return form if form == self._source_policy.form else "point"
 
     def _of_distributions(self, observations: Any, advice: Advice, temperature: float) -> torch.Tensor:
         centre, spread = (self._tensor(values) for values in (advice.centre, advice.spread))

@@ -18,8 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from rltransfer.algorithms import spec_of
-from rltransfer.anatomy import agent_tensors, algorithm_of, anatomy_of_agent
+from rltransfer.anatomy import agent_tensors, anatomy_of_agent, spec_of_agent
 from rltransfer.errors import ConfigError
 from rltransfer.records import Check
 from rltransfer.transfer.counting import OF_STATISTICS, CountSteps, steps_before_training
@@ -245,7 +244,7 @@ def _hide_frozen(agent: "BaseAlgorithm", frozen: set[str]) -> None:
     listed = agent.policy.__dict__.get("named_parameters")
     if getattr(listed, "__func__", None) is _named_trainable:
         del agent.policy.__dict__["named_parameters"]
-    if frozen and spec_of(algorithm_of(agent)).uses_natural_gradient:
+    if frozen and spec_of_agent(agent).uses_natural_gradient:
         agent.policy.__dict__["named_parameters"] = types.MethodType(_named_trainable, agent.policy)
 
 
