@@ -33,6 +33,9 @@ def write_plan(run_folder: Path, *, frozen: bool = True, warning: str = "") -> N
     plan = {
         "schema_version": 1,
         "strategy": [{"kind": "frozen"}],
+        "algo": "ppo",
+        "seed": 0,
+        "inputs": {},
         "totals": {"values": 450, "moved": 320, "frozen": 320 if frozen else 0, "trained": 130 if frozen else 450},
         "statistics": {"observation": "copied", "hold_observation": frozen, "reward": "none"},
         "critic_warmup_steps": 0,

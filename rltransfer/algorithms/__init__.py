@@ -20,6 +20,7 @@ from rltransfer.algorithms.spec import (
     Heads,
     ModuleKind,
     NetArch,
+    Role,
     Rule,
     ZipSignature,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Heads",
     "ModuleKind",
     "NetArch",
+    "Role",
     "Rule",
     "ZipSignature",
     "agent_class",

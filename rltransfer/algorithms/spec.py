@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 Branch = Literal["actor", "critic", "shared", "target"]
+Role = Literal["encoder", "head", "adapter", "column", "lateral"]
 ModuleKind = Literal["extractor", "recurrent", "stack", "q_stack", "head"]
 ActionForm = Literal["distribution", "q_values", "tanh_gaussian", "tanh", "linear"]
 LOG_ENT_COEF = "log_ent_coef"

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rltransfer.algorithms import LOG_ENT_COEF, AlgorithmSpec, Branch, Rule, algorithm_names, spec_of, spec_of_class
+from rltransfer.algorithms import (
+    LOG_ENT_COEF,
+    AlgorithmSpec,
+    Branch,
+    Role,
+    Rule,
+    algorithm_names,
+    spec_of,
+    spec_of_class,
+)
 from rltransfer.anatomy.model import Anatomy, Layer, within
-from rltransfer.anatomy.rules import Role, place
+from rltransfer.anatomy.rules import place
 from rltransfer.errors import IncompatibleError
 
 if TYPE_CHECKING:

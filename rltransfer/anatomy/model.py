@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rltransfer.algorithms import Branch, ModuleKind, Rule
-from rltransfer.anatomy.rules import Role, place
+from rltransfer.algorithms import Branch, ModuleKind, Role, Rule
+from rltransfer.anatomy.rules import place
 from rltransfer.errors import UnknownLayerError, did_you_mean
 
 

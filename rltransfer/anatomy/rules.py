@@ -1,12 +1,9 @@
 """Where each tensor of a policy belongs, by the rules of its algorithm."""
 
 import re
-from typing import Literal
 
 from rltransfer.algorithms import Rule, spec_of
 from rltransfer.errors import IncompatibleError
-
-Role = Literal["encoder", "head", "adapter", "column", "lateral"]
 
 
 def place(algo: str, name: str) -> tuple[Rule, str]:

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, sync_envs_normalization, unwrap_vec_normalize
 
 from rltransfer.anatomy import agent_tensors, layer_outputs
+from rltransfer.records import MOVED
 from rltransfer.tasks import UniformPolicy
 from rltransfer.transfer import Finding, Plan
-from rltransfer.transfer.plan import MOVED
 from rltransfer.transfer.running_statistics import recompute, recomputed
 from rltransfer.transfer.statistics import copy_statistics
 from rltransfer.transfer.values import planned_tensors

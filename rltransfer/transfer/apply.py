@@ -7,11 +7,11 @@ import torch
 
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import Check
+from rltransfer.records import MOVED, Check
 from rltransfer.transfer.hold import Transfer, hold_plan
 from rltransfer.transfer.installation import release_plan
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
-from rltransfer.transfer.plan import MOVED, Plan
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.running_statistics import recompute_statistics
 from rltransfer.transfer.statistics import copy_statistics
 from rltransfer.transfer.values import planned_tensors

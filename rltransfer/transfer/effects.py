@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from rltransfer.records import RunRecord
-from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
+from rltransfer.records import MOVED, PlanEntry, RunRecord
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.values import anchored
 
 if TYPE_CHECKING:

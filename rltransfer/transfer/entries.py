@@ -5,11 +5,11 @@ from typing import Any
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import MOVED, Origin, PlanEntry
 from rltransfer.strategies import Extra
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.columns import number_of_source
 from rltransfer.transfer.matching.pair import Pair
-from rltransfer.transfer.plan import MOVED, Origin, PlanEntry
 
 _LOG_STD_LAYERS = ("log_std", "actor.log_std")
 # Behind all else that an actor is made of; TD3's is a network of which the last layer is the head.

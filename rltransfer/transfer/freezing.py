@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, agent_tensors
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import PlanEntry
 from rltransfer.strategies import acting
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
-from rltransfer.transfer.plan import Plan, PlanEntry
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

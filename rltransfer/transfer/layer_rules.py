@@ -6,9 +6,9 @@ from typing import Any
 
 from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import Origin
 from rltransfer.strategies import Extra, Finetune, Frozen, LayerSettings, WarmUpSettings
 from rltransfer.transfer.matching.layers import SourceBranch
-from rltransfer.transfer.plan import Origin
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ import torch
 
 from rltransfer.algorithms import spec_of
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import Check
+from rltransfer.records import MOVED, Check, PlanEntry
 from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.held_callback import HeldCallback
-from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.values import anchored, importance_in_places, planned_tensors
 
 if TYPE_CHECKING:

@@ -1,192 +1,17 @@
-"""What a transfer will do, as data: one entry for every tensor of the target agent, and what is not weights."""
+"""What a transfer will do: the data of its plan, beside the weights that it needs."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rltransfer.anatomy import Branch, Role
 from rltransfer.artifact import Encoder
 from rltransfer.errors import SourceError
 from rltransfer.mapping import IndexMap
+from rltransfer.records import Finding, InputMap, LeftOut, PlanEntry, PlanFacts, StatisticsPlan
 from rltransfer.strategies import Strategy, dump_strategy, parse_strategy
-
-Origin = Literal["initialised", "copied", "mapped", "rescaled", "set", "synced", "recomputed"]
-StatisticsStart = Literal["none", "fresh", "copied", "mapped"]
-Column = int | Literal["zero", "random", "fresh", "mean"]
-Reason = Literal["strategy", "no_place", "inputs", "norm"]
-MOVED = ("copied", "mapped")
-"""The origins of tensors that hold numbers of the source."""
-
-
-class PlanEntry(BaseModel):
-    """What happens to one tensor of the target agent.
-
-    Attributes:
-        tensor: Its name in the target agent.
-        origin: Where its values come from: ``initialised`` (as the agent has them), ``copied`` from the source,
-            ``mapped`` (from the source's rows and columns that are named), ``rescaled`` (fresh, at the source's norm),
-            ``set`` to ``value``, ``synced`` with its ``twin``, ``recomputed`` on observations of the target (running
-            statistics, under the weights that are there).
-        source: The source's tensor, where it has another name there.
-        source_number: Of several sources, the one that it comes from.
-        rows: Of a mapped tensor: the source's row for each row, None for one that is as the agent has it; None if all
-            are alike.
-        columns: Likewise for the second side (of a vector, its entries): the source's column; ``zero``; ``random`` (a
-            tenth of what the agent has), ``fresh`` (what the agent has), or the ``mean`` of the source's columns.
-        gain: What the source's numbers are multiplied by.
-        permuted: Whether the entries that come from the source are permuted on the way.
-        trains: Whether an optimizer may change it; False for buffers and target networks too.
-        frozen: Whether it is held bit-identical.
-        frozen_by_user: Whether that is since the user froze it on the agent, before the plan was made.
-        lr_scale: The factor on the learning rate.
-        held_until: The env_steps before which no update changes it.
-        shrink: What the source's numbers are multiplied by, before ``perturb`` times the agent's own are added.
-        perturb: See ``shrink``.
-        pull: What the distance from the source's numbers is multiplied by and added to the gradient.
-        decay: Likewise the distance from zero, where there are no numbers of the source.
-        importance: Likewise the distance from the source's numbers, times each weight's Fisher information there.
-        return_pull: Likewise the distance from what the tensor starts from.
-        rank: The rank of the update that moves it (as a matrix of its first side and the others); 0 for any update.
-        rank_gain: What the product of that update's two factors is multiplied by.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tensor: str
-    layer: str
-    branch: Branch
-    role: Role
-    shape: tuple[int, ...]
-    origin: Origin
-    source: str | None = None
-    source_number: int = 0
-    rows: tuple[int | None, ...] | None = None
-    columns: tuple[Column, ...] | None = None
-    gain: float = 1.0
-    value: float | None = None
-    twin: str | None = None
-    permuted: bool = False
-    trains: bool
-    frozen: bool
-    frozen_by_user: bool = False
-    lr_scale: float = 1.0
-    held_until: int = 0
-    shrink: float = 1.0
-    perturb: float = 0.0
-    pull: float = 0.0
-    decay: float = 0.0
-    importance: float = 0.0
-    return_pull: float = 0.0
-    rank: int = 0
-    rank_gain: float = 1.0
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether the source's numbers are mixed with the agent's own."""
-        return self.shrink != 1.0 or self.perturb != 0.0
-
-    @property
-    def source_tensor(self) -> str:
-        """The name of the source's tensor."""
-        return self.source or self.tensor
-
-    @property
-    def size(self) -> int:
-        """The number of values in the tensor."""
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
-
-    @property
-    def moved_size(self) -> int:
-        """The number of values that come from the source: what new inputs and actions start with is not among them."""
-        if self.origin not in MOVED:
-            return 0
-        size = self.size
-        if self.rows is not None:
-            size = size // len(self.rows) * sum(row is not None for row in self.rows)
-        if self.columns is not None:
-            size = (
-                size // len(self.columns) * sum(isinstance(column, int) or column == "mean" for column in self.columns)
-            )
-        return size
-
-    @property
-    def full_rank(self) -> int:
-        """The highest rank of its matrix: first side by the others."""
-        return min(self.shape[0], self.size // self.shape[0]) if len(self.shape) > 1 else 1
-
-    @property
-    def trained_size(self) -> int:
-        """The number of values that are learned: of a low-rank update, those of its factors."""
-        if not self.trains:
-            return 0
-        return self.rank * (self.shape[0] + self.size // self.shape[0]) if self.rank else self.size
-
-
-class LeftOut(BaseModel):
-    """A tensor of the source of which nothing, or not everything, moves.
-
-    Attributes:
-        tensor: Its name in the source.
-        layer: The source's layer that it belongs to.
-        source_number: Of several sources, the one that it belongs to.
-        size: The number of its values.
-        values: How many of them are left out.
-        reason: ``strategy`` leaves it out, the agent has ``no_place`` for it, or lacks the ``inputs`` or actions that
-            it goes with; or only its ``norm`` is used.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tensor: str
-    layer: str
-    source_number: int = 0
-    size: int
-    values: int
-    reason: Reason
-
-
-class InputMap(BaseModel):
-    """Where one part of the observation comes from: the source's key (None: it is new), and its entry for each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str | None
-    entries: IndexMap | None
-
-
-class StatisticsPlan(BaseModel):
-    """What happens to the VecNormalize statistics of the target agent's environments.
-
-    Of ``mapped`` ones, new entries start at mean 0 and variance 1.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    observation: StatisticsStart = "none"
-    hold_observation: bool = False
-    reward: StatisticsStart = "none"
-
-
-class Finding(BaseModel):
-    """Something about a transfer that its user should know, in words for people and by kind and numbers for tools."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str
-    severity: Literal["note", "warning"]
-    words: str
-    numbers: dict[str, float] = {}
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.words}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,27 +55,29 @@ class Plan:
         """The findings in words."""
         return tuple(finding.words for finding in self.findings)
 
+    def facts(self) -> PlanFacts:
+        """Returns the data of the plan, without the weights."""
+        return PlanFacts(
+            strategy=dump_strategy(self.strategy),
+            algo=self.algo,
+            seed=self.seed,
+            source=None if self.encoder is None else self.encoder.source.model_dump(mode="json"),
+            other_sources=tuple(encoder.source.model_dump(mode="json") for encoder in self.others),
+            statistics=self.statistics,
+            critic_warmup_steps=self.critic_warmup_steps,
+            quiet_steps=self.quiet_steps,
+            statistics_steps=self.statistics_steps,
+            totals=self.totals(),
+            inputs=dict(self.inputs),
+            actions=self.actions,
+            findings=self.findings,
+            left_out=self.left_out,
+            entries=self.entries,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Returns the plan as plain JSON data, without the weights."""
-        return {
-            "schema_version": 1,
-            "strategy": list(dump_strategy(self.strategy)),
-            "algo": self.algo,
-            "seed": self.seed,
-            "source": None if self.encoder is None else self.encoder.source.model_dump(mode="json"),
-            "other_sources": [encoder.source.model_dump(mode="json") for encoder in self.others],
-            "statistics": self.statistics.model_dump(mode="json"),
-            "optimizer_moments": "fresh",
-            "critic_warmup_steps": self.critic_warmup_steps,
-            "quiet_steps": self.quiet_steps,
-            "statistics_steps": self.statistics_steps,
-            "totals": self.totals(),
-            "inputs": {key: part.model_dump(mode="json") for key, part in self.inputs.items()},
-            "actions": self.actions,
-            "findings": [finding.model_dump(mode="json") for finding in self.findings],
-            "left_out": [tensor.model_dump(mode="json") for tensor in self.left_out],
-            "entries": [entry.model_dump(mode="json") for entry in self.entries],
-        }
+        return self.facts().model_dump(mode="json")
 
     def totals(self) -> dict[str, int]:
         """Returns how many values of the online networks are moved, frozen, trained, and how many there are.
@@ -281,24 +108,23 @@ def read_plan(path: Path | str) -> Plan:
         SourceError: The file is missing or is not a plan.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        facts = PlanFacts.model_validate_json(Path(path).read_bytes())
         return Plan(
-            strategy=parse_strategy(content["strategy"]),
-            algo=content["algo"],
-            seed=content["seed"],
-            entries=tuple(PlanEntry.model_validate(entry) for entry in content["entries"]),
-            statistics=StatisticsPlan.model_validate(content["statistics"]),
-            critic_warmup_steps=content["critic_warmup_steps"],
-            quiet_steps=content["quiet_steps"],
-            statistics_steps=content.get("statistics_steps", 0),
-            inputs={key: InputMap.model_validate(part) for key, part in content["inputs"].items()},
-            actions=None if content.get("actions") is None else tuple(content["actions"]),
-            findings=tuple(Finding.model_validate(finding) for finding in content["findings"]),
-            # Plans of 0.1 do not tell.
-            source_values=content["totals"].get("source_values", 0),
-            left_out=tuple(LeftOut.model_validate(tensor) for tensor in content.get("left_out", ())),
+            strategy=parse_strategy([dict(method) for method in facts.strategy]),
+            algo=facts.algo,
+            seed=facts.seed,
+            entries=facts.entries,
+            statistics=facts.statistics,
+            critic_warmup_steps=facts.critic_warmup_steps,
+            quiet_steps=facts.quiet_steps,
+            statistics_steps=facts.statistics_steps,
+            inputs=facts.inputs,
+            actions=facts.actions,
+            findings=facts.findings,
+            source_values=facts.totals.get("source_values", 0),
+            left_out=facts.left_out,
         )
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
-    except (KeyError, TypeError, ValidationError, ValueError) as error:
+    except ValueError as error:
         raise SourceError(f"{path} is not a plan of rltransfer: {error}") from None

@@ -3,10 +3,10 @@
 import textwrap
 from collections.abc import Sequence
 
-from rltransfer.records import moved_words
+from rltransfer.records import Column, LeftOut, PlanEntry, StatisticsStart, moved_words
 from rltransfer.strategies import strategy_label
 from rltransfer.transfer.methods import acting_methods
-from rltransfer.transfer.plan import Column, LeftOut, Plan, PlanEntry, StatisticsStart
+from rltransfer.transfer.plan import Plan
 
 _WIDTH = 120
 _REASONS = {

@@ -13,6 +13,7 @@ from rltransfer.anatomy import Anatomy, agent_tensors, anatomy_of_agent, reading
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
+from rltransfer.records import Finding, InputMap, StatisticsPlan, StatisticsStart
 from rltransfer.strategies import (
     Strategy,
     acting,
@@ -41,7 +42,7 @@ from rltransfer.transfer.matching.layers import counterparts
 from rltransfer.transfer.matching.left_out import left_out_of, source_size
 from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.methods import Method, acting_methods, layer_rules_of, methods_of
-from rltransfer.transfer.plan import Finding, InputMap, Plan, StatisticsPlan, StatisticsStart
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.running_statistics import recomputed, running_statistics, steps_to_recompute
 from rltransfer.transfer.statistics import normalised_keys, planned_statistics
 

@@ -14,9 +14,10 @@ from rltransfer.artifact import Encoder
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
+from rltransfer.records import InputMap
 from rltransfer.spaces import describe
 from rltransfer.transfer.matching.action_bounds import other_bounds
-from rltransfer.transfer.plan import InputMap, Plan
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.source_view import Raw, SourceView
 
 if TYPE_CHECKING:

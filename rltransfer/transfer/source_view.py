@@ -13,8 +13,8 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
+from rltransfer.records import InputMap
 from rltransfer.spaces import describe, parts_by_key
-from rltransfer.transfer.plan import InputMap
 from rltransfer.vecnormalize_reader import Statistics
 
 Raw = np.ndarray | Mapping[str, np.ndarray]

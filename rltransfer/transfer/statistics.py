@@ -9,8 +9,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
-from rltransfer.records import Check
-from rltransfer.transfer.plan import InputMap, Plan
+from rltransfer.records import Check, InputMap
+from rltransfer.transfer.plan import Plan
 from rltransfer.vecnormalize_reader import Statistics
 
 if TYPE_CHECKING:

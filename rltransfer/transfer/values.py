@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
+from rltransfer.records import MOVED, PlanEntry
+from rltransfer.transfer.plan import Plan
 
 # What the agent's own values of new inputs are multiplied by, where they start small and random.
 _SMALL = 0.1

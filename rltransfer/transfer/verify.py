@@ -11,7 +11,8 @@ import torch
 
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import TransferError
-from rltransfer.transfer.plan import Plan, PlanEntry
+from rltransfer.records import PlanEntry
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -35,7 +35,8 @@ from rltransfer import (
 )
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import IncompatibleError
-from rltransfer.transfer.plan import Plan, PlanEntry
+from rltransfer.records import PlanEntry
+from rltransfer.transfer.plan import Plan
 
 SOME = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ALGORITHMS = ["ppo", "a2c", "dqn", "sac", "td3", "tqc"]

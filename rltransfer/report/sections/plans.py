@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rltransfer.comparison import TaskComparison
-from rltransfer.records import PlanFacts, TensorFacts, moved_words
+from rltransfer.records import PlanEntry, PlanFacts, moved_words
 from rltransfer.report.blocks import Block, Folded, Paragraph, Table, bullets
 from rltransfer.report.provenance import ArmPlan, Provenance
 
@@ -29,7 +29,7 @@ def summary(plan: PlanFacts) -> str:
 
 def layer_rows(plan: PlanFacts) -> tuple[tuple[str, ...], ...]:
     """Returns a row for each layer: name, branch, role, number of values, what its weights are and how they train."""
-    layers: dict[tuple[str, str, str], list[TensorFacts]] = {}
+    layers: dict[tuple[str, str, str], list[PlanEntry]] = {}
     for entry in plan.entries:
         layers.setdefault((entry.layer, entry.branch, entry.role), []).append(entry)
     return tuple(
@@ -75,12 +75,12 @@ def _beside_weights(plan: PlanFacts) -> list[str]:
     return lines
 
 
-def _weights(entry: TensorFacts) -> str:
+def _weights(entry: PlanEntry) -> str:
     words = entry.origin + (", shuffled" if entry.permuted else "")
     return words + (", mixed with fresh ones" if entry.shrink != 1.0 or entry.perturb != 0.0 else "")
 
 
-def _training(entry: TensorFacts) -> str:
+def _training(entry: PlanEntry) -> str:
     if entry.branch == "target":
         return "held equal to its twin" if entry.frozen else "follows its twin"
     if entry.frozen or not entry.trains:

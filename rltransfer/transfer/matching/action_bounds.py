@@ -8,7 +8,8 @@ import numpy as np
 from gymnasium import spaces
 
 from rltransfer.mapping import IndexMap
-from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.records import Finding
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

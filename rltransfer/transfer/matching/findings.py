@@ -8,6 +8,7 @@ from gymnasium import spaces
 from rltransfer.anatomy import LOG_ENT_COEF
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.companion_files import StatisticsOrigin
+from rltransfer.records import MOVED, Finding
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.strategies import acting
 from rltransfer.transfer.freezing import frozen_names
@@ -17,7 +18,7 @@ from rltransfer.transfer.matching.action_bounds import describe_bounds, other_bo
 from rltransfer.transfer.matching.compatibility import is_normalised, is_normalised_part
 from rltransfer.transfer.matching.left_out import left_out_findings
 from rltransfer.transfer.matching.pair import Pair
-from rltransfer.transfer.plan import MOVED, Finding, Plan
+from rltransfer.transfer.plan import Plan
 
 LITTLE = 0.1
 """A smaller share of the agent's values than this is little to move."""

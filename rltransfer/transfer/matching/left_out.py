@@ -6,10 +6,10 @@ import numpy as np
 
 from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
 from rltransfer.artifact import Encoder
+from rltransfer.records import MOVED, Finding, LeftOut, PlanEntry, Reason
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.compatibility import is_of_unused_key
 from rltransfer.transfer.matching.pair import Pair
-from rltransfer.transfer.plan import MOVED, Finding, LeftOut, PlanEntry, Reason
 
 _SHOWN = 6
 

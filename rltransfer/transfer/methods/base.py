@@ -9,10 +9,11 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import Finding, PlanEntry
 from rltransfer.strategies import MethodSettings
 from rltransfer.transfer.layer_counts import LayerCount
 from rltransfer.transfer.layer_rules import LayerRules
-from rltransfer.transfer.plan import Finding, Plan, PlanEntry
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import PlanEntry
 from rltransfer.strategies import Discriminative
 from rltransfer.transfer.layer_rules import LayerRules, head_distances
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import PlanEntry
 
 if TYPE_CHECKING:
     from rltransfer.transfer.effects import TrainedRun

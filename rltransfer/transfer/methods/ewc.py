@@ -20,11 +20,12 @@ from rltransfer.artifact import Encoder
 from rltransfer.config import Task
 from rltransfer.errors import IncompatibleError, RLTransferError
 from rltransfer.hyperparams import Hyperparameters
+from rltransfer.records import MOVED, PlanEntry
 from rltransfer.strategies import EWC
 from rltransfer.transfer.counting import OF_IMPORTANCE
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method, Stage
-from rltransfer.transfer.plan import MOVED, Plan, PlanEntry
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.source_policy import SourcePolicy, innermost, source_policy_of
 from rltransfer.transfer.values import importance_in_places
 

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import MOVED
 from rltransfer.strategies import Finetune
 from rltransfer.transfer.layer_counts import LayerCount, layer_counts
 from rltransfer.transfer.layer_rules import LayerRules, chosen_layers, moved_encoder
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import MOVED
 
 if TYPE_CHECKING:
     from rltransfer.transfer.effects import TrainedRun

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import MOVED
 from rltransfer.strategies import Frozen
 from rltransfer.transfer.layer_counts import LayerCount, layer_counts
 from rltransfer.transfer.layer_rules import LayerRules, moved_encoder
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import MOVED
 
 if TYPE_CHECKING:
     from rltransfer.transfer.effects import TrainedRun

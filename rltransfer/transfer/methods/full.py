@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import MOVED, Finding
 from rltransfer.strategies import Full
 from rltransfer.transfer.layer_rules import LayerRules, has_actor, warmup_steps
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import MOVED, Finding, Plan
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

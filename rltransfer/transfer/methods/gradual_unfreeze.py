@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import PlanEntry
 from rltransfer.strategies import GradualUnfreeze
 from rltransfer.transfer.layer_counts import refuse_idle_steps
 from rltransfer.transfer.layer_rules import LayerRules, head_distances
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import PlanEntry
 
 if TYPE_CHECKING:
     from rltransfer.transfer.effects import TrainedRun

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import PlanEntry
 from rltransfer.strategies import L2SP
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import PlanEntry
 
 if TYPE_CHECKING:
     from rltransfer.transfer.effects import TrainedRun

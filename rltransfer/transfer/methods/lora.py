@@ -12,14 +12,14 @@ import torch
 
 from rltransfer.anatomy import Anatomy, choose_layers, refuse_unknown_layers
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import Check
+from rltransfer.records import MOVED, Check, Finding, PlanEntry
 from rltransfer.strategies import LoRA
 from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.layer_counts import LayerCount
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method, Stage
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
-from rltransfer.transfer.plan import MOVED, Finding, Plan, PlanEntry
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

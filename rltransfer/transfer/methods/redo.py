@@ -10,13 +10,14 @@ import torch
 
 from rltransfer.anatomy import Anatomy, Layer, Output, Reader, agent_tensors, anatomy_of_agent, layer_outputs, readers
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import PlanEntry
 from rltransfer.strategies import ReDo
 from rltransfer.transfer.elapsed import ElapsedSteps
 from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method, Stage
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
-from rltransfer.transfer.plan import Plan, PlanEntry
+from rltransfer.transfer.plan import Plan
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

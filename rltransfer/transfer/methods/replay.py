@@ -19,12 +19,13 @@ from rltransfer.algorithms import off_policy_names
 from rltransfer.anatomy import Anatomy
 from rltransfer.artifact import Encoder
 from rltransfer.errors import ConfigError, IncompatibleError, did_you_mean
+from rltransfer.records import Finding
 from rltransfer.replay_file import Transitions, read_replay_buffer
 from rltransfer.strategies import Replay
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method
 from rltransfer.transfer.minibatches import Minibatches, remove_minibatches
-from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.translate import Translation, in_environment, translated
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import Anatomy
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import Check
+from rltransfer.records import Check, Finding
 from rltransfer.spaces import describe
 from rltransfer.strategies import Residual
 from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.source_policy import innermost, source_policy_in
 
 if TYPE_CHECKING:

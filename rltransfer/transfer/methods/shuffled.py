@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from rltransfer.anatomy import Anatomy
+from rltransfer.records import Finding
 from rltransfer.strategies import Shuffled
 from rltransfer.transfer.layer_counts import LayerCount
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method
-from rltransfer.transfer.plan import Finding, Plan
+from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.values import gathered, source_of
 
 if TYPE_CHECKING:
