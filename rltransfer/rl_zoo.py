@@ -21,10 +21,13 @@ import numpy as np
 from rltransfer import yaml_file
 from rltransfer.errors import ConfigError, RunError
 from rltransfer.records import (
+    ARGUMENTS,
     CURVE,
+    ENV_KWARGS,
     MONITORS,
     OWN_FOLDER,
     RECORD,
+    SETTINGS,
     Curve,
     EvaluationFacts,
     Run,
@@ -36,9 +39,6 @@ from rltransfer.records import (
     read_training_episodes,
 )
 
-_ARGUMENTS = "args.yml"
-_SETTINGS = "config.yml"
-_ENV_KWARGS = "env_kwargs.yml"
 # Settings of RL Zoo's hyperparameter files that are told elsewhere in a record.
 _TOLD_ELSEWHERE = ("n_timesteps", "env_wrapper")
 UNKNOWN = "unknown algorithm"
@@ -117,7 +117,7 @@ def _read(folder: Path, arm: str, inferred: "_Files | None") -> Run | UnreadRun:
     except (RunError, ConfigError) as error:
         return UnreadRun(folder, arm, str(error))
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        return UnreadRun(folder, arm, f"its {_ARGUMENTS} or {_SETTINGS} holds something unexpected: {error}")
+        return UnreadRun(folder, arm, f"its {ARGUMENTS} or {SETTINGS} holds something unexpected: {error}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +132,11 @@ class _Files:
 def _files(folder: Path) -> _Files:
     found = _arguments(folder)
     if len(found) != 1:
-        raise RunError(f"algorithm, task and seed are unknown: there is no {_ARGUMENTS} of RL Zoo in a folder of it")
-    arguments, settings = yaml_file.read(found[0]), yaml_file.read(found[0].with_name(_SETTINGS))
+        raise RunError(f"algorithm, task and seed are unknown: there is no {ARGUMENTS} of RL Zoo in a folder of it")
+    arguments, settings = yaml_file.read(found[0]), yaml_file.read(found[0].with_name(SETTINGS))
     if found[0].parent != folder:
         return _Files(found[0].parent.name, arguments, settings)
-    kwargs = folder / _ENV_KWARGS
+    kwargs = folder / ENV_KWARGS
     if kwargs.exists():
         arguments["env_kwargs"] = {**(arguments.get("env_kwargs") or {}), **yaml_file.read(kwargs)}
     return _Files(str(arguments.get("env")).rpartition(":")[2].replace("/", "-"), arguments, settings)
@@ -144,7 +144,7 @@ def _files(folder: Path) -> _Files:
 
 def _arguments(folder: Path) -> list[Path]:
     """Returns RL Zoo's arguments of a run: in a folder of it, or as on the Hub in the folder itself."""
-    return sorted(folder.glob(f"*/{_ARGUMENTS}")) or sorted(folder.glob(_ARGUMENTS))
+    return sorted(folder.glob(f"*/{ARGUMENTS}")) or sorted(folder.glob(ARGUMENTS))
 
 
 def _inferred(folders: Sequence[Path], owners: Mapping[Path, str]) -> dict[Path, _Files]:
@@ -207,7 +207,7 @@ def _record(folder: Path, arm: str, curve: Curve, saved: _Files) -> RunRecord:
     arguments, settings, name = saved.arguments, saved.settings, saved.name
     missing = [key for key in ("algo", "env", "seed") if arguments.get(key) in (None, "")]
     if missing:
-        raise RunError(f"{folder / name / _ARGUMENTS} lacks {', '.join(missing)}")
+        raise RunError(f"{folder / name / ARGUMENTS} lacks {', '.join(missing)}")
     if not len(curve.env_steps):
         raise RunError(f"{folder} holds no evaluation and no finished episode")
     budget = _budget(saved)

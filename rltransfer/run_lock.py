@@ -14,9 +14,8 @@ from typing import Any
 
 from rltransfer import files
 from rltransfer.errors import RunError
-from rltransfer.records import HEARTBEAT, OWN_FOLDER
+from rltransfer.records import CLAIM, HEARTBEAT, OWN_FOLDER
 
-CLAIM = "claim.json"
 STALE_SECONDS = 300.0
 """A claim of another machine is free when its run's heartbeat, written every few seconds, is older than this."""
 _DEAD_STATES = ("Z", "X")
@@ -52,6 +51,16 @@ def release(folder: Path) -> None:
     """Gives a folder back that this process has claimed."""
     if holds(folder):
         (folder / OWN_FOLDER / CLAIM).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Claims a run folder, and releases it at the end; errors are those of ``claim``."""
+    claim(folder)
+    try:
+        yield
+    finally:
+        release(folder)
 
 
 def holds(folder: Path) -> bool:

@@ -16,8 +16,8 @@ import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from rltransfer import yaml_file
+from rltransfer.records import LOG
 from rltransfer.study import stop_signal
-from rltransfer.study.work import LOG
 
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
 ENV = "studies:GatedCartPole-v0"

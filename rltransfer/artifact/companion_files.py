@@ -14,11 +14,10 @@ from gymnasium import spaces
 from pydantic import BaseModel
 
 from rltransfer.errors import SourceError, did_you_mean
+from rltransfer.records import ARGUMENTS, SETTINGS
 from rltransfer.spaces import describe
 from rltransfer.vecnormalize_reader import Normaliser, Statistics, read_vecnormalize
 
-CONFIG = "config.yml"
-ARGUMENTS = "args.yml"
 _BEST = "best_model"
 _CHECKPOINT = re.compile(r"(?P<prefix>.*)_(?P<steps>\d+)_steps")
 _GENERAL_STATISTICS = ("vec_normalize.pkl", "vecnormalize.pkl")
@@ -148,12 +147,12 @@ def find_replay_buffer(path: Path) -> Path | None:
 def settings_folder(path: Path) -> Path | None:
     """Returns the folder with RL Zoo's settings of an agent's zip: a folder beside it, or as on the Hub its own."""
     folder = path.parent
-    places = sorted({item.parent for name in (CONFIG, ARGUMENTS) for item in folder.glob(f"*/{name}")})
+    places = sorted({item.parent for name in (SETTINGS, ARGUMENTS) for item in folder.glob(f"*/{name}")})
     if folder / path.stem in places:
         return folder / path.stem
     if len(places) == 1:
         return places[0]
-    return folder if any((folder / name).is_file() for name in (CONFIG, ARGUMENTS)) else None
+    return folder if any((folder / name).is_file() for name in (SETTINGS, ARGUMENTS)) else None
 
 
 def _named_after(path: Path) -> list[Path]:

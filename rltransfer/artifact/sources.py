@@ -14,8 +14,6 @@ from typing import Any
 from rltransfer import yaml_file
 from rltransfer.anatomy import anatomy_of_zip
 from rltransfer.artifact.companion_files import (
-    ARGUMENTS,
-    CONFIG,
     StatisticsOrigin,
     find_replay_buffer,
     find_statistics,
@@ -26,17 +24,23 @@ from rltransfer.artifact.companion_files import (
 )
 from rltransfer.artifact.encoder import MANIFEST, Encoder, load_artifact
 from rltransfer.errors import ConfigError, RunError, SourceError, did_you_mean
-from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, SourceFacts, TaskFacts, read_record
+from rltransfer.records import (
+    ARGUMENTS,
+    BEST_AGENT,
+    ENV_KWARGS,
+    OWN_FOLDER,
+    RECORD,
+    SETTINGS,
+    RunRecord,
+    SourceFacts,
+    TaskFacts,
+    read_record,
+)
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION, Sb3Zip, read_sb3_zip
 from rltransfer.setting_kinds import read_activation
 
-BEST_AGENT = "best_model.zip"
-BEST_NORMALISER = "best_model_vecnormalize.pkl"
-LAST_NORMALISER = "vecnormalize.pkl"
-REPLAY_BUFFER = "replay_buffer.pkl"
-_ENV_KWARGS = "env_kwargs.yml"
 # The texts that RL Zoo's files always hold: files of such names beside a zip may be anybody's.
-_KEYS: Mapping[str, tuple[str, ...]] = {CONFIG: ("policy",), ARGUMENTS: ("algo", "env"), _ENV_KWARGS: ()}
+_KEYS: Mapping[str, tuple[str, ...]] = {SETTINGS: ("policy",), ARGUMENTS: ("algo", "env"), ENV_KWARGS: ()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
     online = dataclasses.replace(anatomy, layers=anatomy.online, aliases={})
     names = [name for layer in online.layers for name in layer.tensors]
     tensors = {**agent.variables, **agent.tensors}
-    hyperparams = found.record.hyperparams if found.record else agent.hyperparams | found.settings.get(CONFIG, {})
+    hyperparams = found.record.hyperparams if found.record else agent.hyperparams | found.settings.get(SETTINGS, {})
     normaliser, statistics = find_statistics(
         found.zip, agent.observation_space, given, frames=_stacked_frames(hyperparams)
     )
@@ -206,7 +210,7 @@ def _zoo_settings(path: Path) -> tuple[dict[str, dict[str, Any]], tuple[str, ...
     settings: dict[str, dict[str, Any]] = {}
     unreadable: list[str] = []
     for name, keys in _KEYS.items():
-        if not (folder / name).is_file() or (name == _ENV_KWARGS and ARGUMENTS not in settings):
+        if not (folder / name).is_file() or (name == ENV_KWARGS and ARGUMENTS not in settings):
             continue
         try:
             content = _plain_settings(folder / name)
@@ -236,7 +240,7 @@ def _zoo_task(found: _Found) -> TaskFacts | None:
     if not isinstance(env, str) or not isinstance(kwargs, dict):
         return None
     # On the Hub this file has the last word: it also holds what was said when the agent was uploaded.
-    return TaskFacts(env=env, kwargs={**kwargs, **found.settings.get(_ENV_KWARGS, {})}, wrappers=())
+    return TaskFacts(env=env, kwargs={**kwargs, **found.settings.get(ENV_KWARGS, {})}, wrappers=())
 
 
 def _in_run_folder(folder: Path, which: str) -> _Found:

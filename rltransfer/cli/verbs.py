@@ -1,12 +1,10 @@
 """What each verb does: arguments in, library calls, lines out. Imports that cost torch wait until they are needed."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import secrets
 import shlex
-import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +30,7 @@ from rltransfer.errors import (
 )
 from rltransfer.hyperparams import resolve
 from rltransfer.mapping import Actions, Inputs, parse_mapping
-from rltransfer.records import OWN_FOLDER, RECORD, read_record
+from rltransfer.records import CLAIM, OWN_FOLDER, RECORD, read_record
 from rltransfer.setting_kinds import read_activation
 from rltransfer.strategies import (
     KINDS,
@@ -188,32 +186,25 @@ def say_where(folder: Path) -> None:
 
 
 def _train(arguments: argparse.Namespace, config: RunConfig) -> int:
-    from rltransfer.run_lock import release
-    from rltransfer.training.folder import claim_numbered, claim_tensorboard
-    from rltransfer.training.rewind import tensorboard_folder
+    from rltransfer import run_folder
 
-    folder = claim_numbered(arguments.log_folder, config.algo, config.task.file_name, unique=arguments.uuid)
-    try:
-        config = claim_tensorboard(config, folder)
-        return _run(config, folder)
-    except (ConfigError, IncompatibleError, MissingExtraError, SourceError, UnknownNameError):
-        # Nothing was trained: leave no trace of the try.
-        shutil.rmtree(folder)
-        events = tensorboard_folder(config, folder)
-        for parent in (*list(events.parents)[:3], folder.parent, folder.parent.parent):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        raise
-    finally:
-        release(folder)
+    name = config.task.file_name
+    with run_folder.new_run_folder(arguments.log_folder, config.algo, name, unique=arguments.uuid) as folder:
+        try:
+            config = run_folder.claim_tensorboard(config, folder)
+            return _run(config, folder)
+        except (ConfigError, IncompatibleError, MissingExtraError, SourceError, UnknownNameError):
+            # Nothing was trained: leave no trace of the try.
+            run_folder.remove(config, folder)
+            raise
 
 
 def _resume(verb: str, arguments: argparse.Namespace) -> int:
     folder: Path = arguments.resume if arguments.resume.name else arguments.resume.resolve()
     _refuse_other_flags(verb, arguments)
     from rltransfer import tasks
-    from rltransfer.run_lock import CLAIM, claim, release
-    from rltransfer.training.folder import read_settings
+    from rltransfer.run_folder import read_settings
+    from rltransfer.run_lock import claimed
 
     config = read_settings(folder)
     # One that was killed before its record was there starts again.
@@ -223,12 +214,9 @@ def _resume(verb: str, arguments: argparse.Namespace) -> int:
         print(f"{folder} is finished: {record.env_steps:,} env_steps{score}")
         return 0
     tasks.import_packages(config.gym_packages)
-    claim(folder)
-    try:
+    with claimed(folder):
         # Of one that is done, what it left when it was killed at its end is tidied up.
         return _run(config, folder)
-    finally:
-        release(folder)
 
 
 def _refuse_other_flags(verb: str, arguments: argparse.Namespace) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 from rltransfer import files
 from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError
-from rltransfer.records import OWN_FOLDER, RECORD
-from rltransfer.run_lock import CLAIM
+from rltransfer.records import CLAIM, OWN_FOLDER, RECORD
 
 # What computes the numbers of a run; of the simulators, those that are installed.
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from rltransfer import files, run_lock, yaml_file
 from rltransfer.config import LATER_SETTINGS, STUDY_FILE, StudyConfig, absolute, read_study
 from rltransfer.errors import ConfigError, RLTransferError, RunError
-from rltransfer.records import OWN_FOLDER, RECORD, read_heartbeat, read_record
+from rltransfer.records import CONFIG, OWN_FOLDER, RECORD, read_heartbeat, read_record
 from rltransfer.study.expand import Job, expand_study
 
 State = Literal["done", "running", "stopped", "failed", "missing"]
@@ -196,7 +196,7 @@ def has_settings_of(job: Job, folder: Path) -> bool:
 
 
 def _refuse_other_settings(job: Job, place: Path) -> None:
-    path = place / OWN_FOLDER / "config.json"
+    path = place / OWN_FOLDER / CONFIG
     try:
         found = {**LATER_SETTINGS, **json.loads(path.read_text())}
     except (OSError, ValueError):

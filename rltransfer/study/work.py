@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import os
-import shutil
 import socket
 import sys
 import traceback
@@ -13,14 +12,14 @@ from pathlib import Path
 
 from rltransfer import files
 from rltransfer.errors import RLTransferError, RunError, SourceError, Stopped, TakenOverError
-from rltransfer.records import OWN_FOLDER, read_record, write_record
-from rltransfer.run_lock import CLAIM, claim, release
+from rltransfer.records import LOG, read_record, write_record
+from rltransfer.run_folder import empty
+from rltransfer.run_lock import claimed
 from rltransfer.study.expand import Job
 from rltransfer.study.shared import copy_run
 from rltransfer.study.status import has_settings_of, is_damaged, state_in
 from rltransfer.study.stop_signal import Leash
 
-LOG = "run.log"
 CRASHED, USER_ERROR, TAKEN, STOPPED = 1, 2, 3, 4
 """How a worker can end, beside 0 for done."""
 _LONGEST_REASON = 10_000
@@ -94,7 +93,7 @@ def _train(job: Job, place: Path, stop: Callable[[], bool]) -> None:
         if state == "done" and _can_be_read(job, place):
             return
         if state == "done" or is_damaged(place) or not has_settings_of(job, place):
-            _clear(place)
+            empty(place)
         _write_to_log(place)
         try:
             train_run(job.config, place, stop=stop)
@@ -122,20 +121,18 @@ def _can_be_read(job: Job, place: Path) -> bool:
 def _take_copy(job: Job, shared: Path) -> None:
     with _claimed(job.folder):
         if state_in(job.folder, job).state != "done":
-            _clear(job.folder)
+            empty(job.folder)
             copy_run(shared, job.folder)
 
 
 @contextlib.contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
-    try:
-        claim(folder)
-    except RunError as error:
-        raise _TakenError from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(claimed(folder))
+        except RunError as error:
+            raise _TakenError from error
         yield
-    finally:
-        release(folder)
 
 
 def _write_to_log(place: Path) -> None:
@@ -146,15 +143,3 @@ def _write_to_log(place: Path) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
-
-
-def _clear(folder: Path) -> None:
-    """Removes what an earlier try left in a run folder that this process has claimed, but for its log."""
-    own = folder / OWN_FOLDER
-    for path in [*folder.iterdir(), *own.iterdir()]:
-        if path in (own, own / CLAIM, folder / LOG):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

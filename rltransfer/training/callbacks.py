@@ -14,11 +14,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER
-from rltransfer.records import Curve, Episodes, write_curve
+from rltransfer.records import BEST_AGENT, BEST_NORMALISER, Curve, Episodes, write_curve
+from rltransfer.training.agent_files import save_agent, save_normaliser, save_replay_buffer
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.evaluation import evaluate_agent
-from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
 from rltransfer.training.representation import RepresentationCurve
 
 

@@ -22,7 +22,6 @@ import torch
 from rltransfer import files, moved_classes
 from rltransfer.errors import RunError
 
-FOLDER = "checkpoint"
 _STATE = "state.pkl"
 _MANIFEST = "manifest.json"
 _VERSION = 1

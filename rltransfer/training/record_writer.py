@@ -11,8 +11,8 @@ from rltransfer import tasks
 from rltransfer.config import RunConfig
 from rltransfer.errors import FileWriteError, RunError
 from rltransfer.records import OWN_FOLDER, RECORD, EvaluationFacts, RunRecord, read_record, write_record
+from rltransfer.run_folder import read_settings
 from rltransfer.strategies import dump_strategy
-from rltransfer.training.folder import read_settings
 from rltransfer.training.prepare import has_plan
 
 _PACKAGES = ("rltransfer", "stable-baselines3", "gymnasium", "torch", "numpy")

@@ -1,32 +1,20 @@
-"""Brings the files of a run back to where they were at a checkpoint, or to where nothing was."""
+"""Brings the files of a run back to where they were at a checkpoint."""
 
-import contextlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from rltransfer.artifact.sources import BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
-from rltransfer.errors import RunError
-from rltransfer.records import CURVE, MONITORS, OWN_FOLDER, RECORD, REPRESENTATION
-from rltransfer.training.checkpoint import FOLDER, Checkpoint, put_back_files
-from rltransfer.training.folder import PLAN, read_settings
+from rltransfer.records import BEST_AGENT, BEST_NORMALISER, MONITORS
+from rltransfer.run_folder import tensorboard_folder
+from rltransfer.training.checkpoint import Checkpoint, put_back_files
 
 EVENTS = "events.out.tfevents.*"
 _SAVED = re.compile(r"rl_model_(?:vecnormalize_|replay_buffer_)?(\d+)_steps\.(?:zip|pkl)")
 _EVENT_SECOND = re.compile(r"events\.out\.tfevents\.(\d+)\.")
 _LONGEST_WAIT_SECONDS = 2.0
-
-
-def tensorboard_folder(config: RunConfig, folder: Path) -> Path:
-    """Returns where the events of a run go."""
-    name = f"{config.arm}-seed{config.seed}"
-    if config.tensorboard_log:
-        return Path(config.tensorboard_log) / config.task.file_name / folder.name / name
-    return folder / "tb" / name
 
 
 def kept_files(folder: Path) -> list[Path]:
@@ -64,24 +52,6 @@ class MonitorFiles:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Takes from them what came later; their writers append, and go on at the new end."""
         _cut(self._folder.glob(MONITORS), state)
-
-
-def clear(config: RunConfig, folder: Path) -> None:
-    """Removes what a run of these settings, or of those in the folder, leaves there; what is not ours stays."""
-    configs = [config]
-    with contextlib.suppress(RunError):
-        configs.append(read_settings(folder))
-    paths = [folder / place for place in (CURVE, BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER)]
-    paths += [folder / OWN_FOLDER / own for own in (PLAN, RECORD, REPRESENTATION, FOLDER)]
-    paths += [*folder.glob(MONITORS), *folder.glob("rl_model_*_steps.*")]
-    for one in configs:
-        name = one.task.file_name
-        paths += [folder / name, folder / f"{name}.zip", tensorboard_folder(one, folder)]
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _lengths(paths: Iterable[Path]) -> dict[str, int]:

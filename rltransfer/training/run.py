@@ -14,14 +14,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files, tasks
 from rltransfer.config import RunConfig
-from rltransfer.records import OWN_FOLDER, RECORD, RunRecord, moved_words, read_record, write_record
+from rltransfer.records import CHECKPOINT, OWN_FOLDER, PLAN, RECORD, RunRecord, moved_words, read_record, write_record
+from rltransfer.run_folder import clear, write_settings
 from rltransfer.strategies import Auto, strategy_label
 from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
 from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts, MilestoneCallback
-from rltransfer.training.checkpoint import FOLDER, Checkpoint, Checkpoints
+from rltransfer.training.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
-from rltransfer.training.folder import PLAN, write_settings
 from rltransfer.training.heartbeat import Heart
 from rltransfer.training.older_runs import refuse_misread_run
 from rltransfer.training.prepare import Prepared, prepare, read_sources, refuse_short_budget, source_facts
@@ -59,7 +59,7 @@ def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lam
 
     Whatever is raised, the record says ``stopped``, or ``failed`` with the reason; the latest checkpoint is whole.
     """
-    checkpoints = Checkpoints(folder / OWN_FOLDER / FOLDER, deciding_settings(config))
+    checkpoints = Checkpoints(folder / OWN_FOLDER / CHECKPOINT, deciding_settings(config))
     finished = finished_record(config, folder)
     if finished is not None:
         checkpoints.clear()
@@ -89,7 +89,7 @@ def _make_ready(session: Session) -> None:
     """Brings the run folder to where the session begins."""
     config, folder = session.config, session.folder
     if session.checkpoint is None:
-        rewind.clear(config, folder)
+        clear(config, folder)
         write_settings(folder, config)
         write_record(folder, first_record(config))
     else:

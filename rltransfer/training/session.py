@@ -14,15 +14,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 
 from rltransfer import files, tasks
-from rltransfer.artifact.sources import LAST_NORMALISER, REPLAY_BUFFER
 from rltransfer.config import RunConfig
 from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped
-from rltransfer.records import Check, Episodes, Resumption, SourceFacts, read_record
+from rltransfer.records import LAST_NORMALISER, REPLAY_BUFFER, Check, Episodes, Resumption, SourceFacts, read_record
+from rltransfer.run_folder import tensorboard_folder
 from rltransfer.training import heartbeat, rewind
+from rltransfer.training.agent_files import save_agent, save_normaliser, save_replay_buffer
 from rltransfer.training.agents import refuse_broken_weights
 from rltransfer.training.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
-from rltransfer.training.folder import save_agent, save_normaliser, save_replay_buffer
 from rltransfer.training.heartbeat import Heart, StopNow
 from rltransfer.training.record_writer import note_end, update_record, versions
 from rltransfer.training.saving import Pace, Saved, SaveRun
@@ -102,7 +102,7 @@ class Session:
     def logger(self) -> Logger:
         """Returns the logger of the run."""
         formats = ["tensorboard", "stdout"] if self.config.verbose > 1 else ["tensorboard"]
-        events = rewind.tensorboard_folder(self.config, self.folder)
+        events = tensorboard_folder(self.config, self.folder)
         logger = configure(str(events), formats)
         for output in logger.output_formats:
             if not isinstance(output, TensorBoardOutputFormat):

@@ -13,9 +13,9 @@ from runs import SMALL, Breaking, pretrained, run_config
 from rltransfer.config import Evaluation, RunConfig
 from rltransfer.errors import BrokenEnvironmentError, RunError
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.records import read_record
+from rltransfer.records import CHECKPOINT, read_record
 from rltransfer.training import train_run
-from rltransfer.training.checkpoint import FOLDER, Checkpoints
+from rltransfer.training.checkpoint import Checkpoints
 from rltransfer.training.record_writer import deciding_settings
 
 STEP = 200
@@ -46,7 +46,7 @@ def broken(how: str, algo: str = "ppo", **settings: Any) -> RunConfig:
 
 def assert_whole(config: RunConfig, folder: Path) -> None:
     """Asserts that what is left of a run is finite, and that no process is."""
-    found = Checkpoints(folder / "rltransfer" / FOLDER, deciding_settings(config)).newest()
+    found = Checkpoints(folder / "rltransfer" / CHECKPOINT, deciding_settings(config)).newest()
     assert found is not None
     for state in (found.state["agent"]["parameters"]["policy"], tensors_in(folder / "best_model.zip")["parameters"]):
         for tensor in tensors_of(state):

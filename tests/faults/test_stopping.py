@@ -15,8 +15,8 @@ from studies import descendants, is_alive, wait_until
 from rltransfer import run_lock
 from rltransfer.cli import main
 from rltransfer.records import find_runs, read_heartbeat, read_record
+from rltransfer.run_folder import read_settings
 from rltransfer.run_lock import is_claimed
-from rltransfer.training.folder import read_settings
 
 SMALL = "-params n_steps:64 batch_size:64 n_epochs:1 policy_kwargs:dict(net_arch=[8]) --eval-episodes 2 --verbose 0"
 ENDLESS = "-params n_steps:10000000 batch_size:64 --eval-freq -1 --eval-episodes 2 --verbose 0"

@@ -10,7 +10,7 @@ from runs import run_config, tree
 
 from rltransfer import yaml_file
 from rltransfer.config import RunConfig
-from rltransfer.training.folder import claim_numbered, write_settings
+from rltransfer.run_folder import claim_numbered, write_settings
 
 CLAIM = "rltransfer/claim.json"
 
@@ -62,7 +62,7 @@ def test_concurrent_threads_never_get_the_same_folder(tmp_path: Path) -> None:
 
 def test_concurrent_processes_never_get_the_same_folder(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from rltransfer.training.folder import claim_numbered\n"
+        "import sys; from pathlib import Path; from rltransfer.run_folder import claim_numbered\n"
         "sys.stdin.read()\n"
         "for _ in range(5): print(claim_numbered(Path(sys.argv[1]), 'ppo', 'A-v1').name)"
     )

@@ -10,13 +10,13 @@ from multiprocessing.process import BaseProcess
 from typing import cast
 
 from rltransfer.errors import RLTransferError
-from rltransfer.records import read_heartbeat
+from rltransfer.records import LOG, read_heartbeat
 from rltransfer.study.expand import Job
 from rltransfer.study.fork_server import warm_context
 from rltransfer.study.schedule import Ending
 from rltransfer.study.status import duration, run_state
 from rltransfer.study.stop_signal import GRACE_SECONDS
-from rltransfer.study.work import LOG, STOPPED, TAKEN, USER_ERROR, work
+from rltransfer.study.work import STOPPED, TAKEN, USER_ERROR, work
 
 
 @dataclasses.dataclass

@@ -1,29 +1,55 @@
-"""Names and claims the folder of a run, and writes agents and statistics into it, in RL Zoo's layout."""
+"""The folder of a run in RL Zoo's layout: made, claimed, cleared and removed, and what its settings are."""
 
-import io
+import contextlib
 import itertools
-import pickle
 import re
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rltransfer import files, yaml_file
 from rltransfer.config import RunConfig, absolute
 from rltransfer.errors import RunError
-from rltransfer.records import OWN_FOLDER
-from rltransfer.run_lock import claim
+from rltransfer.records import (
+    ARGUMENTS,
+    BEST_AGENT,
+    BEST_NORMALISER,
+    CHECKPOINT,
+    CLAIM,
+    COMMAND,
+    CONFIG,
+    CURVE,
+    LOG,
+    MONITORS,
+    OWN_FOLDER,
+    PLAN,
+    RECORD,
+    REPLAY_BUFFER,
+    REPRESENTATION,
+    SETTINGS,
+)
+from rltransfer.run_lock import claim, release
 
-if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecNormalize
 
-CONFIG = "config.json"
-PLAN = "plan.json"
+@contextlib.contextmanager
+def new_run_folder(log_folder: Path, algo: str, env_name: str, *, unique: bool = False) -> Iterator[Path]:
+    """Claims and yields a new run folder, and releases it at the end; arguments and errors: see ``claim_numbered``."""
+    folder = claim_numbered(log_folder, algo, env_name, unique=unique)
+    try:
+        yield folder
+    finally:
+        release(folder)
 
 
 def claim_numbered(log_folder: Path, algo: str, env_name: str, *, unique: bool = False) -> Path:
-    """Creates and returns the next free ``<folder>/<algo>/<env>_<n>``; two processes never get the same one.
+    """Creates, claims and returns the next free ``<folder>/<algo>/<env>_<n>``; two processes never get the same one.
+
+    Args:
+        log_folder: Where it goes.
+        algo: The algorithm.
+        env_name: The environment, as a file name.
+        unique: Whether its name ends with a random id.
 
     Raises:
         FileWriteError: It cannot be created.
@@ -51,16 +77,63 @@ def claim_tensorboard(config: RunConfig, folder: Path) -> RunConfig:
     base = Path(config.tensorboard_log).absolute()
     places = itertools.chain([base, base / config.algo], (base / f"{config.algo}_{n}" for n in itertools.count(2)))
     for place in places:
-        own = place / config.task.file_name / folder.name
+        events = place / config.task.file_name / folder.name
         try:
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.mkdir()
+            events.parent.mkdir(parents=True, exist_ok=True)
+            events.mkdir()
         except FileExistsError:
             continue
         except OSError as error:
-            raise files.not_written(own, error) from error
+            raise files.not_written(events, error) from error
         return config.model_copy(update={"tensorboard_log": str(place)})
     raise AssertionError("there is always a next number")
+
+
+def tensorboard_folder(config: RunConfig, folder: Path) -> Path:
+    """Returns where the events of a run go."""
+    name = f"{config.arm}-seed{config.seed}"
+    if config.tensorboard_log:
+        return Path(config.tensorboard_log) / config.task.file_name / folder.name / name
+    return folder / "tb" / name
+
+
+def clear(config: RunConfig, folder: Path) -> None:
+    """Removes what a run of these settings, or of those in the folder, leaves there; what is not ours stays."""
+    configs = [config]
+    with contextlib.suppress(RunError):
+        configs.append(read_settings(folder))
+    paths = [folder / place for place in (CURVE, BEST_AGENT, BEST_NORMALISER, REPLAY_BUFFER)]
+    paths += [folder / OWN_FOLDER / name for name in (PLAN, RECORD, REPRESENTATION, CHECKPOINT)]
+    paths += [*folder.glob(MONITORS), *folder.glob("rl_model_*_steps.*")]
+    for run in configs:
+        name = run.task.file_name
+        paths += [folder / name, folder / f"{name}.zip", tensorboard_folder(run, folder)]
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def empty(folder: Path) -> None:
+    """Removes everything from a claimed folder of a study, which holds nothing but a run; its log stays."""
+    own = folder / OWN_FOLDER
+    for path in [*folder.iterdir(), *own.iterdir()]:
+        if path in (own, own / CLAIM, folder / LOG):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def remove(config: RunConfig, folder: Path) -> None:
+    """Removes the folder of a run that trained nothing, its events, and the folders above them that are empty then."""
+    shutil.rmtree(folder)
+    events = tensorboard_folder(config, folder)
+    for parent in (*list(events.parents)[:3], folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 def write_settings(folder: Path, config: RunConfig) -> None:
@@ -87,9 +160,9 @@ def write_settings(folder: Path, config: RunConfig) -> None:
         "vec_env": config.vec_env,
         "num_threads": config.num_threads,
     }
-    files.write_text(zoo / "args.yml", yaml_file.dump(arguments))
-    files.write_text(zoo / "config.yml", yaml_file.dump(config.hyperparams.flat()))
-    files.write_text(zoo / "command.txt", config.command + "\n")
+    files.write_text(zoo / ARGUMENTS, yaml_file.dump(arguments))
+    files.write_text(zoo / SETTINGS, yaml_file.dump(config.hyperparams.flat()))
+    files.write_text(zoo / COMMAND, config.command + "\n")
 
 
 def read_settings(folder: Path) -> RunConfig:
@@ -105,26 +178,6 @@ def read_settings(folder: Path) -> RunConfig:
         raise RunError(f"{folder} is not a run folder of rltransfer: {path} is missing.") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as the settings of a run: {error}") from None
-
-
-def save_agent(agent: "BaseAlgorithm", path: Path) -> None:
-    """Writes a stock SB3 zip atomically: SB3's own ``save`` destroys the old file first (sb3_facts.md#saving)."""
-    buffer = io.BytesIO()
-    agent.save(buffer)
-    files.write_bytes(path, buffer.getvalue())
-
-
-def save_normaliser(normaliser: "VecNormalize | None", path: Path) -> None:
-    """Writes VecNormalize statistics as SB3 does, atomically; nothing where an agent is not normalised."""
-    if normaliser is not None:
-        files.write_bytes(path, pickle.dumps(normaliser))
-
-
-def save_replay_buffer(agent: Any, path: Path) -> None:
-    """Writes the replay buffer of an off-policy agent as SB3 does, atomically; nothing for others."""
-    buffer = getattr(agent, "replay_buffer", None)
-    if buffer is not None:
-        files.write_bytes(path, pickle.dumps(buffer))
 
 
 def _new_numbered(parent: Path, env_name: str, suffix: str) -> Path:
