@@ -39,7 +39,9 @@ class Draw:
 
 def are_bounds(values: tuple[Any, ...]) -> bool:
     """Returns whether values are two numbers, between which any other may be drawn."""
-    return len(values) == _BOUNDS and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return len(values) == _BOUNDS and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    )
 
 
 class Randomised(gym.Wrapper[Any, Any, Any, Any]):
@@ -81,10 +83,10 @@ class Randomised(gym.Wrapper[Any, Any, Any, Any]):
 def refuse_other_spaces(usual: gym.Env[Any, Any], made: gym.Env[Any, Any], drawn: Mapping[str, Any]) -> None:
     """Raises ConfigError if an environment has other spaces with the arguments that were drawn."""
     for name in ("observation_space", "action_space"):
-        theirs, ours = getattr(usual, name), getattr(made, name)
-        if theirs != ours:
+        usual_space, made_space = getattr(usual, name), getattr(made, name)
+        if usual_space != made_space:
             arguments = ", ".join(f"{key}={value!r}" for key, value in drawn.items())
             raise ConfigError(
-                f"randomise: with {arguments} the {name.replace('_', ' ')} is {describe(ours)} instead of "
-                f"{describe(theirs)}: an agent has one of each. Draw from values that leave them alike."
+                f"randomise: with {arguments} the {name.replace('_', ' ')} is {describe(made_space)} instead of "
+                f"{describe(usual_space)}: an agent has one of each. Draw from values that leave them alike."
             )

@@ -70,9 +70,9 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["frozen"])
     ''
     """
-    known = list(options)
-    near = [option for option in known if option.lower() == name.lower()]
-    near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    names = list(options)
+    near = [option for option in names if option.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(option) for option in near) + "?"
@@ -80,5 +80,5 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownNameError:
     """Returns the error for an unknown ``name`` of some ``kind``, with near misses and what there is."""
-    known = sorted(options)
-    return UnknownNameError(f"Unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+    names = sorted(options)
+    return UnknownNameError(f"Unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.")

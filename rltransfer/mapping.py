@@ -111,9 +111,9 @@ class Actions(_Named):
 
     def entries(self) -> IndexMap:
         """Returns the source's action for each of the target's."""
-        found = self.map if self.map is not None else self._by_name()
-        assert found is not None
-        return found
+        entries = self.map if self.map is not None else self._by_name()
+        assert entries is not None
+        return entries
 
 
 Model = TypeVar("Model", Inputs, Actions)
@@ -137,9 +137,9 @@ def parse_mapping(model: type[Model], value: Any, where: str) -> Model | None:
         raise ConfigError(f"{where}: expected settings or a list of indexes, found {value!r}.")
     for key in content:
         if key not in model.model_fields:
-            known = sorted(model.model_fields)
+            fields = sorted(model.model_fields)
             raise ConfigError(
-                f"{where}: unknown key {key!r}.{did_you_mean(str(key), known)} Known: {', '.join(known)}."
+                f"{where}: unknown key {key!r}.{did_you_mean(str(key), fields)} Known: {', '.join(fields)}."
             )
     try:
         return model.model_validate(content)

@@ -86,7 +86,7 @@ def read_replay_buffer(path: Path | str, size: int | None = None) -> Transitions
             unpickled = load_inert(stream, _NAMES)
         if not isinstance(unpickled, _ReplayBuffer):
             raise ValueError("it holds something else")
-        found = _transitions(unpickled.state, size)
+        transitions = _transitions(unpickled.state, size)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
     except RefusedNameError as refused:
@@ -97,8 +97,8 @@ def read_replay_buffer(path: Path | str, size: int | None = None) -> Transitions
     except Exception as error:
         # A hostile or damaged pickle drives the unpickler into any error.
         raise SourceError(f"{path} is not the pickle of a replay buffer, or it is damaged: {error!r:.200}.") from None
-    _refuse_unusable(path, found)
-    return found
+    _refuse_unusable(path, transitions)
+    return transitions
 
 
 def _transitions(state: Mapping[str, Any], size: int | None) -> Transitions:
@@ -149,14 +149,14 @@ def _by_key(value: Any) -> dict[str, Any]:
     return {str(key): part for key, part in value.items()} if isinstance(value, dict) else {"": value}
 
 
-def _refuse_unusable(path: Path | str, found: Transitions) -> None:
-    if len(found) == 0:
+def _refuse_unusable(path: Path | str, transitions: Transitions) -> None:
+    if len(transitions) == 0:
         raise SourceError(f"{path} holds no transition: the agent that it is of never acted.")
     named = {
-        "rewards": found.rewards,
-        "actions": found.actions,
-        **{f"observations {key}".strip(): part for key, part in found.observations.items()},
-        **{f"next observations {key}".strip(): part for key, part in found.next_observations.items()},
+        "rewards": transitions.rewards,
+        "actions": transitions.actions,
+        **{f"observations {key}".strip(): part for key, part in transitions.observations.items()},
+        **{f"next observations {key}".strip(): part for key, part in transitions.next_observations.items()},
     }
     for name, values in named.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():

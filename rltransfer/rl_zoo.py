@@ -69,31 +69,31 @@ def find_zoo_runs(root: Path, arms: Mapping[str, str]) -> Iterator[Run | UnreadR
     folders = zoo_folders(root) if arms else []
     for arm, glob in arms.items():
         matched = set(_matches(root, arm, glob))
-        mine = [folder for folder in folders if matched & {folder, *folder.parents}]
-        if not mine:
+        arm_folders = [folder for folder in folders if matched & {folder, *folder.parents}]
+        if not arm_folders:
             raise RunError(
                 f"--arm {arm}={glob}: no run of RL Zoo matches below {root} (a folder with {CURVE} or monitor files "
                 f"and without a record of rltransfer). The pattern is relative to {root}, such as 'ppo/CartPole-v1_*'."
             )
-        twice = [folder for folder in mine if folder in owners]
+        twice = [folder for folder in arm_folders if folder in owners]
         if twice:
             raise RunError(
                 f"--arm: {twice[0]} belongs to both {owners[twice[0]]!r} and {arm!r}; give it to one of them."
             )
-        owners |= dict.fromkeys(mine, arm)
-    mine = [folder for folder in folders if folder in owners]
+        owners |= dict.fromkeys(arm_folders, arm)
+    arm_folders = [folder for folder in folders if folder in owners]
     # Numbers that were given here must not meet seeds that others have.
-    inferred = {} if any(_has_settings(folder) for folder in mine) else _inferred(mine, owners)
-    for folder in mine:
+    inferred = {} if any(_has_settings(folder) for folder in arm_folders) else _inferred(arm_folders, owners)
+    for folder in arm_folders:
         yield _read(folder, owners[folder], inferred.get(folder))
 
 
 def zoo_folders(root: Path) -> list[Path]:
     """Returns the folders below ``root`` that hold an evaluation curve or monitor files, and are in no run of ours."""
-    found = sorted({path.parent for pattern in (CURVE, MONITORS) for path in root.rglob(pattern)})
+    places = sorted({path.parent for pattern in (CURVE, MONITORS) for path in root.rglob(pattern)})
     return [
         folder
-        for folder in found
+        for folder in places
         if not any((above / OWN_FOLDER / RECORD).exists() for above in (folder, *folder.parents))
     ]
 
@@ -130,12 +130,12 @@ class _Files:
 
 
 def _files(folder: Path) -> _Files:
-    found = _arguments(folder)
-    if len(found) != 1:
+    paths = _arguments(folder)
+    if len(paths) != 1:
         raise RunError(f"algorithm, task and seed are unknown: there is no {ARGUMENTS} of RL Zoo in a folder of it")
-    arguments, settings = yaml_file.read(found[0]), yaml_file.read(found[0].with_name(SETTINGS))
-    if found[0].parent != folder:
-        return _Files(found[0].parent.name, arguments, settings)
+    arguments, settings = yaml_file.read(paths[0]), yaml_file.read(paths[0].with_name(SETTINGS))
+    if paths[0].parent != folder:
+        return _Files(paths[0].parent.name, arguments, settings)
     kwargs = folder / ENV_KWARGS
     if kwargs.exists():
         arguments["env_kwargs"] = {**(arguments.get("env_kwargs") or {}), **yaml_file.read(kwargs)}
@@ -155,14 +155,14 @@ def _inferred(folders: Sequence[Path], owners: Mapping[Path, str]) -> dict[Path,
             ends[folder] = _last_step(folder)
     names = {folder: _name(folder) for folder in folders}
     numbers: dict[str, int] = {}
-    found = {}
+    inferred = {}
     for folder, name in names.items():
         seed = numbers.setdefault(owners[folder], 0)
         numbers[owners[folder]] += 1
         budget = max([end for other, end in ends.items() if names[other] == name], default=0)
         arguments = {"algo": UNKNOWN, "env": name, "seed": seed, "n_timesteps": budget}
-        found[folder] = _Files(name, arguments, {})
-    return found
+        inferred[folder] = _Files(name, arguments, {})
+    return inferred
 
 
 def _name(folder: Path) -> str:
@@ -184,11 +184,11 @@ def _budget(saved: _Files) -> int:
 
 def _training_curve(folder: Path, budget: int) -> Curve:
     """Returns the mean return of the training episodes that ended in each twentieth of the budget."""
-    found = [read_monitor(path) for path in sorted(folder.glob(MONITORS))]
+    monitors = [read_monitor(path) for path in sorted(folder.glob(MONITORS))]
     # Environments step together, so that an episode ends after the steps of its own times their number.
-    ended = np.concatenate([np.cumsum(one.episode_lengths) * len(found) for one in found])
-    returns = np.concatenate([one.episode_returns for one in found])
-    lengths = np.concatenate([one.episode_lengths for one in found])
+    ended = np.concatenate([np.cumsum(monitor.episode_lengths) * len(monitors) for monitor in monitors])
+    returns = np.concatenate([monitor.episode_returns for monitor in monitors])
+    lengths = np.concatenate([monitor.episode_lengths for monitor in monitors])
     ends = np.linspace(0, budget, TRAINING_POINTS + 1).astype(int)[1:]
     places = np.searchsorted(ends, ended)
     points = [at for at in range(TRAINING_POINTS) if (places == at).any()]
@@ -239,8 +239,8 @@ def _record(folder: Path, arm: str, curve: Curve, saved: _Files) -> RunRecord:
 
 
 def _wrappers(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    found = settings.get("env_wrapper") or []
-    listed = found if isinstance(found, list) else [found]
+    setting = settings.get("env_wrapper") or []
+    listed = setting if isinstance(setting, list) else [setting]
     return tuple(item if isinstance(item, str) else str(next(iter(item))) for item in listed)
 
 

@@ -117,9 +117,9 @@ def clear(config: RunConfig, folder: Path) -> None:
 
 def empty(folder: Path) -> None:
     """Removes everything from a claimed folder of a study, which holds nothing but a run; its log stays."""
-    own = folder / OWN_FOLDER
-    for path in [*folder.iterdir(), *own.iterdir()]:
-        if path in (own, own / CLAIM, folder / LOG):
+    library_folder = folder / OWN_FOLDER
+    for path in [*folder.iterdir(), *library_folder.iterdir()]:
+        if path in (library_folder, library_folder / CLAIM, folder / LOG):
             continue
         if path.is_dir():
             shutil.rmtree(path)

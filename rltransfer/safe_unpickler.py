@@ -186,10 +186,10 @@ def array_of(value: Any) -> np.ndarray:
     Raises:
         Exception: It is none, or of no plain numbers.
     """
-    found = np.asarray(value.build() if isinstance(value, _Numbers) else value)
-    if found.dtype.kind not in "fiub":
-        raise TypeError(f"entries of type {found.dtype}")
-    return found
+    array = np.asarray(value.build() if isinstance(value, _Numbers) else value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"entries of type {array.dtype}")
+    return array
 
 
 class _InertUnpickler(pickle.Unpickler):

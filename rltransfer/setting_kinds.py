@@ -130,10 +130,10 @@ def read_activation(text: str) -> str:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    found = parse_expression(value) if isinstance(value, str) else value
-    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+    content = parse_expression(value) if isinstance(value, str) else value
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ValueError
-    return dict(found)
+    return dict(content)
 
 
 def _layer_sizes(value: Any) -> list[int]:
@@ -143,15 +143,15 @@ def _layer_sizes(value: Any) -> list[int]:
 
 
 def _net_arch(value: Any) -> list[int] | dict[str, list[int]]:
-    found = parse_expression(value) if isinstance(value, str) else value
-    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Mapping):
+    content = parse_expression(value) if isinstance(value, str) else value
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping):
         # The form of SB3 before 1.8: a list that holds one dictionary.
-        found = found[0]
-    if not isinstance(found, Mapping):
-        return _layer_sizes(found)
-    if not found.keys() <= {"pi", "vf", "qf"}:
+        content = content[0]
+    if not isinstance(content, Mapping):
+        return _layer_sizes(content)
+    if not content.keys() <= {"pi", "vf", "qf"}:
         raise ValueError
-    return {str(branch): _layer_sizes(sizes) for branch, sizes in found.items()}
+    return {str(branch): _layer_sizes(sizes) for branch, sizes in content.items()}
 
 
 def optional(kind: Kind) -> Kind:

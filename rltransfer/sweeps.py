@@ -77,12 +77,12 @@ class PlannedArm:
 def _as_strategies(value: Any) -> Any:
     """Accepts ``finetune`` and ``[frozen, finetune]`` where names with strategies are expected."""
     if isinstance(value, Mapping):
-        return {str(name): _parsed(one, where=str(name)) for name, one in value.items()}
+        return {str(name): _parsed(item, where=str(name)) for name, item in value.items()}
     several = [value] if isinstance(value, str) else value
     if not isinstance(several, list | tuple):
         raise ValueError("expected a strategy, a list of these, or names with a strategy each")
-    found = [_parsed(one) for one in several]
-    return {strategy_label(one): one for one in found}
+    strategies = [_parsed(item) for item in several]
+    return {strategy_label(item): item for item in strategies}
 
 
 def _parsed(value: Any, where: str = "strategy") -> Strategy:
@@ -140,12 +140,12 @@ class LayerSweep(_Sweep):
 
     def arms(self) -> tuple[SweptArm, ...]:
         """Returns the arms, by strategy and network; none for 0 layers, which is ``scratch``."""
-        found: list[SweptArm] = []
+        swept: list[SweptArm] = []
         for (label, strategy), branch in itertools.product(self.of.items(), self.branches):
             row = label if branch == "both" else f"{label}_{branch}"
             for count in sorted(set(self.layers) - {0}):
-                found += self._arms(strategy, branch, row, count)
-        return tuple(found)
+                swept += self._arms(strategy, branch, row, count)
+        return tuple(swept)
 
     def _arms(self, strategy: Strategy, branch: Branches, row: str, count: int) -> Iterator[SweptArm]:
         choice = {"layers": count} | {"both": {}, "actor": {"critic": "none"}, "critic": {"actor": "none"}}[branch]

@@ -35,7 +35,7 @@ class Range(_Model):
     @property
     def is_whole(self) -> bool:
         """Whether it is of integers."""
-        return all(isinstance(one, int) for one in (self.low, self.high, self.step) if one is not None)
+        return all(isinstance(bound, int) for bound in (self.low, self.high, self.step) if bound is not None)
 
 
 Values = Range | tuple[Choice, ...]
@@ -52,7 +52,7 @@ def parse_space(value: Any) -> dict[str, Values]:
     """
     if not isinstance(value, Mapping) or not value:
         raise ConfigError("expected hyperparameters, each with a range or a list to choose from")
-    return {str(name): _values(str(name), one) for name, one in value.items()}
+    return {str(name): _values(str(name), item) for name, item in value.items()}
 
 
 def _values(name: str, value: Any) -> Values:
@@ -62,10 +62,10 @@ def _values(name: str, value: Any) -> Values:
         return _range(name, value)
     if not isinstance(value, list | tuple) or len(value) < 2:
         raise ConfigError(f"{name!r}: expected {{low: ..., high: ...}} or a list of at least two, found {value!r}")
-    for one in value:
-        if not (one is None or isinstance(one, str | int | float)):
-            raise ConfigError(f"{name!r}: a choice is a number, a word, true, false or null, found {one!r}")
-    if len({repr(one) for one in value}) < len(value):
+    for choice in value:
+        if not (choice is None or isinstance(choice, str | int | float)):
+            raise ConfigError(f"{name!r}: a choice is a number, a word, true, false or null, found {choice!r}")
+    if len({repr(choice) for choice in value}) < len(value):
         raise ConfigError(f"{name!r}: a choice is listed twice")
     return tuple(value)
 
@@ -73,9 +73,9 @@ def _values(name: str, value: Any) -> Values:
 def _range(name: str, value: Mapping[str, Any]) -> Range:
     for key in value:
         if key not in Range.model_fields:
-            known = list(Range.model_fields)
-            near = did_you_mean(str(key), known)
-            raise ConfigError(f"{name!r}: unknown key {key!r}.{near} Known: {', '.join(known)}")
+            fields = list(Range.model_fields)
+            near = did_you_mean(str(key), fields)
+            raise ConfigError(f"{name!r}: unknown key {key!r}.{near} Known: {', '.join(fields)}")
     for key in ("low", "high"):
         if not _is_number(value.get(key)):
             raise ConfigError(f"{name!r}: {key!r} has to be a number, found {value.get(key)!r}")
@@ -165,4 +165,4 @@ def names_of(several: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     >>> names_of([{"gamma": 0.9}, {"batch_size": 8, "gamma": 0.99}])
     ('batch_size', 'gamma')
     """
-    return tuple(sorted({name for one in several for name in one}))
+    return tuple(sorted({name for item in several for name in item}))

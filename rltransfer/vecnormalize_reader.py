@@ -160,11 +160,11 @@ def _normaliser(state: Mapping[str, Any]) -> Normaliser:
     observation: Statistics | dict[str, Statistics] | None = None
     if norm_obs:
         # Without observation normalisation today's SB3 keeps no statistics, the old one kept fresh ones.
-        found = state["obs_rms"]
-        if isinstance(found, dict):
-            observation = {str(key): _statistics(item) for key, item in found.items()}
+        statistics = state["obs_rms"]
+        if isinstance(statistics, dict):
+            observation = {str(key): _statistics(item) for key, item in statistics.items()}
         else:
-            observation = _statistics(found)
+            observation = _statistics(statistics)
     return Normaliser(
         observation=observation,
         reward=_statistics(state["ret_rms"]) if "ret_rms" in state else None,

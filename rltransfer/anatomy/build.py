@@ -265,29 +265,29 @@ def _parts_of_extractor(name: str, module: _Module, groups: Groups) -> Iterator[
         return
     for key in keys:
         prefix = f"extractors.{key}"
-        own = {rest[len(prefix) + 1 :]: tensor for rest, tensor in rests.items() if within(rest, prefix)}
-        yield from _grouped(f"{name}.{prefix}", own, groups.get(f"{name}.{prefix}", {}))
+        key_tensors = {rest[len(prefix) + 1 :]: tensor for rest, tensor in rests.items() if within(rest, prefix)}
+        yield from _grouped(f"{name}.{prefix}", key_tensors, groups.get(f"{name}.{prefix}", {}))
 
 
 def _columns(name: str, rests: Mapping[str, str]) -> Iterator[_Part]:
     """Yields the layers of progressive columns, the new one's last; none if this is another extractor."""
-    found: dict[str, tuple[Role, int, list[str]]] = {}
+    layers: dict[str, tuple[Role, int, list[str]]] = {}
     for rest, tensor in rests.items():
         for role, pattern in _COLUMNS.items():
             match = pattern.match(rest)
             if match:
-                found.setdefault(match.group(), (role, int(match.group(1)), []))[2].append(tensor)
-    if sum(len(tensors) for _, _, tensors in found.values()) < len(rests):
+                layers.setdefault(match.group(), (role, int(match.group(1)), []))[2].append(tensor)
+    if sum(len(tensors) for _, _, tensors in layers.values()) < len(rests):
         return
     order = list(_COLUMNS)
-    for layer, (role, position, tensors) in sorted(found.items(), key=lambda item: order.index(item[1][0])):
+    for layer, (role, position, tensors) in sorted(layers.items(), key=lambda item: order.index(item[1][0])):
         yield _Part(f"{name}.{layer}", position, tuple(tensors), role)
 
 
 def _grouped(name: str, rests: Mapping[str, str], named: Mapping[str, tuple[str, ...]]) -> Iterator[_Part]:
     if not named:
-        known = [prefix for prefixes in _NATURE_CNN.values() for prefix in prefixes]
-        is_nature_cnn = all(any(within(rest, prefix) for prefix in known) for rest in rests)
+        prefixes_of_cnn = [prefix for prefixes in _NATURE_CNN.values() for prefix in prefixes]
+        is_nature_cnn = all(any(within(rest, prefix) for prefix in prefixes_of_cnn) for rest in rests)
         named = _NATURE_CNN if is_nature_cnn else {}
     layers: dict[str, list[str]] = {}
     for rest, tensor in rests.items():
@@ -305,8 +305,10 @@ def _feeding(name: str, rule: Rule, modules: Mapping[str, _Module], same_module:
     if rule.kind == "extractor":
         return
     top = name.split(".", maxsplit=1)[0]
-    own = {"actor": "pi_features_extractor", "critic": "vf_features_extractor"}.get(rule.branch, "features_extractor")
-    for extractor in (f"{top}.features_extractor", own, "features_extractor"):
+    branch_extractor = {"actor": "pi_features_extractor", "critic": "vf_features_extractor"}.get(
+        rule.branch, "features_extractor"
+    )
+    for extractor in (f"{top}.features_extractor", branch_extractor, "features_extractor"):
         canonical = same_module.get(extractor, extractor)
         if canonical in modules:
             yield canonical

@@ -115,11 +115,11 @@ def choose_layers(anatomy: Anatomy, choice: Any, branches: Iterable[Branch]) -> 
 
 def refuse_unknown_layers(anatomy: Anatomy, names: Sequence[str]) -> None:
     """Raises IncompatibleError if one of ``names`` is neither an online encoder layer nor a module that holds one."""
-    known = [layer.name for layer in anatomy.online if layer.role == "encoder"]
+    layers = [layer.name for layer in anatomy.online if layer.role == "encoder"]
     for name in names:
-        if not any(within(layer, name) for layer in known):
+        if not any(within(layer, name) for layer in layers):
             raise UnknownLayerError(
-                f"This agent has no encoder layer {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+                f"This agent has no encoder layer {name!r}.{did_you_mean(name, layers)} Known: {', '.join(layers)}."
             )
 
 

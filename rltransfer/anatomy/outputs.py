@@ -39,9 +39,9 @@ def layer_outputs(agent: "BaseAlgorithm", observations: Any, *, policy: Any = No
         policy: A copy of its policy to look at instead.
     """
     policy = agent.policy if policy is None else policy
-    found: dict[str, Output] = {}
+    outputs: dict[str, Output] = {}
     hooks = [
-        module.register_forward_hook(_keeping(found, layer, activation))
+        module.register_forward_hook(_keeping(outputs, layer, activation))
         for layer, module, activation in _watched(policy, anatomy_of_agent(agent))
     ]
     was_training = policy.training
@@ -53,7 +53,7 @@ def layer_outputs(agent: "BaseAlgorithm", observations: Any, *, policy: Any = No
         policy.set_training_mode(was_training)
         for hook in hooks:
             hook.remove()
-    return found
+    return outputs
 
 
 def readers(anatomy: Anatomy, layer: Layer) -> list[Reader]:
@@ -62,7 +62,7 @@ def readers(anatomy: Anatomy, layer: Layer) -> list[Reader]:
     if matrix is None:
         return []
     units = anatomy.shapes[matrix][0]
-    found = []
+    weights = []
     for other in _following(anatomy, layer):
         tensor = _matrix(anatomy, other)
         if tensor is None:
@@ -71,12 +71,12 @@ def readers(anatomy: Anatomy, layer: Layer) -> list[Reader]:
         is_q = tensor.startswith("critic.qf") and anatomy.reads_features(other)
         if width == units or (is_q and width > units and layer.path != other.path):
             # Q(s, a) reads the actions behind the features.
-            found.append(Reader(tensor, 1))
+            weights.append(Reader(tensor, 1))
         elif len(anatomy.shapes[matrix]) == 4 and width % units == 0:
-            found.append(Reader(tensor, width // units))
+            weights.append(Reader(tensor, width // units))
         else:
             return []
-    return found
+    return weights
 
 
 def _following(anatomy: Anatomy, layer: Layer) -> list[Layer]:
@@ -120,9 +120,9 @@ def _watched(policy: Any, anatomy: Anatomy) -> list[tuple[str, torch.nn.Module, 
     return watched
 
 
-def _keeping(found: dict[str, Output], layer: str, activation: torch.nn.Module | None) -> Any:
+def _keeping(outputs: dict[str, Output], layer: str, activation: torch.nn.Module | None) -> Any:
     def hook(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
-        found.setdefault(layer, Output(output.detach(), activation))
+        outputs.setdefault(layer, Output(output.detach(), activation))
 
     return hook
 

@@ -58,12 +58,12 @@ def policy_settings_of(encoder: Encoder) -> dict[str, Any]:
     spec = spec_of(encoder.algo)
     sizes = {branch: _sizes(anatomy, path) for branch, path in spec.branches}
     first, *others = sizes.values()
-    found: dict[str, Any] = {"net_arch": first if all(other == first for other in others) else sizes}
+    settings: dict[str, Any] = {"net_arch": first if all(other == first for other in others) else sizes}
     if anatomy.activation in ACTIVATIONS:
-        found["activation_fn"] = f"nn.{anatomy.activation}"
+        settings["activation_fn"] = f"nn.{anatomy.activation}"
     if spec.is_gradient_free:
-        return found | {"with_bias": any(name.endswith(".bias") for name in anatomy.shapes)} if first else {}
-    return found | _extractor(encoder) | _heads(encoder) | _lstm(anatomy)
+        return settings | {"with_bias": any(name.endswith(".bias") for name in anatomy.shapes)} if first else {}
+    return settings | _extractor(encoder) | _heads(encoder) | _lstm(anatomy)
 
 
 def image_settings(encoder: Encoder) -> tuple[bool | None, float | None]:
@@ -114,9 +114,9 @@ def _extractor(encoder: Encoder) -> dict[str, Any]:
     if not layers:
         return {}
     paths = list(dict.fromkeys(layer.path for layer in layers))
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if "share_features_extractor" in spec_of(encoder.algo).policy_settings:
-        found["share_features_extractor"] = len(paths) == 1
+        settings["share_features_extractor"] = len(paths) == 1
     rests = {
         tensor[len(paths[0]) + 1 :]: anatomy.shapes[tensor]
         for layer in layers
@@ -124,15 +124,15 @@ def _extractor(encoder: Encoder) -> dict[str, Any]:
         for tensor in layer.tensors
     }
     if "adapter.weight" in rests:
-        return found | _ADAPTER | {"features_extractor_kwargs": {"features_dim": rests["adapter.weight"][0]}}
+        return settings | _ADAPTER | {"features_extractor_kwargs": {"features_dim": rests["adapter.weight"][0]}}
     if "convolutions.0.weight" in rests and "linear.0.weight" in rests:
-        return found | _SMALL_CNN | {"features_extractor_kwargs": {"features_dim": rests["linear.0.weight"][0]}}
+        return settings | _SMALL_CNN | {"features_extractor_kwargs": {"features_dim": rests["linear.0.weight"][0]}}
     if "cnn.0.weight" in rests and "linear.0.weight" in rests:
-        return found | {"features_extractor_kwargs": {"features_dim": rests["linear.0.weight"][0]}}
+        return settings | {"features_extractor_kwargs": {"features_dim": rests["linear.0.weight"][0]}}
     of_keys = {shape[0] for rest, shape in rests.items() if re.fullmatch(r"extractors\..+\.linear\.0\.weight", rest)}
     if len(of_keys) == 1:
-        return found | {"features_extractor_kwargs": {"cnn_output_dim": of_keys.pop()}}
-    return found
+        return settings | {"features_extractor_kwargs": {"cnn_output_dim": of_keys.pop()}}
+    return settings
 
 
 def _heads(encoder: Encoder) -> dict[str, Any]:

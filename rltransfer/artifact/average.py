@@ -39,13 +39,13 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
         _refuse_difference(first, other)
     return dataclasses.replace(
         first,
-        tensors={name: _mean([one.tensors[name] for one in encoders]) for name in first.tensors},
-        normaliser=_pooled([one.normaliser for one in encoders]),
-        source=joint_facts([one.source for one in encoders], AVERAGE_OF),
-        hyperparams=first.hyperparams if all(one.hyperparams == first.hyperparams for one in others) else {},
+        tensors={name: _mean([encoder.tensors[name] for encoder in encoders]) for name in first.tensors},
+        normaliser=_pooled([encoder.normaliser for encoder in encoders]),
+        source=joint_facts([encoder.source for encoder in encoders], AVERAGE_OF),
+        hyperparams=first.hyperparams if all(encoder.hyperparams == first.hyperparams for encoder in others) else {},
         replay_buffer=None,
         statistics=None,
-        activation_is_assumed=any(one.activation_is_assumed for one in encoders),
+        activation_is_assumed=any(encoder.activation_is_assumed for encoder in encoders),
     )
 
 
@@ -60,10 +60,10 @@ def _refuse_difference(first: Encoder, other: Encoder) -> None:
         "actions": (first.action_space, other.action_space),
         **{what: (_normalisation(first)[what], value) for what, value in _normalisation(other).items()},
     }
-    for what, (one, another) in facts.items():
-        same = same_space(one, another) if isinstance(one, Space) else one == another
+    for what, (first_value, other_value) in facts.items():
+        same = same_space(first_value, other_value) if isinstance(first_value, Space) else first_value == other_value
         if not same:
-            raise IncompatibleError(f"{where}their {what} differ: {one} and {another}.")
+            raise IncompatibleError(f"{where}their {what} differ: {first_value} and {other_value}.")
     shapes, others = first.anatomy.shapes, other.anatomy.shapes
     wrong = [
         f"{name}: {_shape(shapes.get(name))} and {_shape(others.get(name))}"
@@ -79,11 +79,11 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else str(list(shape))
 
 
-def _as_told(one: str | None, another: str | None) -> tuple[str, str]:
+def _as_told(first_name: str | None, other_name: str | None) -> tuple[str, str]:
     """Returns two classes to compare; artifacts of before do not name theirs, and it can be any of SB3's."""
-    if one is not None and another is not None:
-        return one, another
-    first, second = (str(name) if is_custom_class(name) else "SB3's" for name in (one, another))
+    if first_name is not None and other_name is not None:
+        return first_name, other_name
+    first, second = (str(name) if is_custom_class(name) else "SB3's" for name in (first_name, other_name))
     return first, second
 
 
@@ -118,29 +118,31 @@ def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _pooled(normalisers: Sequence[Normaliser | None]) -> Normaliser | None:
-    known = [one for one in normalisers if one is not None]
-    if len(known) < len(normalisers):
+    given = [normaliser for normaliser in normalisers if normaliser is not None]
+    if len(given) < len(normalisers):
         return None
-    first = known[0]
-    observations = [one.observation for one in known]
+    first = given[0]
+    observations = [normaliser.observation for normaliser in given]
     observation: Statistics | dict[str, Statistics] | None = None
     if isinstance(first.observation, Mapping):
-        by_key = [one for one in observations if isinstance(one, Mapping)]
-        observation = {key: _pool([one[key] for one in by_key]) for key in first.observation}
+        by_key = [statistics for statistics in observations if isinstance(statistics, Mapping)]
+        observation = {key: _pool([statistics[key] for statistics in by_key]) for key in first.observation}
     elif first.observation is not None:
-        observation = _pool([one for one in observations if isinstance(one, Statistics)])
-    rewards = [one.reward for one in known if one.reward is not None]
+        observation = _pool([statistics for statistics in observations if isinstance(statistics, Statistics)])
+    rewards = [normaliser.reward for normaliser in given if normaliser.reward is not None]
     return dataclasses.replace(
-        first, observation=observation, reward=_pool(rewards) if len(rewards) == len(known) else None
+        first, observation=observation, reward=_pool(rewards) if len(rewards) == len(given) else None
     )
 
 
 def _pool(statistics: Sequence[Statistics]) -> Statistics:
     """Returns the mean and variance of everything that the statistics were taken over."""
-    counts = np.array([one.count for one in statistics])
+    counts = np.array([statistic.count for statistic in statistics])
     weights = counts / counts.sum()
-    mean = sum(weight * one.mean for weight, one in zip(weights, statistics, strict=True))
-    square = sum(weight * (one.var + one.mean**2) for weight, one in zip(weights, statistics, strict=True))
+    mean = sum(weight * statistic.mean for weight, statistic in zip(weights, statistics, strict=True))
+    square = sum(
+        weight * (statistic.var + statistic.mean**2) for weight, statistic in zip(weights, statistics, strict=True)
+    )
     return Statistics(mean=np.asarray(mean), var=np.asarray(square - np.asarray(mean) ** 2), count=float(counts.sum()))
 
 
@@ -153,13 +155,13 @@ def joint_facts(sources: Sequence[SourceFacts], what: str = "") -> SourceFacts:
     """
     if len(sources) == 1:
         return sources[0]
-    steps = [one.env_steps for one in sources]
-    known = [one for one in steps if one is not None]
-    tasks = {str(one.task): one.task for one in sources}
+    steps = [source.env_steps for source in sources]
+    counts = [count for count in steps if count is not None]
+    tasks = {str(source.task): source.task for source in sources}
     return SourceFacts(
-        path=f"{what}{', '.join(one.path for one in sources)}",
-        sha256=hashlib.sha256("".join(one.sha256 for one in sources).encode()).hexdigest(),
+        path=f"{what}{', '.join(source.path for source in sources)}",
+        sha256=hashlib.sha256("".join(source.sha256 for source in sources).encode()).hexdigest(),
         algo=sources[0].algo,
         task=sources[0].task if len(tasks) == 1 else None,
-        env_steps=sum(known) if len(known) == len(steps) else None,
+        env_steps=sum(counts) if len(counts) == len(steps) else None,
     )

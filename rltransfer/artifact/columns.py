@@ -82,14 +82,14 @@ def source_columns(encoder: Encoder, number: int = 0) -> tuple[SourceColumn, ...
     anatomy = encoder.anatomy
     paths = {branch: _path(anatomy, branch) for branch in ("actor", "critic")}
     apart = not any(layer.branch == "shared" for layer in paths["critic"]) and not _reads_actions(anatomy)
-    found = [
+    columns = [
         _column(encoder, f"{number}_{branch}", path)
         for branch, path in paths.items()
         if path and (branch == "actor" or apart or not paths["actor"])
     ]
-    if not found:
+    if not columns:
         raise _no_column(encoder, "it has no feature layers")
-    return tuple(found)
+    return tuple(columns)
 
 
 def progressive_kwargs(
@@ -129,10 +129,10 @@ def progressive_kwargs(
     if len(images) > 1:
         raise IncompatibleError("Columns read one observation, and of the sources one reads images, another a vector.")
     base = _COLOURS if _sees_colours(several[0]) and given.get("normalize_images", True) else 1.0
-    own, nets = _own_images(columns, given, algo) if images == {True} else _own_vector(given, algo)
+    new_column, nets = _own_images(columns, given, algo) if images == {True} else _own_vector(given, algo)
     arguments = {
-        "sources": {one.name: {"divisor": one.divisor / base, "layers": list(one.layers)} for one in columns},
-        "own": own,
+        "sources": {old.name: {"divisor": old.divisor / base, "layers": list(old.layers)} for old in columns},
+        "own": new_column,
         "units": part.units,
         "scale": part.scale,
     }
@@ -185,7 +185,7 @@ def _column(encoder: Encoder, name: str, path: list[Layer]) -> SourceColumn:
     if seeing:
         modules = _modules(encoder, seeing)
         rests = tuple(module[len(seeing[0].path) + 1 :] for module in modules)
-        cnn = next((one for one in _CNNS if one.modules == rests), None)
+        cnn = next((candidate for candidate in _CNNS if candidate.modules == rests), None)
         if cnn is None:
             raise _no_column(encoder, "its features extractor is neither SB3's NatureCNN nor rltransfer's SmallCNN")
         shapes = [anatomy.shapes[f"{module}.weight"] for module in modules]
@@ -206,8 +206,8 @@ def _modules(encoder: Encoder, layers: Sequence[Layer]) -> list[str]:
     tensors = [tensor for layer in layers for tensor in layer.tensors]
     modules = list(dict.fromkeys(tensor.rpartition(".")[0] for tensor in tensors))
     for module in modules:
-        own = {tensor.rpartition(".")[2] for tensor in tensors if tensor.rpartition(".")[0] == module}
-        if own != {"weight", "bias"} or len(shapes[f"{module}.weight"]) not in (2, 4):
+        names = {tensor.rpartition(".")[2] for tensor in tensors if tensor.rpartition(".")[0] == module}
+        if names != {"weight", "bias"} or len(shapes[f"{module}.weight"]) not in (2, 4):
             raise _no_column(encoder, f"{module} is neither a linear layer nor a convolution with a bias")
     return modules
 
@@ -240,18 +240,24 @@ def _images(cnn: _Cnn, sizes: Sequence[int], kernels: Sequence[int]) -> Iterator
 def _own_images(columns: Sequence[SourceColumn], given: dict[str, Any], algo: str) -> tuple[dict[str, Any], Any]:
     """Returns the agent's own column, which is its features extractor, and what else its policy is given."""
     name = _class_name(given.pop("features_extractor_class", "NatureCNN"))
-    own = next((one for one in _CNNS if one.name == name), None)
+    architecture = next((candidate for candidate in _CNNS if candidate.name == name), None)
     others = sorted({str(column.cnn) for column in columns} - {name})
-    if own is None or others:
+    if architecture is None or others:
         raise IncompatibleError(
             f"The source's images go through {' and '.join(others)}, and the agent's through {name}: columns stand "
             "beside each other level by level, so that these must be the same (features_extractor_class)."
         )
     arguments = given.pop("features_extractor_kwargs", None) or {}
-    layers = list(_images(own, (*own.channels, int(arguments.get("features_dim", own.features))), own.kernels))
+    layers = list(
+        _images(
+            architecture,
+            (*architecture.channels, int(arguments.get("features_dim", architecture.features))),
+            architecture.kernels,
+        )
+    )
     spec = spec_of(algo)
     nets = _net_arch(given, spec.default_net_of_images if name == "NatureCNN" else spec.default_net)
-    return {"divisor": float(arguments.get("scale", own.divisor)), "layers": layers}, {"net_arch": nets}
+    return {"divisor": float(arguments.get("scale", architecture.divisor)), "layers": layers}, {"net_arch": nets}
 
 
 def _own_vector(given: dict[str, Any], algo: str) -> tuple[dict[str, Any], Any]:
@@ -268,8 +274,8 @@ def _own_vector(given: dict[str, Any], algo: str) -> tuple[dict[str, Any], Any]:
     if activation not in ACTIVATIONS:
         raise IncompatibleError(f"Columns know the activations {', '.join(ACTIVATIONS)}; found {activation}.")
     shared, left = _split(nets, algo)
-    own = {"divisor": 1.0, "layers": [_linear(size, activation) for size in shared]}
-    return own, {"net_arch": left} | ({"share_features_extractor": False} if spec.critic_key else {})
+    column = {"divisor": 1.0, "layers": [_linear(size, activation) for size in shared]}
+    return column, {"net_arch": left} | ({"share_features_extractor": False} if spec.critic_key else {})
 
 
 def _net_arch(given: Mapping[str, Any], default: NetArch | None) -> Any:
@@ -286,16 +292,16 @@ def _split(nets: Any, algo: str) -> tuple[list[int], Any]:
     critic = spec.critic_key
     if critic is None:
         return list(nets), []
-    own = {"pi": list(nets), critic: list(nets)} if not isinstance(nets, Mapping) else dict(nets)
-    own = {branch: list(own.get(branch) or []) for branch in ("pi", critic)}
-    most = 0 if spec.has_module_before_net else min(map(len, own.values()))
+    sizes_of = {"pi": list(nets), critic: list(nets)} if not isinstance(nets, Mapping) else dict(nets)
+    sizes_of = {branch: list(sizes_of.get(branch) or []) for branch in ("pi", critic)}
+    most = 0 if spec.has_module_before_net else min(map(len, sizes_of.values()))
     if critic == "qf":
         # Q(s, a) reads the actions behind the column.
         most = max(0, most - 1)
     alike = 0
-    while alike < most and own["pi"][alike] == own[critic][alike]:
+    while alike < most and sizes_of["pi"][alike] == sizes_of[critic][alike]:
         alike += 1
-    return own["pi"][:alike], {branch: sizes[alike:] for branch, sizes in own.items()}
+    return sizes_of["pi"][:alike], {branch: sizes[alike:] for branch, sizes in sizes_of.items()}
 
 
 def _class_name(kind: Any) -> str:

@@ -201,8 +201,8 @@ def load_artifact(folder: Path) -> Encoder:
     except SafetensorError as error:
         raise SourceError(f"{path} is not a safetensors file: {error}") from None
     anatomy = _anatomy(manifest)
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != dict(anatomy.shapes):
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != dict(anatomy.shapes):
         raise SourceError(f"{path} holds other tensors than {MANIFEST} lists. Extract the artifact again.")
     return Encoder(
         anatomy=anatomy,

@@ -68,15 +68,15 @@ def _unknown_activation(encoder: Encoder) -> str:
 
 def _arguments(encoder: Encoder) -> dict[str, Any]:
     """Returns the policy's arguments; of what the source's settings state, numbers alone are read and no class."""
-    found = policy_settings_of(encoder)
+    settings = policy_settings_of(encoder)
     normalises, scale = image_settings(encoder)
     if normalises is not None:
-        found["normalize_images"] = normalises
+        settings["normalize_images"] = normalises
     if scale is not None:
-        found["features_extractor_kwargs"]["scale"] = scale
+        settings["features_extractor_kwargs"]["scale"] = scale
     if _explores_by_state(encoder):
-        found["use_sde"] = True
-    made = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": found}))
+        settings["use_sde"] = True
+    made = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": settings}))
     kwargs: dict[str, Any] = made["policy_kwargs"]
     return kwargs
 
@@ -98,14 +98,14 @@ def _policy_name(encoder: Encoder, arguments: Mapping[str, Any]) -> str:
 
 
 def _fill(policy: BasePolicy, encoder: Encoder) -> None:
-    own = policy.state_dict()
+    tensors = policy.state_dict()
     given = {name: tensor for name, tensor in encoder.tensors.items() if name != LOG_ENT_COEF}
-    wrong = [name for name, tensor in given.items() if name not in own or own[name].shape != tensor.shape]
+    wrong = [name for name, tensor in given.items() if name not in tensors or tensors[name].shape != tensor.shape]
     # A shared features extractor has three names for one tensor.
-    filled = {own[name].data_ptr() for name in given if name in own}
+    filled = {tensors[name].data_ptr() for name in given if name in tensors}
     wrong += [
         name
-        for name, tensor in own.items()
+        for name, tensor in tensors.items()
         if tensor.data_ptr() not in filled and not name.partition(".")[0].endswith("_target")
     ]
     if wrong:
@@ -115,4 +115,4 @@ def _fill(policy: BasePolicy, encoder: Encoder) -> None:
         )
     with torch.no_grad():
         for name, tensor in given.items():
-            own[name].copy_(tensor)
+            tensors[name].copy_(tensor)

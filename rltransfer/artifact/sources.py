@@ -99,9 +99,9 @@ def load_encoder(
     if is_artifact:
         encoder = _with_statistics(load_artifact(path), path, given)
     else:
-        found = _in_run_folder(path, which) if path.is_dir() else _single_zip(path)
-        path = found.zip
-        encoder = _read(found, read_sb3_zip(path), given)
+        files = _in_run_folder(path, which) if path.is_dir() else _single_zip(path)
+        path = files.zip
+        encoder = _read(files, read_sb3_zip(path), given)
     return encoder if activation is None else _with_activation(encoder, path, read_activation(activation))
 
 
@@ -134,14 +134,14 @@ def _with_activation(encoder: Encoder, path: Path, activation: str) -> Encoder:
     return dataclasses.replace(encoder, anatomy=anatomy, activation_is_assumed=False)
 
 
-def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
+def _read(files: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
     anatomy = anatomy_of_zip(agent)
     online = dataclasses.replace(anatomy, layers=anatomy.online, aliases={})
     names = [name for layer in online.layers for name in layer.tensors]
     tensors = {**agent.variables, **agent.tensors}
-    hyperparams = found.record.hyperparams if found.record else agent.hyperparams | found.settings.get(SETTINGS, {})
+    hyperparams = files.record.hyperparams if files.record else agent.hyperparams | files.settings.get(SETTINGS, {})
     normaliser, statistics = find_statistics(
-        found.zip, agent.observation_space, given, frames=_stacked_frames(hyperparams)
+        files.zip, agent.observation_space, given, frames=_stacked_frames(hyperparams)
     )
     return Encoder(
         anatomy=dataclasses.replace(
@@ -153,12 +153,12 @@ def _read(found: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
         observation_space=agent.observation_space,
         action_space=agent.action_space,
         normaliser=normaliser,
-        source=_facts(found, agent),
+        source=_facts(files, agent),
         hyperparams=hyperparams,
-        replay_buffer=find_replay_buffer(found.zip),
+        replay_buffer=find_replay_buffer(files.zip),
         policy_class=agent.dotted_policy_class,
         extractor_class=agent.extractor_class,
-        statistics=statistics.model_copy(update={"unreadable": statistics.unreadable + found.unreadable}),
+        statistics=statistics.model_copy(update={"unreadable": statistics.unreadable + files.unreadable}),
     )
 
 
@@ -167,32 +167,32 @@ def _stacked_frames(hyperparams: Mapping[str, Any]) -> int:
     return frames if isinstance(frames, int) else 1
 
 
-def _facts(found: _Found, agent: Sb3Zip) -> SourceFacts:
-    record = found.record
+def _facts(files: _Found, agent: Sb3Zip) -> SourceFacts:
+    record = files.record
     if record is None:
         return SourceFacts(
-            path=str(found.zip),
+            path=str(files.zip),
             sha256=agent.sha256,
             algo=str(agent.algo),
-            task=_zoo_task(found),
+            task=_zoo_task(files),
             seed=agent.seed,
             env_steps=agent.num_timesteps,
-            which=found.which,
+            which=files.which,
         )
     before = record.source.env_steps if record.source and record.source.env_steps else 0
-    scores = {"best": record.best, "last": record.final}.get(found.which)
+    scores = {"best": record.best, "last": record.final}.get(files.which)
     whole_run = record.env_steps or agent.num_timesteps or 0
     return SourceFacts(
-        path=str(found.zip),
+        path=str(files.zip),
         sha256=agent.sha256,
         algo=record.algo,
         task=record.task,
         seed=record.seed,
-        env_steps=before + ((agent.num_timesteps or 0) if found.which.isdecimal() else whole_run),
+        env_steps=before + ((agent.num_timesteps or 0) if files.which.isdecimal() else whole_run),
         mean_return=scores.mean_return if scores else None,
         random_return=record.random.mean_return if record.random else None,
         reward_threshold=record.reward_threshold,
-        which=found.which,
+        which=files.which,
         is_residual=any(part.get("kind") == "residual" for part in record.strategy),
     )
 
@@ -234,13 +234,13 @@ def _plain_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _zoo_task(found: _Found) -> TaskFacts | None:
-    arguments = found.settings.get(ARGUMENTS, {})
+def _zoo_task(files: _Found) -> TaskFacts | None:
+    arguments = files.settings.get(ARGUMENTS, {})
     env, kwargs = arguments.get("env"), arguments.get("env_kwargs") or {}
     if not isinstance(env, str) or not isinstance(kwargs, dict):
         return None
     # On the Hub this file has the last word: it also holds what was said when the agent was uploaded.
-    return TaskFacts(env=env, kwargs={**kwargs, **found.settings.get(ENV_KWARGS, {})}, wrappers=())
+    return TaskFacts(env=env, kwargs={**kwargs, **files.settings.get(ENV_KWARGS, {})}, wrappers=())
 
 
 def _in_run_folder(folder: Path, which: str) -> _Found:

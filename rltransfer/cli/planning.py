@@ -28,10 +28,10 @@ def describe_power(pilot: PilotSpread, *, effect: float, tests: int) -> str:
 
 
 def _needed(effect: float, sd: float, tests: int) -> list[str]:
-    found = {wanted: runs_for(effect, sd, tests=tests, wanted=wanted) for wanted in (POWER, _MORE)}
+    seeds_by_power = {wanted: runs_for(effect, sd, tests=tests, wanted=wanted) for wanted in (POWER, _MORE)}
     return [
         f"  {'more than 1,000' if seeds is None else seeds} seeds per arm find it in {100 * wanted:g} % of studies"
-        for wanted, seeds in found.items()
+        for wanted, seeds in seeds_by_power.items()
     ]
 
 
@@ -51,10 +51,10 @@ def describe_tuning(tuned: Tuned) -> str:
     for (task, arm), best in tuned.best.items():
         trials = tuned.log.of(task, arm)
         failed = sum(trial.score is None for trial in trials)
-        own = ", ".join(f"{name} {_short(value)}" for name, value in best.hyperparams.items()) or "the study's own"
+        settings = ", ".join(f"{name} {_short(value)}" for name, value in best.hyperparams.items()) or "the study's own"
         untuned = tuned.untuned[task, arm].score
         rows.append(
-            (task, arm, str(len(trials)), str(failed), _short(untuned), _short(best.score), str(best.number), own)
+            (task, arm, str(len(trials)), str(failed), _short(untuned), _short(best.score), str(best.number), settings)
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

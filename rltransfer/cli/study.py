@@ -67,9 +67,9 @@ def tune(arguments: argparse.Namespace) -> None:
 def work(arguments: argparse.Namespace) -> None:
     """Joins a study until nothing is left to do."""
     folder = arguments.folder
-    found = work_on_study(folder, **_limits(arguments))
-    print(f"{states.progress_of(found)}; for the report: rltransfer study report {shlex.quote(str(folder))}")
-    _refuse_failures(found, folder)
+    run_states = work_on_study(folder, **_limits(arguments))
+    print(f"{states.progress_of(run_states)}; for the report: rltransfer study report {shlex.quote(str(folder))}")
+    _refuse_failures(run_states, folder)
 
 
 def write_slurm(arguments: argparse.Namespace) -> None:
@@ -89,18 +89,18 @@ def write_slurm(arguments: argparse.Namespace) -> None:
 
 def show_status(arguments: argparse.Namespace) -> None:
     """Shows how far a study is."""
-    found = states.study_status(arguments.folder)
-    progress = states.progress_of(found)
+    run_states = states.study_status(arguments.folder)
+    progress = states.progress_of(run_states)
     if arguments.json:
         facts = {
-            "runs": [state.to_json() for state in found],
+            "runs": [state.to_json() for state in run_states],
             "counts": progress.counts,
             "steps_per_second": progress.steps_per_second,
             "seconds_left": progress.seconds_left,
         }
         print(json.dumps(facts, indent=2))
         return
-    for state in found:
+    for state in run_states:
         if state.state == "failed":
             print(f"{state.job.name}: failed: {state.detail}")
         elif state.state == "running":
@@ -133,8 +133,8 @@ def _limits(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _refuse_failures(found: Sequence[states.RunState], folder: Path) -> None:
-    failed = [state.job.name for state in found if state.state != "done"]
+def _refuse_failures(run_states: Sequence[states.RunState], folder: Path) -> None:
+    failed = [state.job.name for state in run_states if state.state != "done"]
     if failed:
         raise RunError(
             f"{len(failed)} runs are not done and not in the report: {', '.join(failed)}. "
@@ -153,4 +153,4 @@ def power(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{flag}: expected a number above 0, found {value}.")
     named = (PilotSpread("", Spread(arguments.sd)),)
     spreads = named if arguments.pilot is None else pilot_spreads(arguments.pilot, metric=arguments.metric)
-    print("\n\n".join(describe_power(one, effect=arguments.effect, tests=arguments.arms) for one in spreads))
+    print("\n\n".join(describe_power(spread, effect=arguments.effect, tests=arguments.arms) for spread in spreads))

@@ -104,8 +104,8 @@ def plan(arguments: argparse.Namespace) -> None:
     with prepare(config, monitor_folder=None) as prepared:
         if prepared.plan is None:
             return
-        found = diagnose(prepared.plan, prepared.agent, prepared.eval_env, seed=arguments.seed)
-        shown = dataclasses.replace(prepared.plan, findings=(*prepared.plan.findings, *found))
+        findings = diagnose(prepared.plan, prepared.agent, prepared.eval_env, seed=arguments.seed)
+        shown = dataclasses.replace(prepared.plan, findings=(*prepared.plan.findings, *findings))
         print(json.dumps(shown.to_json(), indent=2) if arguments.json else shown)
 
 

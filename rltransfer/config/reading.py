@@ -32,18 +32,18 @@ def read_study(path: Path) -> StudyConfig:
 
 def _describe(error: ValidationError, model: type[BaseModel]) -> str:
     # A misspelt key is unknown and leaves another one missing: the first of these says more.
-    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    problem = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     where = ".".join(str(item) for item in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if problem["type"] == "extra_forbidden":
-        known = _keys_beside(model, problem["loc"][:-1])
-        return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), known)} Known: {', '.join(known)}."
+        keys = _keys_beside(model, problem["loc"][:-1])
+        return f"unknown key {where!r}.{did_you_mean(str(problem['loc'][-1]), keys)} Known: {', '.join(keys)}."
     if problem["type"] == "missing":
         return f"key {where!r} is missing."
     if not where:
         return f"{message}."
-    found = f", found {problem['input']!r}" if not isinstance(problem["input"], Mapping) else ""
-    return f"key {where!r}: {message}{found}."
+    given = f", found {problem['input']!r}" if not isinstance(problem["input"], Mapping) else ""
+    return f"key {where!r}: {message}{given}."
 
 
 def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -77,7 +77,7 @@ class StudySource(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "StudySource":
-        if sum(one is not None for one in (self.env, self.path, self.tasks)) != 1:
+        if sum(setting is not None for setting in (self.env, self.path, self.tasks)) != 1:
             raise ValueError(
                 "give either 'env' (agents are pretrained), 'path' (an agent on disk) or 'tasks' (agents are "
                 "pretrained in tasks of the study)"
@@ -218,14 +218,14 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
     def _own_hyperparams_fit(self) -> "StudyConfig":
         everything = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
         for task_name, task in self.tasks.items():
-            for arm, own in task.arm_hyperparams.items():
+            for arm, hyperparams in task.arm_hyperparams.items():
                 where = f"tasks.{task_name}.arm_hyperparams"
                 if arm not in everything:
                     raise ConfigError(f"{where}: {unknown('arm', arm, everything)}")
                 controlled = controlled_arm(arm, everything)
                 if controlled is not None:
                     raise ConfigError(f"{where}: {arm!r} is a control, and has the hyperparameters of {controlled!r}")
-                check_own(self.algo, {name: [value] for name, value in own.items()}, where=f"{where}.{arm}")
+                check_own(self.algo, {name: [value] for name, value in hyperparams.items()}, where=f"{where}.{arm}")
         return self
 
     @model_validator(mode="after")
@@ -242,8 +242,8 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
 
     def own_hyperparams(self, task: str, arm: str) -> dict[str, Any]:
         """Returns the hyperparameters of an arm alone; a shuffled control has those of its arm."""
-        own = self.tasks[task].arm_hyperparams
-        return own.get(controlled_arm(arm, self.planned_arms()) or arm, {}) if own else {}
+        by_arm = self.tasks[task].arm_hyperparams
+        return by_arm.get(controlled_arm(arm, self.planned_arms()) or arm, {}) if by_arm else {}
 
     @property
     def source_tasks(self) -> tuple[str, ...]:
@@ -253,9 +253,9 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
 
     def planned_arms(self) -> dict[str, PlannedArm]:
         """Returns the arms that are run, by name: those of ``arms``, once for each source of a matrix; the sweeps'."""
-        found = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
-        kept = ("scratch", *self.confirms) if self.confirms else found
-        return {name: arm for name, arm in found.items() if name in kept}
+        arms = plan_arms(self.arms, self.sweeps, which=self.source.which, sources=self.source_tasks)
+        kept = ("scratch", *self.confirms) if self.confirms else arms
+        return {name: arm for name, arm in arms.items() if name in kept}
 
 
 def controlled_arm(name: str, arms: Mapping[str, PlannedArm]) -> str | None:

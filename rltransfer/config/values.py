@@ -81,9 +81,9 @@ def _as_threshold(value: Any) -> Any:
     if value is None:
         return None
     several = tuple(value) if isinstance(value, list | tuple) else (value,)
-    for one in several:
-        is_number = isinstance(one, int | float) and not isinstance(one, bool)
-        if not (is_number or (isinstance(one, str) and _SHARE.fullmatch(one))):
+    for threshold in several:
+        is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+        if not (is_number or (isinstance(threshold, str) and _SHARE.fullmatch(threshold))):
             raise ValueError("expected a return, a share of the way to the reference such as 90%, or a list of these")
     return several if isinstance(value, list | tuple) else value
 
@@ -109,15 +109,15 @@ def parse_randomise(value: Any, where: str = "") -> dict[str, tuple[Any, ...]] |
     where = f"{where}: " if where else ""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}expected an argument's name with its values, found {value!r}.")
-    found = {}
+    ranges = {}
     for name, values in value.items():
         if not isinstance(values, list | tuple) or len(values) < 2:
             raise ConfigError(f"{where}key {name!r}: expected [low, high], or a list to choose from, found {values!r}.")
-        numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [number for number in values if isinstance(number, int | float) and not isinstance(number, bool)]
         if len(values) == len(numbers) == 2 and numbers[0] >= numbers[1]:
             raise ConfigError(f"{where}key {name!r}: the smaller number comes first, found {values!r}.")
-        found[str(name)] = tuple(values)
-    return found
+        ranges[str(name)] = tuple(values)
+    return ranges
 
 
 Randomise = Annotated[dict[str, tuple[Any, ...]] | None, BeforeValidator(parse_randomise)]
@@ -146,15 +146,15 @@ def read_thresholds(value: Threshold | Sequence[Threshold] | None) -> tuple[Thre
     ((475.0, '90%'), ())
     """
     several: Sequence[Threshold] = () if value is None else [value] if isinstance(value, float | int | str) else value
-    found = []
-    for one in several:
+    thresholds = []
+    for threshold in several:
         try:
-            found.append(_as_threshold(_number(one)))
+            thresholds.append(_as_threshold(_number(threshold)))
         except ValueError:
             raise ConfigError(
-                f"threshold: expected a return, or a share of the way to the reference such as 90%, found {one!r}."
+                f"threshold: expected a return, or a share of the way to the reference such as 90%, found {threshold!r}."
             ) from None
-    return tuple(found)
+    return tuple(thresholds)
 
 
 def _number(value: Threshold) -> Threshold:

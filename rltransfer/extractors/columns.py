@@ -44,7 +44,9 @@ class ProgressiveColumns(BaseFeaturesExtractor):
         super().__init__(observation_space, features_dim=1)
         self._divisors = {name: float(column["divisor"]) for name, column in sources.items()}
         self._own_divisor = float(own["divisor"])
-        self.columns = nn.ModuleDict({name: _levels(observation_space, one["layers"]) for name, one in sources.items()})
+        self.columns = nn.ModuleDict(
+            {name: _levels(observation_space, column["layers"]) for name, column in sources.items()}
+        )
         self.own = _levels(observation_space, own["layers"])
         # Named `laterals.<column>.<level>`; the level is the source's, from 1 on.
         self.laterals = nn.ModuleDict(
@@ -67,7 +69,7 @@ class ProgressiveColumns(BaseFeaturesExtractor):
     def _ends(self) -> list[tuple[str, int, "_Lateral"]]:
         """The laterals that end in features, each with its column and its level there."""
         every: Any = self.laterals.items()
-        return [(name, int(place), one) for name, column in every for place, one in column.items() if one.ends]
+        return [(name, int(place), level) for name, column in every for place, level in column.items() if level.ends]
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Returns the features of the new column and, behind them, what it takes from the sources' last levels."""

@@ -81,15 +81,15 @@ def _import_class(key: str, name: str, base: type) -> type:
         dotted = f"{_PREFIXES[first]}.{rest}"
     module, _, attribute = dotted.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"hyperparams: key {key!r}: {name!r} cannot be imported: {error}.{did_you_mean(name, _SHORT_NAMES)} "
             f"Expected a class as module.Class."
         ) from None
-    if not isinstance(found, type) or not issubclass(found, base):
+    if not isinstance(cls, type) or not issubclass(cls, base):
         raise ConfigError(f"hyperparams: key {key!r}: expected a subclass of {base.__name__}, found {name!r}.")
-    return found
+    return cls
 
 
 def _noise(noise_type: str, noise_std: float, action_space: spaces.Space[Any] | None) -> ActionNoise:

@@ -56,8 +56,8 @@ class Hyperparameters(BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """Returns the settings as one mapping in RL Zoo's format, which ``conf_file`` reads again."""
-        own = self.model_dump(mode="json", exclude={"agent"}, exclude_defaults=True)
-        return {**own, "policy": self.policy, **self.agent}
+        settings = self.model_dump(mode="json", exclude={"agent"}, exclude_defaults=True)
+        return {**settings, "policy": self.policy, **self.agent}
 
 
 def resolve(
@@ -110,10 +110,10 @@ class _Place:
         return f"{self.file}: key {self._dotted(name)}"
 
     def unknown_key(self, name: str, owner: str, options: Mapping[str, Any] | list[str]) -> ConfigError:
-        known = sorted(options)
-        near = did_you_mean(name, known)
+        names = sorted(options)
+        near = did_you_mean(name, names)
         return ConfigError(
-            f"{self.file}: unknown key {self._dotted(name)} for {owner}.{near} Known: {', '.join(known)}."
+            f"{self.file}: unknown key {self._dotted(name)} for {owner}.{near} Known: {', '.join(names)}."
         )
 
     def below(self, name: str) -> "_Place":
@@ -176,10 +176,10 @@ def _entry_names(env_id: str, entries: Mapping[str, Any]) -> Iterator[str]:
     yield "default"
 
 
-def _check(algo: str, found: Mapping[str, Any], place: _Place) -> Iterator[tuple[str, Any]]:
+def _check(algo: str, content: Mapping[str, Any], place: _Place) -> Iterator[tuple[str, Any]]:
     """Yields each setting with its value made plain."""
     arguments = settings.agent_settings(algo)
-    for name, value in found.items():
+    for name, value in content.items():
         if name == "policy":
             yield name, _policy(algo, value, place, name)
         elif name in _RUN_CHECKS:
@@ -201,13 +201,15 @@ def _accept(kind: Kind, value: Any, place: _Place, name: str) -> Any:
         raise ConfigError(f"{place.key(name)}: expected {kind.expected}, found {value!r}.") from None
 
 
-def _check_mapping(value: Any, place: _Place, name: str, known: Mapping[str, Kind], owner: str) -> dict[str, Any]:
-    found = _accept(kinds.MAPPING, value, place, name)
+def _check_mapping(
+    value: Any, place: _Place, name: str, kinds_by_key: Mapping[str, Kind], owner: str
+) -> dict[str, Any]:
+    settings = _accept(kinds.MAPPING, value, place, name)
     inner = place.below(name)
-    for key in found:
-        if key not in known:
-            raise inner.unknown_key(key, owner, known)
-    return {key: _accept(known[key], item, inner, key) for key, item in found.items()}
+    for key in settings:
+        if key not in kinds_by_key:
+            raise inner.unknown_key(key, owner, kinds_by_key)
+    return {key: _accept(kinds_by_key[key], item, inner, key) for key, item in settings.items()}
 
 
 def _normalize(value: Any, place: _Place, name: str) -> bool | dict[str, Any]:

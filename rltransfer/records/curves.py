@@ -140,9 +140,13 @@ def _check_steps(steps: np.ndarray) -> None:
         raise ValueError("timesteps are not whole numbers that rise from 0 on")
 
 
-def write_representation(run_folder: Path, found: Representation) -> None:
+def write_representation(run_folder: Path, representation: Representation) -> None:
     """Writes ``<run>/rltransfer/representation.npz``, atomically."""
-    arrays: dict[str, np.ndarray] = {"timesteps": found.env_steps, "layers": np.array(found.layers), **found.measures}
+    arrays: dict[str, np.ndarray] = {
+        "timesteps": representation.env_steps,
+        "layers": np.array(representation.layers),
+        **representation.measures,
+    }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     files.write_bytes(run_folder / OWN_FOLDER / REPRESENTATION, buffer.getvalue())
@@ -171,7 +175,11 @@ def _representation(steps: np.ndarray, layers: np.ndarray, measures: dict[str, n
     Raises:
         ValueError: They do not.
     """
-    if steps.ndim != 1 or layers.ndim != 1 or any(one.dtype.kind not in "biuf" for one in (steps, *measures.values())):
+    if (
+        steps.ndim != 1
+        or layers.ndim != 1
+        or any(array.dtype.kind not in "biuf" for array in (steps, *measures.values()))
+    ):
         raise ValueError("timesteps and layers are no rows, or a measure holds no numbers")
     _check_steps(steps)
     for name, values in measures.items():
@@ -186,10 +194,10 @@ def read_training_episodes(run_folder: Path) -> TrainingEpisodes:
     Raises:
         RunError: A monitor file is damaged.
     """
-    found = [read_monitor(path) for path in sorted(run_folder.glob(MONITORS))]
+    monitors = [read_monitor(path) for path in sorted(run_folder.glob(MONITORS))]
     return TrainingEpisodes(
-        np.concatenate([np.empty(0), *(one.episode_returns for one in found)]),
-        np.concatenate([np.empty(0, dtype=int), *(one.episode_lengths for one in found)]),
+        np.concatenate([np.empty(0), *(monitor.episode_returns for monitor in monitors)]),
+        np.concatenate([np.empty(0, dtype=int), *(monitor.episode_lengths for monitor in monitors)]),
     )
 
 

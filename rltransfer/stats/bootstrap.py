@@ -70,9 +70,11 @@ def iqm_difference(
     units = min(smallest_stratum([arm], [sources]), smallest_stratum([baseline], [baseline_sources]))
     if units < 2:
         return Estimate(value)
-    mine = iqm_replicates([arm], seed=seed, sources=[sources], resamples=resamples)
-    theirs = iqm_replicates([baseline], seed=seed, sources=[baseline_sources], resamples=resamples, stream=1)
-    return _widened(value, mine - theirs, units)
+    arm_replicates = iqm_replicates([arm], seed=seed, sources=[sources], resamples=resamples)
+    baseline_replicates = iqm_replicates(
+        [baseline], seed=seed, sources=[baseline_sources], resamples=resamples, stream=1
+    )
+    return _widened(value, arm_replicates - baseline_replicates, units)
 
 
 def median_over_tasks(
@@ -120,14 +122,15 @@ def iqm_replicates(
     ``stream`` tells apart draws that have to be independent of each other under one seed.
     """
     drawn = _drawn(tasks, sources, seed=seed, resamples=resamples, stream=stream)
-    values, counts = [one for one, _ in drawn], [one for _, one in drawn]
+    values, counts = [array for array, _ in drawn], [array for _, array in drawn]
     pooled = np.concatenate(values)
     ascending = np.argsort(pooled, kind="stable")
     step = max(1, _CELLS_AT_ONCE // len(pooled))
     return np.concatenate(
         [
             _iqm_of_counts(
-                pooled[ascending], np.concatenate([one[start : start + step] for one in counts], axis=1)[:, ascending]
+                pooled[ascending],
+                np.concatenate([array[start : start + step] for array in counts], axis=1)[:, ascending],
             )
             for start in range(0, resamples, step)
         ]
@@ -195,13 +198,13 @@ def _drawn(
     together = linked(given)
     places = _places([(tasks[at], given[at] or ()) for at in together])
     drawn = []
-    for task, (numbers, mine) in enumerate(zip(tasks, given, strict=True)):
+    for task, (numbers, run_sources) in enumerate(zip(tasks, given, strict=True)):
         array = np.asarray(numbers, dtype=float)
         if task in together:
             counts = counts_of(len(places), resamples, seed, stream + 2 * together[0])
-            drawn.append((array, counts[:, [places[source] for source in mine or ()]]))
+            drawn.append((array, counts[:, [places[source] for source in run_sources or ()]]))
         else:
-            order, units = _arranged(array[:, None], mine)
+            order, units = _arranged(array[:, None], run_sources)
             drawn.append((array[order], counts_of(int(units[-1]) + 1, resamples, seed, stream + 2 * task)[:, units]))
     return drawn
 
@@ -211,7 +214,7 @@ def _places(tasks: Sequence[tuple[Numbers, Sequence[str]]]) -> dict[str, int]:
     every = {source for _, sources in tasks for source in sources}
     scores = {
         source: [
-            sorted(float(one) for one, whose in zip(values, sources, strict=True) if whose == source)
+            sorted(float(value) for value, whose in zip(values, sources, strict=True) if whose == source)
             for values, sources in tasks
         ]
         for source in every

@@ -49,8 +49,10 @@ def linked(groups: Sequence[Sources]) -> list[int]:
     [0, 1]
     """
     of = [set(sources or ()) for sources in groups]
-    found = [at for at, mine in enumerate(of) if any(mine & theirs for other, theirs in enumerate(of) if other != at)]
-    return found if len(set().union(*(of[at] for at in found))) > 1 else []
+    shared = [
+        at for at, names in enumerate(of) if any(names & others for other, others in enumerate(of) if other != at)
+    ]
+    return shared if len(set().union(*(of[at] for at in shared))) > 1 else []
 
 
 def fewest_units(runs: Sequence[int], groups: Sequence[Sources]) -> int:

@@ -60,4 +60,4 @@ def measured_methods() -> frozenset[str]:
 def _table() -> dict[str, dict[int, dict[str, float]]]:
     text = resources.files("rltransfer.stats").joinpath(_TABLE).read_text()
     rows = json.loads(text)["coverage"]
-    return {method: {int(runs): shares for runs, shares in found.items()} for method, found in rows.items()}
+    return {method: {int(runs): shares for runs, shares in by_runs.items()} for method, by_runs in rows.items()}

@@ -127,16 +127,16 @@ def ratio(
     None is returned where the denominator is not clearly apart from 0 at the interval's level (Fieller, Journal of the
     Royal Statistical Society B 1954): a ratio to it would mean nothing.
     """
-    above = constants[0] + math.fsum(up * one.value for up, _, one in terms)
-    below = constants[1] + math.fsum(down * one.value for _, down, one in terms)
-    if below == 0 or any(one.freedom == 0 for _, _, one in terms):
+    above = constants[0] + math.fsum(up * part.value for up, _, part in terms)
+    below = constants[1] + math.fsum(down * part.value for _, down, part in terms)
+    if below == 0 or any(part.freedom == 0 for _, _, part in terms):
         return None
     share = above / below
-    freedom = welch_freedom([((up - share * down) ** 2 * one.variance, one.freedom) for up, down, one in terms])
+    freedom = welch_freedom([((up - share * down) ** 2 * part.variance, part.freedom) for up, down, part in terms])
     variances = (
-        math.fsum(up**2 * one.variance for up, _, one in terms),
-        math.fsum(down**2 * one.variance for _, down, one in terms),
-        math.fsum(up * down * one.variance for up, down, one in terms),
+        math.fsum(up**2 * part.variance for up, _, part in terms),
+        math.fsum(down**2 * part.variance for _, down, part in terms),
+        math.fsum(up * down * part.variance for up, down, part in terms),
     )
     return _fieller((above, below), variances, freedom)
 
@@ -170,7 +170,7 @@ def share_of_gain(
         mean_facts(baseline),
     ]
     gain, shared, zero = facts
-    if min(one.freedom for one in facts) == 0 or gain.value <= zero.value:
+    if min(part.freedom for part in facts) == 0 or gain.value <= zero.value:
         return None
     if not paired:
         return ratio([(0.0, 1.0, gain), (1.0, 0.0, shared), (-1.0, -1.0, zero)])
@@ -249,11 +249,13 @@ def improvement_over_tasks(
         sources: For each task, which source each run of the arm started from.
         baseline_sources: The same of the baseline's runs.
     """
-    wins = [_wins(mine, theirs) for mine, theirs in zip(arm, baseline, strict=True)]
-    value = math.fsum(share_better(mine, theirs) for mine, theirs in zip(arm, baseline, strict=True)) / len(wins)
+    wins = [_wins(arm_runs, baseline_runs) for arm_runs, baseline_runs in zip(arm, baseline, strict=True)]
+    value = math.fsum(
+        share_better(arm_runs, baseline_runs) for arm_runs, baseline_runs in zip(arm, baseline, strict=True)
+    ) / len(wins)
     parts = [
-        *_parts(1 / len(wins), [one.mean(axis=1) for one in wins], sources),
-        *_parts(1 / len(wins), [one.mean(axis=0) for one in wins], baseline_sources),
+        *_parts(1 / len(wins), [task_wins.mean(axis=1) for task_wins in wins], sources),
+        *_parts(1 / len(wins), [task_wins.mean(axis=0) for task_wins in wins], baseline_sources),
     ]
     return share_interval(value, parts)
 
@@ -270,9 +272,9 @@ def share_interval(value: float, parts: Sequence[Part]) -> Estimate:
         parts: What the runs add to it; the sum of their means varies as the share does.
     """
     terms = independent_terms(parts)
-    if any(one.freedom == 0 for _, one in terms):
+    if any(term.freedom == 0 for _, term in terms):
         return Estimate(value)
-    squares = [(factor**2 * one.variance, one.freedom) for factor, one in terms]
+    squares = [(factor**2 * term.variance, term.freedom) for factor, term in terms]
     total = math.fsum(square for square, _ in squares)
     worth = float(fewest_units([len(part.values) for part in parts], [part.sources for part in parts]))
     if total > 0:
@@ -317,10 +319,10 @@ def welch_freedom(squares: Sequence[tuple[float, float]]) -> float:
 
 def _combined(parts: Sequence[tuple[float, MeanFacts]]) -> Estimate:
     """Returns a sum of independent means, each with its factor, and the t interval of Welch and Satterthwaite."""
-    value = math.fsum(factor * one.value for factor, one in parts)
-    if any(one.freedom == 0 for _, one in parts):
+    value = math.fsum(factor * part.value for factor, part in parts)
+    if any(part.freedom == 0 for _, part in parts):
         return Estimate(value)
-    squares = [(factor**2 * one.variance, one.freedom) for factor, one in parts]
+    squares = [(factor**2 * part.variance, part.freedom) for factor, part in parts]
     total = math.fsum(square for square, _ in squares)
     if total == 0:
         return Estimate(value, value, value)
@@ -330,7 +332,7 @@ def _combined(parts: Sequence[tuple[float, MeanFacts]]) -> Estimate:
 
 def _parts(factor: float, tasks: Sequence[Numbers], sources: Sequence[Sources] | None) -> list[Part]:
     given = sources or [None] * len(tasks)
-    return [Part(factor, task, mine) for task, mine in zip(tasks, given, strict=True)]
+    return [Part(factor, task, run_sources) for task, run_sources in zip(tasks, given, strict=True)]
 
 
 def _wins(arm: Numbers, baseline: Numbers) -> Float[np.ndarray, "runs others"]:
@@ -343,8 +345,8 @@ def _wins(arm: Numbers, baseline: Numbers) -> Float[np.ndarray, "runs others"]:
 def _covariance(first: Float[np.ndarray, " runs"], second: Float[np.ndarray, " runs"], sources: Sources) -> float:
     """Returns the covariance of two means, from the deviations of their runs (or sources), pair by pair."""
     if sources is not None and is_clustered(len(first), sources):
-        belongs = [np.array([one == source for one in sources]) for source in sorted(set(sources))]
-        first, second = (np.array([math.fsum(some[mine]) for mine in belongs]) for some in (first, second))
+        belongs = [np.array([run_source == source for run_source in sources]) for source in sorted(set(sources))]
+        first, second = (np.array([math.fsum(some[members]) for members in belongs]) for some in (first, second))
         return math.fsum(first * second) * len(belongs) / (len(belongs) - 1) / len(sources) ** 2
     return math.fsum(first * second) / (len(first) - 1) / len(first)
 

@@ -156,8 +156,8 @@ def _critical_sizes(runs_arm: int, runs_baseline: int, level: float) -> Float[np
     most = _CELLS_IN_ALL // math.comb(runs_arm + runs_baseline, runs_arm) if coarse else _SIMULATED_STUDIES
     size = (min(most, _SIMULATED_STUDIES), runs_arm + runs_baseline)
     scores = np.random.default_rng(_SIMULATION_SEED).normal(size=size)
-    found = (_split_sizes if coarse else _pooled_sizes)(scores, runs_arm, level)
-    return found if runs_arm == runs_baseline else np.maximum(found, _welch_sizes(scores, runs_arm, level))
+    sizes = (_split_sizes if coarse else _pooled_sizes)(scores, runs_arm, level)
+    return sizes if runs_arm == runs_baseline else np.maximum(sizes, _welch_sizes(scores, runs_arm, level))
 
 
 def _split_sizes(
@@ -179,8 +179,8 @@ def _split_sizes(
     for some in np.array_split(scores, max(1, len(picks) * len(scores) // _CELLS_AT_ONCE)):
         behind = some @ chosen[others].T - some[:, :runs_arm].sum(axis=1, keepdims=True)
         sizes.append(np.partition(behind / foreign[others], last, axis=1)[:, last])
-    found: Float[np.ndarray, " studies"] = np.concatenate(sizes)
-    return found
+    all_sizes: Float[np.ndarray, " studies"] = np.concatenate(sizes)
+    return all_sizes
 
 
 def _pooled_sizes(

@@ -44,12 +44,13 @@ def profile(tasks: Tasks, at: Float[np.ndarray, " points"], sources: Sequence[So
     if min(map(len, arrays)) < 2:
         return Profile(at, share, None, None)
     if sources is not None and (
-        linked(sources) or any(is_clustered(len(task), mine) for task, mine in zip(tasks, sources, strict=True))
+        linked(sources)
+        or any(is_clustered(len(task), run_sources) for task, run_sources in zip(tasks, sources, strict=True))
     ):
         return _over_sources(tasks, at, share, sources)
     ends = [wilson(hits, len(array)) for hits, array in zip(above, arrays, strict=True)]
-    below = np.sqrt(sum((one - low) ** 2 for one, (low, _) in zip(shares, ends, strict=True))) / len(tasks)
-    upper = np.sqrt(sum((high - one) ** 2 for one, (_, high) in zip(shares, ends, strict=True))) / len(tasks)
+    below = np.sqrt(sum((mean - low) ** 2 for mean, (low, _) in zip(shares, ends, strict=True))) / len(tasks)
+    upper = np.sqrt(sum((high - mean) ** 2 for mean, (_, high) in zip(shares, ends, strict=True))) / len(tasks)
     return Profile(at, share, share - below, share + upper)
 
 
@@ -62,13 +63,15 @@ def _over_sources(
     ends = []
     for point, value in zip(at, share, strict=True):
         parts = [
-            Part(1 / len(tasks), (np.asarray(task, dtype=float) > point).astype(float), mine)
-            for task, mine in zip(tasks, sources, strict=True)
+            Part(1 / len(tasks), (np.asarray(task, dtype=float) > point).astype(float), run_sources)
+            for task, run_sources in zip(tasks, sources, strict=True)
         ]
         ends.append(share_interval(float(value), parts))
-    if any(one.low is None or one.high is None for one in ends):
+    if any(interval.low is None or interval.high is None for interval in ends):
         return Profile(at, share, None, None)
-    low, high = (np.array(side, dtype=float) for side in zip(*((one.low, one.high) for one in ends), strict=True))
+    low, high = (
+        np.array(side, dtype=float) for side in zip(*((interval.low, interval.high) for interval in ends), strict=True)
+    )
     return Profile(at, share, low, high)
 
 

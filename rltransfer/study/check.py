@@ -81,11 +81,12 @@ def _check_sweep(sweep: LayerSweep, waiting: Sequence[RunConfig]) -> Iterator[st
     for name in sorted(targets):
         layers = _anatomy(targets[name], where=f"tasks.{name}: ").encoders()
         for branch in sweep.branches:
-            own = [layer for layer in layers if branch == "both" or layer.branch in (branch, "shared")]
+            branch_layers = [layer for layer in layers if branch == "both" or layer.branch in (branch, "shared")]
             with naming(f"tasks.{name}: "):
-                _refuse_missing_layers(sweep, branch, own)
+                _refuse_missing_layers(sweep, branch, branch_layers)
             whose = "" if branch == "both" else f" of its {branch}"
-            yield f"{name}: the encoder{whose} has {describe_layers(own)}; the sweep moves {_numbers(sweep.layers)}"
+            has = describe_layers(branch_layers)
+            yield f"{name}: the encoder{whose} has {has}; the sweep moves {_numbers(sweep.layers)}"
 
 
 def _refuse_missing_layers(sweep: LayerSweep, branch: str, layers: "Sequence[Layer]") -> None:

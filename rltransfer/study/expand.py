@@ -146,7 +146,7 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         inputs=study.tasks[name].inputs,
         actions=study.tasks[name].actions,
         arms_differ_in=study.tasks[name].arms_differ_in,
-        **_common(study, study.tasks[name], name, seed, own=study.own_hyperparams(name, arm)),
+        **_common(study, study.tasks[name], name, seed, arm_hyperparams=study.own_hyperparams(name, arm)),
     )
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and is_read else None)
 
@@ -171,10 +171,10 @@ def _common(
     seed: int,
     *,
     algo: str | None = None,
-    own: Mapping[str, Any] | None = None,
+    arm_hyperparams: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     is_studys = algo is None or algo == study.algo
-    overrides = {**(study.hyperparams if is_studys else {}), **task.hyperparams, **(own or {})}
+    overrides = {**(study.hyperparams if is_studys else {}), **task.hyperparams, **(arm_hyperparams or {})}
     hyperparams = resolve(algo or study.algo, task.env, overrides=overrides)
     return {
         "algo": algo or study.algo,

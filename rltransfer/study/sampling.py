@@ -69,4 +69,4 @@ class Sampler:
 
     def _point(self, name: str, value: Any) -> Any:
         values = self._space[name]
-        return value if isinstance(values, Range) else [repr(one) for one in values].index(repr(value))
+        return value if isinstance(values, Range) else [repr(choice) for choice in values].index(repr(value))

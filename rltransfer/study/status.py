@@ -108,9 +108,9 @@ def run_state(job: Job) -> RunState:
         ConfigError: The folder holds a run with other settings; a failed one does not count, its mistake may have been
             in them.
     """
-    own = state_in(job.folder, job)
-    if job.shared is None or own.state == "done":
-        return own
+    state = state_in(job.folder, job)
+    if job.shared is None or state.state == "done":
+        return state
     shared = state_in(job.shared, job)
     # One that is only in the cache has still to be copied.
     return dataclasses.replace(shared, state="missing") if shared.state == "done" else shared
@@ -198,26 +198,26 @@ def has_settings_of(job: Job, folder: Path) -> bool:
 def _refuse_other_settings(job: Job, place: Path) -> None:
     path = place / OWN_FOLDER / CONFIG
     try:
-        found = {**LATER_SETTINGS, **json.loads(path.read_text())}
+        begun = {**LATER_SETTINGS, **json.loads(path.read_text())}
     except (OSError, ValueError):
         raise RunError(f"{path} is missing or damaged. Delete {place} to run it again.") from None
     settings = {**LATER_SETTINGS, **job.config.outcome_settings()}
     if job.config.save_replay_buffer:
         # An arm that came later needs what a source run that is done did not keep.
         settings["save_replay_buffer"] = True
-    if not set(job.config.save_at) <= set(found.get("save_at", ())):
+    if not set(job.config.save_at) <= set(begun.get("save_at", ())):
         settings["save_at"] = list(job.config.save_at)
     for key, wanted in settings.items():
-        if found.get(key) != wanted and not (key == "source" and _is_same_source(job, found.get(key))):
+        if begun.get(key) != wanted and not (key == "source" and _is_same_source(job, begun.get(key))):
             raise ConfigError(
-                f"{place} holds a run with other settings: {key!r} is {found.get(key)!r}, the study says "
+                f"{place} holds a run with other settings: {key!r} is {begun.get(key)!r}, the study says "
                 f"{wanted!r}. Use another folder (-f), or delete that run."
             )
 
 
-def _is_same_source(job: Job, found: Any) -> bool:
+def _is_same_source(job: Job, source: Any) -> bool:
     """Returns whether a run began with a job's source: from another folder, or in its study, which may have moved."""
-    paths = tuple(found) if isinstance(found, list) else found
+    paths = tuple(source) if isinstance(source, list) else source
     if paths is not None and absolute(paths) == absolute(job.config.source):
         return True
-    return job.after is not None and isinstance(found, str) and Path(found).parts[-3:] == job.after.parts[-3:]
+    return job.after is not None and isinstance(source, str) and Path(source).parts[-3:] == job.after.parts[-3:]

@@ -63,11 +63,11 @@ class TrialLog(_Model):
         Raises:
             RunError: All have failed.
         """
-        own = self.of(task, arm)
-        scored = [(trial.score, -trial.number, trial) for trial in own if trial.score is not None]
+        trials = self.of(task, arm)
+        scored = [(trial.score, -trial.number, trial) for trial in trials if trial.score is not None]
         if not scored:
-            raise RunError(f"All {len(own)} trials of {task}/{arm} failed; the first: {own[0].failure}")
-        return max(scored, key=lambda one: one[:2])[2]
+            raise RunError(f"All {len(trials)} trials of {task}/{arm} failed; the first: {trials[0].failure}")
+        return max(scored, key=lambda entry: entry[:2])[2]
 
 
 def read_log(folder: Path, settings: dict[str, Any], seeds: Sequence[int]) -> TrialLog:
@@ -82,16 +82,16 @@ def read_log(folder: Path, settings: dict[str, Any], seeds: Sequence[int]) -> Tr
     if not path.is_file():
         return new
     try:
-        found = TrialLog.model_validate_json(path.read_bytes())
+        log = TrialLog.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         raise RunError(f"{path} is damaged. Delete {folder} to tune again.") from None
-    for key in sorted({*settings, *found.settings}):
-        if settings.get(key) != found.settings.get(key):
+    for key in sorted({*settings, *log.settings}):
+        if settings.get(key) != log.settings.get(key):
             raise ConfigError(
-                f"{folder} was begun with another {key!r} in the study: {found.settings.get(key)!r}, now "
+                f"{folder} was begun with another {key!r} in the study: {log.settings.get(key)!r}, now "
                 f"{settings.get(key)!r}. Use another folder (-f), or delete that one."
             )
-    return found
+    return log
 
 
 def write_log(log: TrialLog, folder: Path) -> None:
@@ -107,5 +107,5 @@ def _rows(log: TrialLog) -> Iterator[list[Any]]:
     for trial in log.trials:
         scores = trial.scores or [""] * len(log.seeds)
         score = "" if trial.score is None else trial.score
-        own = json.dumps(trial.hyperparams)
-        yield [trial.task, trial.arm, trial.number, score, *scores, trial.failure or "", own]
+        hyperparams = json.dumps(trial.hyperparams)
+        yield [trial.task, trial.arm, trial.number, score, *scores, trial.failure or "", hyperparams]

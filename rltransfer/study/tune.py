@@ -108,8 +108,8 @@ def _tuned(study: StudyConfig) -> tuple[tuple[str, str], ...]:
 
 def _settings(study: StudyConfig, tuning: Tuning) -> dict[str, Any]:
     """Returns what must stay as it is while a study is tuned; more trials, and more seeds of the study, may come."""
-    own = study.model_dump(mode="json", exclude={"cache", "scratch_long", "confirms", "tune"})
-    return {**own, "seeds": list(tuning_seeds(study)), "tune": tuning.model_dump(mode="json", exclude={"trials"})}
+    settings = study.model_dump(mode="json", exclude={"cache", "scratch_long", "confirms", "tune"})
+    return {**settings, "seeds": list(tuning_seeds(study)), "tune": tuning.model_dump(mode="json", exclude={"trials"})}
 
 
 def _refuse_fewer(log: TrialLog, tuning: Tuning, place: Path) -> None:
@@ -158,12 +158,12 @@ def _study_of(log: TrialLog, study: StudyConfig) -> StudyConfig:
 
 
 def _task_of(name: str, task: StudyTask, trials: Sequence[Trial]) -> StudyTask:
-    own = {
+    by_arm = {
         trial_arm(trial.arm, trial.number): {**task.arm_hyperparams.get(trial.arm, {}), **trial.hyperparams}
         for trial in trials
         if trial.task == name
     }
-    return task.model_copy(update={"arm_hyperparams": own})
+    return task.model_copy(update={"arm_hyperparams": by_arm})
 
 
 def _told(log: TrialLog, trials: StudyConfig, place: Path) -> TrialLog:
@@ -216,11 +216,11 @@ def _write_result(
     study: StudyConfig, tuning: Tuning, log: TrialLog, best: Mapping[tuple[str, str], Trial], path: Path
 ) -> None:
     tasks = {
-        name: task.model_copy(update={"arm_hyperparams": dict(_own(name, task, best))})
+        name: task.model_copy(update={"arm_hyperparams": dict(_hyperparams_of(name, task, best))})
         for name, task in study.tasks.items()
     }
-    found = study.model_copy(update={"tasks": tasks, "tune": None})
-    content = yaml_file.dump(found.model_dump(mode="json", exclude_defaults=True))
+    tuned = study.model_copy(update={"tasks": tasks, "tune": None})
+    content = yaml_file.dump(tuned.model_dump(mode="json", exclude_defaults=True))
     head = (
         f"# Hyperparameters from `rltransfer study tune`: {tuning.trials} trials of each arm and task, on seeds "
         f"{', '.join(map(str, log.seeds))}.\n"
@@ -228,8 +228,10 @@ def _write_result(
     files.write_text(path, head + content)
 
 
-def _own(name: str, task: StudyTask, best: Mapping[tuple[str, str], Trial]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _hyperparams_of(
+    name: str, task: StudyTask, best: Mapping[tuple[str, str], Trial]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for (task_name, arm), trial in best.items():
-        own = {**task.arm_hyperparams.get(arm, {}), **trial.hyperparams}
-        if task_name == name and own:
-            yield arm, own
+        hyperparams = {**task.arm_hyperparams.get(arm, {}), **trial.hyperparams}
+        if task_name == name and hyperparams:
+            yield arm, hyperparams

@@ -61,13 +61,13 @@ def do_job(job: Job, stop: Callable[[], bool], tell: Callable[[str], None]) -> i
     except Stopped:
         return STOPPED
     except Exception as error:
-        known = _known(error, job)
-        tell(str(known) if known else "".join(traceback.format_exception_only(error)).strip())
-        return USER_ERROR if known else CRASHED
+        explained = _explained(error, job)
+        tell(str(explained) if explained else "".join(traceback.format_exception_only(error)).strip())
+        return USER_ERROR if explained else CRASHED
     return 0
 
 
-def _known(error: Exception, job: Job) -> RLTransferError | None:
+def _explained(error: Exception, job: Job) -> RLTransferError | None:
     """Returns an error that says what to do; None for one of which nobody knows the cause."""
     if isinstance(error, RLTransferError):
         return error

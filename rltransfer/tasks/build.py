@@ -95,7 +95,7 @@ def _draws(task: Task, randomise: Mapping[str, tuple[Any, ...]]) -> dict[str, Dr
         for name in randomise
     }
     return {
-        name: Draw(values, is_whole=all(type(one) is int for one in (*values, usual[name])))
+        name: Draw(values, is_whole=all(type(number) is int for number in (*values, usual[name])))
         for name, values in randomise.items()
     }
 
@@ -295,16 +295,16 @@ def _spec(env_id: str) -> EnvSpec:
     try:
         return gym.spec(name)
     except GymnasiumError:
-        known = [f"{module}:{key}" if module else key for key in gym.registry]
-        raise UnknownNameError(f"Unknown environment {env_id!r}.{_hint(env_id, known)}") from None
+        ids = [f"{module}:{key}" if module else key for key in gym.registry]
+        raise UnknownNameError(f"Unknown environment {env_id!r}.{_hint(env_id, ids)}") from None
 
 
-def _hint(env_id: str, known: Sequence[str]) -> str:
+def _hint(env_id: str, ids: Sequence[str]) -> str:
     if env_id.startswith("rltransfer/"):
         return f" Environments of rltransfer are named with their module: 'rltransfer_envs:{env_id}'."
     if env_id.startswith("ALE/"):
         return f" Environments of ALE are named with their module: 'ale_py:{env_id}'."
-    return did_you_mean(env_id, known) or (
+    return did_you_mean(env_id, ids) or (
         " Import the package that registers it with --gym-packages, or name it as 'module:Name-v0'."
     )
 
@@ -324,11 +324,11 @@ def _refuse_unknown_arguments(task: Task, spec: EnvSpec) -> None:
         raise _missing_package(task.env, error) from None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    known = [name for name in parameters if name not in ("self", "render_mode")]
+    names = [name for name in parameters if name not in ("self", "render_mode")]
     for name in task.kwargs:
         if name not in parameters:
-            there = f"Known: {', '.join(known)}." if known else "It has none."
-            raise UnknownNameError(f"{task.env} has no argument {name!r}.{did_you_mean(name, known)} {there}")
+            there = f"Known: {', '.join(names)}." if names else "It has none."
+            raise UnknownNameError(f"{task.env} has no argument {name!r}.{did_you_mean(name, names)} {there}")
 
 
 def _as_tuple(value: Any) -> Any:

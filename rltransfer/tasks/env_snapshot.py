@@ -126,7 +126,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
 
     def keep(self, keeping: Keeping) -> None:
         """Keeps the state in this way from the next reset on; an open monitor file, which no trial has, stays open."""
-        monitors = {(i, "results_writer") for i, one in enumerate(layers_of(self.env)) if isinstance(one, Monitor)}
+        monitors = {(i, "results_writer") for i, layer in enumerate(layers_of(self.env)) if isinstance(layer, Monitor)}
         self._keeping = dataclasses.replace(keeping, opaque=keeping.opaque | monitors)
 
     def take(self) -> bytes | None:

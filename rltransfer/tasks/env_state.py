@@ -68,10 +68,10 @@ def put_state(env: gym.Env[Any, Any], state: bytes, opaque: Iterable[Place] = ()
             if (index, name) not in opaque:
                 del vars(layer)[name]
     for (index, name), value in items.items():
-        own = vars(layers[index]).get(name)
-        if isinstance(own, spaces.Space) and own == value:
+        current = vars(layers[index]).get(name)
+        if isinstance(current, spaces.Space) and current == value:
             # SB3's agent samples from the very space of the first environment.
-            copy_generators(value, own)
+            copy_generators(value, current)
         else:
             vars(layers[index])[name] = value
 
@@ -79,19 +79,19 @@ def put_state(env: gym.Env[Any, Any], state: bytes, opaque: Iterable[Place] = ()
 def copy_generators(source: spaces.Space[Any], target: spaces.Space[Any]) -> None:
     """Gives a space the generators of an equal one, its parts included."""
     target._np_random = source._np_random
-    for own, other in zip(_parts(target), _parts(source), strict=True):
-        copy_generators(other, own)
+    for part, other in zip(_parts(target), _parts(source), strict=True):
+        copy_generators(other, part)
 
 
 def _parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
-    found: list[spaces.Space[Any]] = []
+    parts: list[spaces.Space[Any]] = []
     for value in vars(space).values():
         if isinstance(value, spaces.Space):
-            found.append(value)
+            parts.append(value)
         elif isinstance(value, dict | tuple | list):
             inside = value.values() if isinstance(value, dict) else value
-            found += [item for item in inside if isinstance(item, spaces.Space)]
-    return found
+            parts += [item for item in inside if isinstance(item, spaces.Space)]
+    return parts
 
 
 def _can_be_pickled(value: Any, layers: list[gym.Env[Any, Any]]) -> bool:

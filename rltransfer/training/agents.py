@@ -59,8 +59,8 @@ def _with_columns(config: RunConfig, encoders: Sequence[Encoder], part: Progress
             "inputs: an adapter stands in front of the agent's own layers, and the columns of 'progressive' read the "
             "observations: choose one of them."
         )
-    own = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": _policy_kwargs(config)}))
-    kwargs = progressive_kwargs(encoders, config.algo, own["policy_kwargs"], part=part)
+    built = build_agent_kwargs(Hyperparameters(policy="MlpPolicy", agent={"policy_kwargs": _policy_kwargs(config)}))
+    kwargs = progressive_kwargs(encoders, config.algo, built["policy_kwargs"], part=part)
     agent = {**config.hyperparams.agent, "policy_kwargs": kwargs}
     return config.hyperparams.model_copy(update={"agent": agent})
 

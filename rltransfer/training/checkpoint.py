@@ -119,9 +119,9 @@ class Checkpoints:
         if manifest["version"] != _VERSION or manifest["settings"] != self._settings:
             raise _OtherSettings
         with (place / _STATE).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != manifest["sha256"]:
-            raise ValueError(f"{_STATE} is damaged: expected sha256 {manifest['sha256']}, found {found}")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != manifest["sha256"]:
+            raise ValueError(f"{_STATE} is damaged: expected sha256 {manifest['sha256']}, found {digest}")
         missing = [name for name in manifest["kept"] if not (place / name).is_file()]
         if missing:
             raise ValueError(f"{', '.join(missing)} is missing")

@@ -64,16 +64,16 @@ def _planned_statistics(plan: Plan, agent: "BaseAlgorithm", env: VecEnv) -> Iter
         return
     names = ("obs_rms", "ret_rms", "clip_obs", "epsilon")
     before = [
-        (one, {name: copy.deepcopy(getattr(one, name)) for name in names if hasattr(one, name)})
-        for one in (wrapper, other)
+        (layer, {name: copy.deepcopy(getattr(layer, name)) for name in names if hasattr(layer, name)})
+        for layer in (wrapper, other)
     ]
     try:
         copy_statistics(plan, agent)
         sync_envs_normalization(training_env, env)
         yield
     finally:
-        for one, kept in before:
-            one.__dict__.update(kept)
+        for layer, kept in before:
+            layer.__dict__.update(kept)
 
 
 def _random_rollout(plan: Plan, agent: "BaseAlgorithm", env: VecEnv, steps: int, seed: int) -> tuple[Any, Any]:
@@ -97,7 +97,7 @@ def _raw(env: VecEnv, observation: Any) -> Any:
 
 def _joined(observations: list[Any]) -> Any:
     if isinstance(observations[0], dict):
-        return {key: np.concatenate([one[key] for one in observations]) for key in observations[0]}
+        return {key: np.concatenate([observation[key] for observation in observations]) for key in observations[0]}
     return np.concatenate(observations)
 
 
@@ -140,8 +140,8 @@ def _limits(
     normaliser: Normaliser | None, space: spaces.Space[Any] | None, key: str
 ) -> tuple[np.ndarray, np.ndarray, str] | None:
     """Returns the range of each input that the source knows, and in words what it means to be outside."""
-    known = normaliser.observation if normaliser is not None else None
-    statistics = known.get(key) if isinstance(known, dict) else known
+    recorded = normaliser.observation if normaliser is not None else None
+    statistics = recorded.get(key) if isinstance(recorded, dict) else recorded
     if isinstance(statistics, Statistics):
         mean, spread = statistics.mean.reshape(-1), np.sqrt(statistics.var.reshape(-1))
         words = f"more than {FAR:g} standard deviations from the source's mean"
@@ -159,10 +159,10 @@ def _idle_units(plan: Plan, agent: "BaseAlgorithm", seen: Any) -> Iterator[Findi
     """Yields the layers of the source of which many units do nothing on the target's observations."""
     policy = copy.deepcopy(agent.policy)
     fresh = {name: tensor.detach() for name, tensor in agent_tensors(agent).items()}
-    own = policy.state_dict(keep_vars=True)
+    tensors = policy.state_dict(keep_vars=True)
     for name, tensor in planned_tensors(plan, fresh).items():
-        if name in own:
-            own[name].data.copy_(tensor)
+        if name in tensors:
+            tensors[name].data.copy_(tensor)
     if recomputed(plan):
         recompute(policy, recomputed(plan), seen)
     moved = {entry.layer for entry in plan.entries if entry.origin in MOVED and entry.role == "encoder"}

@@ -83,19 +83,19 @@ class Probe:
         with undisturbed():
             features = self._features(agent)
         anatomy, tensors = anatomy_of_agent(agent), agent_tensors(agent)
-        found = {}
+        points = {}
         for layer in anatomy.encoders():
             if layer.name not in features or layer.name not in self._start:
                 continue
             now = features[layer.name]
             weights = [name for name in layer.tensors if name in anatomy.parameters]
-            found[layer.name] = RepresentationPoint(
+            points[layer.name] = RepresentationPoint(
                 cka=linear_cka(now.flat, self._start[layer.name].flat),
                 effective_rank=effective_rank(now.flat),
                 dormant=now.dormant,
                 distance=_distance(weights, tensors, self._weights),
             )
-        return found
+        return points
 
     def _features(self, agent: "BaseAlgorithm") -> dict[str, "_Features"]:
         normaliser = agent.get_vec_normalize_env() if self._is_raw else None
@@ -122,12 +122,12 @@ class RepresentationCurve:
 
     def add(self, env_steps: int, agent: "BaseAlgorithm") -> dict[str, float]:
         """Measures the agent, in place of an earlier point of as many steps; returns TensorBoard's scalars."""
-        found = self._probe.measure(agent)
-        self._points[env_steps] = found
+        points = self._probe.measure(agent)
+        self._points[env_steps] = points
         self._write()
         return {
             f"representation/{measure}/{layer}": value
-            for layer, point in found.items()
+            for layer, point in points.items()
             for measure, value in dataclasses.asdict(point).items()
             if np.isfinite(value)
         }
@@ -147,7 +147,7 @@ class RepresentationCurve:
             return
         rows = [[dataclasses.asdict(point[layer]) for layer in layers] for point in self._points.values()]
         measures = {
-            field.name: np.array([[one[field.name] for one in row] for row in rows])
+            field.name: np.array([[layer_point[field.name] for layer_point in row] for row in rows])
             for field in dataclasses.fields(RepresentationPoint)
         }
         write_representation(self._folder, Representation(np.array(list(self._points)), layers, measures))
@@ -188,5 +188,5 @@ def _random_states(env: VecEnv, seed: int) -> Any:
         states.append(env.get_original_obs() if isinstance(env, VecNormalize) else observation)
         observation, *_rest = env.step(uniform.predict()[0])
     if isinstance(states[0], dict):
-        return {key: np.concatenate([one[key] for one in states]) for key in states[0]}
+        return {key: np.concatenate([state[key] for state in states]) for key in states[0]}
     return np.concatenate(states)

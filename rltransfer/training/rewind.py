@@ -55,12 +55,12 @@ class MonitorFiles:
 
 
 def _lengths(paths: Iterable[Path]) -> dict[str, int]:
-    found = {}
+    lengths = {}
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-            found[path.name] = os.fstat(file.fileno()).st_size
-    return found
+            lengths[path.name] = os.fstat(file.fileno()).st_size
+    return lengths
 
 
 def _cut(paths: Iterable[Path], lengths: dict[str, int]) -> None:

@@ -88,9 +88,9 @@ class Session:
         lost = "the state of the environments cannot be taken: after an interruption new episodes begin"
         self.say(f"resume level: {level} ({kept if keeping.is_exact else lost})")
         if self.checkpoint is None:
-            found = score()
-            update_record(self.folder, source=source, resume_level=level, **found)
-            return found
+            new_scores = score()
+            update_record(self.folder, source=source, resume_level=level, **new_scores)
+            return new_scores
         record, state = read_record(self.folder), self.checkpoint.state
         is_exact = state["exact"] and state["versions"] == versions()
         resumed = Resumption(env_steps=self.checkpoint.env_steps, exact=is_exact)
@@ -118,8 +118,8 @@ class Session:
         """Returns how the run is evaluated."""
 
         def report(step: int, episodes: Episodes) -> None:
-            found = len(episodes.episode_returns)
-            self.say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({found} episodes)")
+            count = len(episodes.episode_returns)
+            self.say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({count} episodes)")
 
         config = self.config
         return {

@@ -70,9 +70,9 @@ def put_agent(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
     agent._num_timesteps_at_start = agent.num_timesteps
     _put_replay(agent, state["replay"])
     for name in _LOGGER:
-        own = getattr(agent.logger, name)
-        own.clear()
-        own.update(state["log"][name])
+        values = getattr(agent.logger, name)
+        values.clear()
+        values.update(state["log"][name])
 
 
 def take_draws(agent: "BaseAlgorithm") -> dict[str, Any]:
@@ -81,7 +81,7 @@ def take_draws(agent: "BaseAlgorithm") -> dict[str, Any]:
         "generators": take_generators(agent),
         "actions": copy.deepcopy(agent.action_space),
         "noise": copy.deepcopy(getattr(agent, "action_noise", None)),
-        "sde": [{name: getattr(one, name, None) for name in _SDE} for one in _sde(agent)],
+        "sde": [{name: getattr(distribution, name, None) for name in _SDE} for distribution in _sde(agent)],
     }
 
 
@@ -91,10 +91,10 @@ def put_draws(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
     tasks.copy_generators(copy.deepcopy(state["actions"]), agent.action_space)
     if state["noise"] is not None:
         _put_noise(agent, state["noise"])
-    for one, own in zip(_sde(agent), state["sde"], strict=True):
-        for name, value in own.items():
+    for distribution, draws in zip(_sde(agent), state["sde"], strict=True):
+        for name, value in draws.items():
             if value is not None:
-                setattr(one, name, value.to(agent.device))
+                setattr(distribution, name, value.to(agent.device))
 
 
 def take_environments(env: VecEnv) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def take_environments(env: VecEnv) -> dict[str, Any]:
 
 def put_environments(env: VecEnv, state: dict[str, Any]) -> None:
     """Takes up what ``take_environments`` returned; environments whose state was not taken stay as they are."""
-    for (layer, _), own in zip(_layers(env), state["wrappers"], strict=True):
-        for name, value in copy.deepcopy(own).items():
+    for (layer, _), attributes in zip(_layers(env), state["wrappers"], strict=True):
+        for name, value in copy.deepcopy(attributes).items():
             running = getattr(layer, name, None)
             if isinstance(value, RunningMeanStd):
                 # Statistics that a plan holds stay held, and are copied as SB3's own class.
@@ -189,13 +189,13 @@ def _put_replay(agent: Any, state: dict[str, Any] | None) -> None:
         return
     buffer = agent.replay_buffer
     for name, value in state.items():
-        own = getattr(buffer, name)
-        if _is_filled(own, buffer.buffer_size):
-            own[: len(value)] = value
-        elif isinstance(own, dict):
+        stored = getattr(buffer, name)
+        if _is_filled(stored, buffer.buffer_size):
+            stored[: len(value)] = value
+        elif isinstance(stored, dict):
             for key, part in value.items():
-                if _is_filled(own[key], buffer.buffer_size):
-                    own[key][: len(part)] = part
+                if _is_filled(stored[key], buffer.buffer_size):
+                    stored[key][: len(part)] = part
         else:
             setattr(buffer, name, copy.deepcopy(value))
 
@@ -233,15 +233,15 @@ def _put_noise(agent: Any, noise: Any) -> None:
 
 def _sde(agent: "BaseAlgorithm") -> list[StateDependentNoiseDistribution]:
     distributions = (getattr(module, "action_dist", None) for module in agent.policy.modules())
-    return [one for one in distributions if isinstance(one, StateDependentNoiseDistribution)]
+    return [distribution for distribution in distributions if isinstance(distribution, StateDependentNoiseDistribution)]
 
 
 def _layers(env: VecEnv) -> list[tuple[VecEnvWrapper, tuple[str, ...]]]:
-    found = []
+    wrappers = []
     while isinstance(env, VecEnvWrapper):
-        found += [(env, names) for kind, names in _WRAPPERS.items() if isinstance(env, kind)]
+        wrappers += [(env, names) for kind, names in _WRAPPERS.items() if isinstance(env, kind)]
         env = env.venv
-    return found
+    return wrappers
 
 
 def _on_device(value: Any, device: torch.device) -> Any:

@@ -71,7 +71,7 @@ class Processes:
             return []
         ended = [self._running.pop(cast(int, sentinel)) for sentinel in wait(list(self._running), seconds)]
         self._press()
-        return [(one.job, self._ending(one)) for one in ended]
+        return [(running.job, self._ending(running)) for running in ended]
 
     def stop(self) -> None:
         """Asks every job to save where it is and to end."""
@@ -80,32 +80,32 @@ class Processes:
 
     def kill(self) -> None:
         """Ends every job at once, with all that it started."""
-        for one in self._running.values():
-            _kill(one.process)
-        for one in self._running.values():
-            one.process.join()
-            one.worker.close()
+        for running in self._running.values():
+            _kill(running.process)
+        for running in self._running.values():
+            running.process.join()
+            running.worker.close()
         self._running.clear()
 
     def _press(self) -> None:
         now = time.monotonic()
-        for one in self._running.values():
-            one.is_overtime |= now > one.stop_at
-            if one.is_overtime or self._is_stopping:
-                one.kill_at = one.kill_at or now + GRACE_SECONDS
+        for running in self._running.values():
+            running.is_overtime |= now > running.stop_at
+            if running.is_overtime or self._is_stopping:
+                running.kill_at = running.kill_at or now + GRACE_SECONDS
                 # Again and again: a process that has just begun does not listen yet.
-                one.process.terminate()
-                if now > one.kill_at:
-                    _kill(one.process)
+                running.process.terminate()
+                if now > running.kill_at:
+                    _kill(running.process)
 
-    def _ending(self, one: _Running) -> Ending:
-        one.process.join()
-        code = one.process.exitcode
+    def _ending(self, running: _Running) -> Ending:
+        running.process.join()
+        code = running.process.exitcode
         if code is not None and code < 0:
             # A process that was killed may leave others behind.
-            _kill(one.process)
-        ending = _ending(one.job, code, _said(one.worker))
-        if ending.kind in ("crashed", "stopped") and one.is_overtime:
+            _kill(running.process)
+        ending = _ending(running.job, code, _said(running.worker))
+        if ending.kind in ("crashed", "stopped") and running.is_overtime:
             limit = duration(self._time_limit or 0)
             return Ending("failed", f"it took longer than its time limit of {limit}, and was stopped")
         # Whatever ends while all are being stopped goes on later.

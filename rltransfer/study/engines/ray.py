@@ -57,8 +57,8 @@ class RayEngine:
     def _connect(self) -> None:
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is None:
-            own = {"num_cpus": self._jobs or count_cores(), "include_dashboard": False}
-            self._ray.init(address="local", **own, **settings)
+            resources = {"num_cpus": self._jobs or count_cores(), "include_dashboard": False}
+            self._ray.init(address="local", **resources, **settings)
             return
         try:
             self._ray.init(address=self._address, **settings)

@@ -90,7 +90,9 @@ class Race:
         """Lets all training environments keep their states, which are of one task; returns how."""
         runners = self.field.runners
         with undisturbed():
-            return tasks.find_joint_keeping([one.env for one in runners], [one.prepared.eval_env for one in runners])
+            return tasks.find_joint_keeping(
+                [runner.env for runner in runners], [runner.prepared.eval_env for runner in runners]
+            )
 
     def run(self, curve: LeaderCurve) -> Runner:
         """Lets the agents race, then the winner use up the budget; returns the winner."""
