@@ -44,7 +44,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {SETTINGS: ("policy",), ARGUMENTS: ("algo
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class _SourceFiles:
     """The zip that a source path means, with what lies beside it that tells more about it.
 
     Attributes:
@@ -134,7 +134,7 @@ def _with_activation(encoder: Encoder, path: Path, activation: str) -> Encoder:
     return dataclasses.replace(encoder, anatomy=anatomy, activation_is_assumed=False)
 
 
-def _read(files: _Found, agent: Sb3Zip, given: Path | None) -> Encoder:
+def _read(files: _SourceFiles, agent: Sb3Zip, given: Path | None) -> Encoder:
     anatomy = anatomy_of_zip(agent)
     online = dataclasses.replace(anatomy, layers=anatomy.online, aliases={})
     names = [name for layer in online.layers for name in layer.tensors]
@@ -167,7 +167,7 @@ def _stacked_frames(hyperparams: Mapping[str, Any]) -> int:
     return frames if isinstance(frames, int) else 1
 
 
-def _facts(files: _Found, agent: Sb3Zip) -> SourceFacts:
+def _facts(files: _SourceFiles, agent: Sb3Zip) -> SourceFacts:
     record = files.record
     if record is None:
         return SourceFacts(
@@ -234,7 +234,7 @@ def _plain_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _zoo_task(files: _Found) -> TaskFacts | None:
+def _zoo_task(files: _SourceFiles) -> TaskFacts | None:
     arguments = files.settings.get(ARGUMENTS, {})
     env, kwargs = arguments.get("env"), arguments.get("env_kwargs") or {}
     if not isinstance(env, str) or not isinstance(kwargs, dict):
@@ -243,7 +243,7 @@ def _zoo_task(files: _Found) -> TaskFacts | None:
     return TaskFacts(env=env, kwargs={**kwargs, **files.settings.get(ENV_KWARGS, {})}, wrappers=())
 
 
-def _in_run_folder(folder: Path, which: str) -> _Found:
+def _in_run_folder(folder: Path, which: str) -> _SourceFiles:
     asked = which
     if which == "best" and not (folder / BEST_AGENT).is_file() and not (folder / OWN_FOLDER).is_dir():
         # RL Zoo keeps the best agent only where it was asked to.
@@ -291,16 +291,16 @@ def _last_agent(folder: Path) -> Path:
     return folder / f"{folder.name.rsplit('_', 1)[0]}.zip"
 
 
-def _single_zip(path: Path) -> _Found:
+def _single_zip(path: Path) -> _SourceFiles:
     return _with_company(path, "best" if path.name == BEST_AGENT else steps_of(path) or "last")
 
 
-def _with_company(path: Path, which: str) -> _Found:
+def _with_company(path: Path, which: str) -> _SourceFiles:
     """Returns the zip with the record and the settings that lie beside it in a run folder."""
     if (path.parent / OWN_FOLDER / RECORD).is_file():
         try:
-            return _Found(path, which, record=read_record(path.parent))
+            return _SourceFiles(path, which, record=read_record(path.parent))
         except RunError as error:
             raise SourceError(str(error)) from None
     settings, unreadable = _zoo_settings(path)
-    return _Found(path, which, settings=settings, unreadable=unreadable)
+    return _SourceFiles(path, which, settings=settings, unreadable=unreadable)

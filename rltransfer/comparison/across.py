@@ -32,41 +32,45 @@ def across_tasks(tasks: Sequence[TaskComparison], *, seed: int) -> tuple[tuple[A
     names = [arm.name for arm in usable[0].arms if arm.name in shared]
     if len(names) < 2:
         return (), "no arm beside the baseline is on all tasks"
-    found = tuple(_arm(name, usable, seed=seed) for name in names)
+    across_arms = tuple(_arm(name, usable, seed=seed) for name in names)
     baselines = [task.arm(str(task.baseline)) for task in usable]
     weak = coverage.over_tasks([[task.arm(name) for task in usable] for name in names], baselines)
-    return found, ". ".join(filter(None, [f"left out: {'; '.join(reasons)}" if reasons else "", weak]))
+    return across_arms, ". ".join(filter(None, [f"left out: {'; '.join(reasons)}" if reasons else "", weak]))
 
 
 def _unusable(task: TaskComparison) -> str:
     """Returns why a task cannot be averaged with others, or an empty text."""
     if task.baseline is None:
         return "it has no baseline"
-    found = values(task.arm(task.baseline).runs, NORMALISED)
-    return found.reason if isinstance(found, Undefined) else ""
+    scores = values(task.arm(task.baseline).runs, NORMALISED)
+    return scores.reason if isinstance(scores, Undefined) else ""
 
 
 def _scores(arm: Arm) -> Numbers | None:
-    found = values(arm.runs, NORMALISED)
-    return None if isinstance(found, Undefined) else found
+    scores = values(arm.runs, NORMALISED)
+    return None if isinstance(scores, Undefined) else scores
 
 
 def _arm(name: str, tasks: Sequence[TaskComparison], *, seed: int) -> ArmAcrossTasks:
     arms = [task.arm(name) for task in tasks]
-    mine = [scores for arm in arms if (scores := _scores(arm)) is not None]
+    arm_scores = [scores for arm in arms if (scores := _scores(arm)) is not None]
     baselines = [task.arm(str(task.baseline)) for task in tasks]
-    theirs = [scores for arm in baselines if (scores := _scores(arm)) is not None]
+    baseline_scores = [scores for arm in baselines if (scores := _scores(arm)) is not None]
     is_baseline = all(arm.kind == "baseline" for arm in arms)
     every = [scores for task in tasks for arm in task.arms if (scores := _scores(arm)) is not None]
     sources, their_sources = ([sources_of(arm.runs) for arm in some] for some in (arms, baselines))
     return ArmAcrossTasks(
         name=name,
         tasks=tuple(task.name for task in tasks),
-        mean=stats.mean_over_tasks(mine, sources),
-        median=stats.median_over_tasks(mine, seed=seed, sources=sources),
-        iqm=stats.iqm_estimate(mine, seed=seed, sources=sources),
-        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in mine], sources),
-        mean_difference=None if is_baseline else stats.difference_over_tasks(mine, theirs, sources, their_sources),
-        improvement=None if is_baseline else stats.improvement_over_tasks(mine, theirs, sources, their_sources),
-        profile=stats.profile(mine, stats.profile_points(every), sources),
+        mean=stats.mean_over_tasks(arm_scores, sources),
+        median=stats.median_over_tasks(arm_scores, seed=seed, sources=sources),
+        iqm=stats.iqm_estimate(arm_scores, seed=seed, sources=sources),
+        optimality_gap=stats.mean_over_tasks([stats.shortfall(scores) for scores in arm_scores], sources),
+        mean_difference=None
+        if is_baseline
+        else stats.difference_over_tasks(arm_scores, baseline_scores, sources, their_sources),
+        improvement=None
+        if is_baseline
+        else stats.improvement_over_tasks(arm_scores, baseline_scores, sources, their_sources),
+        profile=stats.profile(arm_scores, stats.profile_points(every), sources),
     )

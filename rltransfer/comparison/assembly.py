@@ -69,26 +69,26 @@ def compare(
         if given is not None and not 0 < given < np.inf:
             raise ConfigError(f"{name}: expected a number above 0, found {given}.")
     asked = Asked(metric, read_thresholds(threshold), baseline, sd, effect, seed)
-    roots = tuple(Path(one) for one in ([root] if isinstance(root, Path | str) else root))
-    found = find(roots, arms)
-    groups = group(found.finished)
-    labels = {arm.label for one in groups for arm in one.arms}
+    roots = tuple(Path(place) for place in ([root] if isinstance(root, Path | str) else root))
+    runs = find(roots, arms)
+    groups = group(runs.finished)
+    labels = {arm.label for task_group in groups for arm in task_group.arms}
     if baseline != DEFAULT_BASELINE and baseline not in labels:
         raise unknown("arm", baseline, labels)
-    names = task_names([one.task_name for one in groups], [one.title for one in groups])
-    scored = [_scored(one, asked, found.studies) for one in groups]
-    tested = tests_of(scored, found.studies)
+    names = task_names([task_group.task_name for task_group in groups], [task_group.title for task_group in groups])
+    scored = [_scored(task_group, asked, runs.studies) for task_group in groups]
+    tested = tests_of(scored, runs.studies)
     confirmation = functools.cache(functools.partial(_confirmation, asked))
     tasks = tuple(
         _with_notes(
-            with_selection(_compare_task(task, tests, name, unfinished), found.studies, confirmation),
+            with_selection(_compare_task(task, tests, name, unfinished), runs.studies, confirmation),
             task,
             tests,
             unfinished,
             n_tasks=len(groups),
         )
         for task, tests, name in zip(scored, tested, names, strict=True)
-        for unfinished in [_of_task((*found.skipped, *found.missing), task.group)]
+        for unfinished in [_of_task((*runs.skipped, *runs.missing), task.group)]
     )
     across, reason = across_tasks(tasks, seed=seed)
     return Comparison(
@@ -103,18 +103,18 @@ def compare(
         across=across,
         across_reason=reason,
         arms=dict(arms or {}),
-        skipped=found.skipped,
-        missing=found.missing,
-        problems=found.problems,
-        source_runs=found.source_runs,
-        sweeps=pictures(tasks, found.studies),
+        skipped=runs.skipped,
+        missing=runs.missing,
+        problems=runs.problems,
+        source_runs=runs.source_runs,
+        sweeps=pictures(tasks, runs.studies),
     )
 
 
-def _scored(one: TaskGroup, asked: Asked, studies: Mapping[Path, StudyConfig]) -> ScoredTask:
+def _scored(task: TaskGroup, asked: Asked, studies: Mapping[Path, StudyConfig]) -> ScoredTask:
     """Returns a group with its runs scored on the scale that the studies of its own runs name."""
-    setting, disagreements = settings_of(one.task_name, [run.folder for arm in one.arms for run in arm.runs], studies)
-    return score_task(dataclasses.replace(one, notes=(*one.notes, *disagreements)), asked, setting)
+    setting, disagreements = settings_of(task.task_name, [run.folder for arm in task.arms for run in arm.runs], studies)
+    return score_task(dataclasses.replace(task, notes=(*task.notes, *disagreements)), asked, setting)
 
 
 def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
@@ -122,7 +122,7 @@ def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
     if not (folder / STUDY_FILE).is_file():
         return ""
     try:
-        found = compare(
+        confirmed = compare(
             folder,
             metric=asked.metric,
             threshold=asked.thresholds,
@@ -133,8 +133,8 @@ def _confirmation(asked: Asked, folder: Path) -> Comparison | str:
         )
     except RLTransferError:
         return "its confirmation has no finished run yet"
-    unfinished = len(found.skipped) + len(found.missing)
-    return f"{unfinished} runs of its confirmation are not finished" if unfinished else found
+    unfinished = len(confirmed.skipped) + len(confirmed.missing)
+    return f"{unfinished} runs of its confirmation are not finished" if unfinished else confirmed
 
 
 def _with_notes(
@@ -177,9 +177,9 @@ def _compare_task(task: ScoredTask, tested: Tested, name: str, unfinished: Seque
     )
 
 
-def _of_task(skipped: Sequence[SkippedRun], one: TaskGroup) -> list[SkippedRun]:
+def _of_task(skipped: Sequence[SkippedRun], task: TaskGroup) -> list[SkippedRun]:
     """Returns the unfinished runs of a task, by the name of the folder that holds its arms, or of the run's record."""
-    return [run for run in skipped if run.task_name == one.task_name]
+    return [run for run in skipped if run.task_name == task.task_name]
 
 
 def _reading_order(arm: Arm) -> tuple[object, ...]:
@@ -194,12 +194,12 @@ def _reading_order(arm: Arm) -> tuple[object, ...]:
     )
 
 
-def _versions(one: TaskGroup) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
-    for run in (run for arm in one.arms for run in arm.runs):
+def _versions(task: TaskGroup) -> dict[str, tuple[str, ...]]:
+    versions: dict[str, set[str]] = {}
+    for run in (run for arm in task.arms for run in arm.runs):
         for library, version in run.record.versions.items():
-            found.setdefault(library, set()).add(version)
-    return {library: tuple(sorted(found[library])) for library in sorted(found)}
+            versions.setdefault(library, set()).add(version)
+    return {library: tuple(sorted(versions[library])) for library in sorted(versions)}
 
 
 def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[SkippedRun]) -> Arm:
@@ -242,5 +242,5 @@ def _arm(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequence[Sk
 
 def _profile_points(task: ScoredTask) -> np.ndarray:
     """Returns the scores at which the profiles of all arms are drawn."""
-    found = [scores.values(runs, task.measuring.metric) for runs in task.runs.values()]
-    return stats.profile_points([one for one in found if not isinstance(one, Undefined)])
+    scores_of_arms = [scores.values(runs, task.measuring.metric) for runs in task.runs.values()]
+    return stats.profile_points([arm_scores for arm_scores in scores_of_arms if not isinstance(arm_scores, Undefined)])

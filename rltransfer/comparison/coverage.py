@@ -30,12 +30,14 @@ def over_tasks(arms: Sequence[Sequence[Arm]], baselines: Sequence[Arm]) -> str:
         arms: For each arm that is shown over tasks, what it is on each task.
         baselines: The baseline of each task.
     """
-    found = _with_fewest(pair for arm in arms for pair in _methods_over_tasks(arm, baselines))
-    weak = sorted((one for one in found if one.least < ACCEPTED), key=lambda one: one.least)
-    unknown = [one.method for one in found if not one.shares]
+    coverages = _with_fewest(pair for arm in arms for pair in _methods_over_tasks(arm, baselines))
+    weak = sorted(
+        (coverage for coverage in coverages if coverage.least < ACCEPTED), key=lambda coverage: coverage.least
+    )
+    unknown = [coverage.method for coverage in coverages if not coverage.shares]
     parts = []
     if weak:
-        listed = ", ".join(f"{one.method} {100 * one.least:.1f} % with {one.runs}" for one in weak)
+        listed = ", ".join(f"{coverage.method} {100 * coverage.least:.1f} % with {coverage.runs}" for coverage in weak)
         parts.append(
             "With so few seeds some of these intervals of 95 % hold the truth less often than they say, in simulations "
             f"of three tasks with the distribution of scores that suits them least: {listed}"
@@ -54,21 +56,23 @@ def _with_fewest(pairs: Iterable[tuple[str, int]]) -> tuple[Coverage, ...]:
 
 
 def _measured(method: str, runs: int) -> Coverage:
-    found = stats.measured_coverage(method, runs) if method in stats.measured_methods() else Coverage(method, runs, {})
-    return found if found.shares else Coverage(f"{method} (not measured)", runs, {})
+    coverage = (
+        stats.measured_coverage(method, runs) if method in stats.measured_methods() else Coverage(method, runs, {})
+    )
+    return coverage if coverage.shares else Coverage(f"{method} (not measured)", runs, {})
 
 
 def _methods_over_tasks(arm: Sequence[Arm], baselines: Sequence[Arm]) -> list[tuple[str, int]]:
     """Returns the intervals that are shown of an arm over tasks, and the runs (or sources) that each rests on."""
-    sources, theirs = ([sources_of(one.runs) for one in some] for some in (arm, baselines))
-    units = stats.fewest_units([len(one.runs) for one in arm], sources)
-    kind = _CLUSTERED if any(_units(one) < len(one.runs) for one in arm) else ""
+    sources, baseline_sources = ([sources_of(task_arm.runs) for task_arm in some] for some in (arm, baselines))
+    units = stats.fewest_units([len(task_arm.runs) for task_arm in arm], sources)
+    kind = _CLUSTERED if any(_units(task_arm) < len(task_arm.runs) for task_arm in arm) else ""
     kind = _SHARED if stats.linked(sources) else kind
-    found = [(f"{method} over tasks{kind}", units) for method in _OF_ONE_ARM]
-    if all(one.kind == "baseline" for one in arm):
-        return found
-    smaller = min(units, stats.fewest_units([len(one.runs) for one in baselines], theirs))
-    return found + [(f"{method} over tasks{kind}", smaller) for method in _OF_TWO_ARMS]
+    methods = [(f"{method} over tasks{kind}", units) for method in _OF_ONE_ARM]
+    if all(task_arm.kind == "baseline" for task_arm in arm):
+        return methods
+    smaller = min(units, stats.fewest_units([len(task_arm.runs) for task_arm in baselines], baseline_sources))
+    return methods + [(f"{method} over tasks{kind}", smaller) for method in _OF_TWO_ARMS]
 
 
 def _methods(arm: Arm, arms: Sequence[Arm], metric: str) -> list[tuple[str, int]]:
@@ -78,19 +82,21 @@ def _methods(arm: Arm, arms: Sequence[Arm], metric: str) -> list[tuple[str, int]
         return []
     units = _units(arm)
     kind = "" if units == len(arm.runs) else _CLUSTERED
-    found = [("mean", units)]
+    methods = [("mean", units)]
     if robust is not None:
-        found += [(f"IQM{kind}", units), (f"median{kind}", units)]
-        found += [] if isinstance(robust.optimality_gap, Undefined) else [("optimality gap", units)]
-    base = next((one for one in arms if one.kind == "baseline"), None)
+        methods += [(f"IQM{kind}", units), (f"median{kind}", units)]
+        methods += [] if isinstance(robust.optimality_gap, Undefined) else [("optimality gap", units)]
+    base = next((candidate for candidate in arms if candidate.kind == "baseline"), None)
     if base is None or score.difference is None:
-        return found
+        return methods
     smaller = min(units, _units(base))
-    found.append((_of_difference(arm, base), smaller))
-    found += [(f"IQM difference{kind}", smaller)] if robust is not None and robust.iqm_difference is not None else []
-    found += [(f"probability of improvement{kind}", smaller)] if arm.improvement is not None else []
-    found += [(f"share of the gain{kind}", smaller)] if arm.origin is not None and arm.origin.share is not None else []
-    return found
+    methods.append((_of_difference(arm, base), smaller))
+    methods += [(f"IQM difference{kind}", smaller)] if robust is not None and robust.iqm_difference is not None else []
+    methods += [(f"probability of improvement{kind}", smaller)] if arm.improvement is not None else []
+    methods += (
+        [(f"share of the gain{kind}", smaller)] if arm.origin is not None and arm.origin.share is not None else []
+    )
+    return methods
 
 
 def _of_difference(arm: Arm, base: Arm) -> str:

@@ -45,7 +45,7 @@ def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -
 
     A matrix is read as a whole: who looks for its best cell looks at every task.
     """
-    found: dict[int, Tested] = {}
+    tested: dict[int, Tested] = {}
     for members in _families(tasks, studies):
         those = [tasks[index] for index in members]
         to_baseline = _together([_to_baseline(task) for task in those], seed=those[0].seed)
@@ -53,10 +53,10 @@ def tests_of(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -
             [_pairs(task, task.controls, first) for task, first in zip(those, to_baseline, strict=True)],
             seed=those[0].seed,
         )
-        tests = sum(one.p_value is not None for contrasts in to_baseline for one in contrasts.values())
+        tests = sum(contrast.p_value is not None for contrasts in to_baseline for contrast in contrasts.values())
         for index, first, second in zip(members, to_baseline, to_control, strict=True):
-            found[index] = Tested(first, second, tests, len(members))
-    return [found[index] for index in range(len(tasks))]
+            tested[index] = Tested(first, second, tests, len(members))
+    return [tested[index] for index in range(len(tasks))]
 
 
 def _families(tasks: Sequence[ScoredTask], studies: Mapping[Path, StudyConfig]) -> list[list[int]]:
@@ -76,9 +76,10 @@ def _together(families: Sequence[_Family], *, seed: int) -> list[dict[str, Contr
     """Returns the contrasts of several tasks as one Holm family."""
     pairs = {f"{index}/{name}": pair for index, (some, _) in enumerate(families) for name, pair in some.items()}
     refused = {f"{index}/{name}": why for index, (_, some) in enumerate(families) for name, why in some.items()}
-    found = verdicts.contrast_family(pairs, refused, seed=seed)
+    contrasts = verdicts.contrast_family(pairs, refused, seed=seed)
     return [
-        {name: found[f"{index}/{name}"] for name in (*some, *others)} for index, (some, others) in enumerate(families)
+        {name: contrasts[f"{index}/{name}"] for name in (*some, *others)}
+        for index, (some, others) in enumerate(families)
     ]
 
 
@@ -100,16 +101,16 @@ def _pairs(task: ScoredTask, opponents: Mapping[str, str], also: Mapping[str, Co
     pairs: dict[str, Pair] = {}
     refused: dict[str, str] = {}
     for name, opponent in opponents.items():
-        mine, theirs = usable(task, name), usable(task, opponent)
+        arm_scores, opponent_scores = usable(task, name), usable(task, opponent)
         other = None if also is None else also[name]
-        if isinstance(mine, str) or isinstance(theirs, str):
-            refused[name] = mine if isinstance(mine, str) else str(theirs)
+        if isinstance(arm_scores, str) or isinstance(opponent_scores, str):
+            refused[name] = arm_scores if isinstance(arm_scores, str) else str(opponent_scores)
         elif other is not None and (other.p_value is None or other.smallest_p is None):
             refused[name] = other.reason
         else:
-            difference = scores.difference(task.runs[name], mine, task.runs[opponent], theirs)
+            difference = scores.difference(task.runs[name], arm_scores, task.runs[opponent], opponent_scores)
             needed = (other.p_value or 0.0, other.smallest_p or 0.0) if other is not None else (0.0, 0.0)
-            pairs[name] = Pair(mine, theirs, difference, needed)
+            pairs[name] = Pair(arm_scores, opponent_scores, difference, needed)
     return pairs, refused
 
 
@@ -139,10 +140,10 @@ def origin_of(task: ScoredTask, arm: ArmRuns, tested: Tested, unfinished: Sequen
 
 def _control_lacking(arms: Sequence[ArmRuns], arm: ArmRuns, unfinished: Sequence[SkippedRun]) -> str:
     """Returns why an arm has no control though there is one: its runs are not finished, or it is another arm's."""
-    theirs = [run for run in unfinished if shuffles(run.strategy, arm)]
-    if theirs:
-        names = ", ".join(f"`{name}`" for name in sorted({run.arm for run in theirs}))
-        counts = Counter(run.state for run in theirs)
+    control_runs = [run for run in unfinished if shuffles(run.strategy, arm)]
+    if control_runs:
+        names = ", ".join(f"`{name}`" for name in sorted({run.arm for run in control_runs}))
+        counts = Counter(run.state for run in control_runs)
         listed = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
         return f"no run of its shuffled control {names} is finished ({listed})"
     for control in arms:
@@ -156,17 +157,19 @@ def _share(task: ScoredTask, arm: str, control: str | None) -> Estimate | None:
     if control is None or task.baseline is None:
         return None
     numbers = [usable(task, name) for name in (arm, control, task.baseline)]
-    if any(isinstance(one, str) for one in numbers):
+    if any(isinstance(number, str) for number in numbers):
         return None
-    mine, controls, zero = (one for one in numbers if not isinstance(one, str))
+    arm_numbers, controls, zero = (number for number in numbers if not isinstance(number, str))
     paired = scores.is_paired(task.runs[arm], task.runs[control])
     sources, control_sources = (scores.sources_of(task.runs[name]) for name in (arm, control))
-    return stats.share_of_gain(mine, controls, zero, paired=paired, sources=sources, control_sources=control_sources)
+    return stats.share_of_gain(
+        arm_numbers, controls, zero, paired=paired, sources=sources, control_sources=control_sources
+    )
 
 
 def detectable_by(task: ScoredTask, name: str, tested: Tested) -> Detectable | None:
     """Returns which true difference the test of an arm against the baseline had 80 % power to find."""
-    mine, zero = usable(task, name), usable(task, str(task.baseline)) if task.baseline else ""
-    if tested.against_baseline[name].p_value is None or isinstance(mine, str) or isinstance(zero, str):
+    arm_scores, zero = usable(task, name), usable(task, str(task.baseline)) if task.baseline else ""
+    if tested.against_baseline[name].p_value is None or isinstance(arm_scores, str) or isinstance(zero, str):
         return None
-    return verdicts.detectable(mine, zero, task.spread, tested.tests, task.effect)
+    return verdicts.detectable(arm_scores, zero, task.spread, tested.tests, task.effect)

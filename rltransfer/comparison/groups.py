@@ -20,7 +20,7 @@ CONTROL_KINDS = frozenset({"shuffled", "random_frozen", "rescaled", "normaliser_
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FolderContents:
     """Everything below the roots.
 
     Attributes:
@@ -81,7 +81,7 @@ class TaskGroup:
     scratch_long: ArmRuns | None = None
 
 
-def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
+def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> FolderContents:
     """Returns what lies below the folders; a run that is reached twice counts once.
 
     Args:
@@ -107,22 +107,22 @@ def find(roots: Sequence[Path], arms: Mapping[str, str] | None = None) -> Found:
     targets = [run for run in runs.values() if run.record.role == "target"]
     finished = [run for run in targets if _is_finished(run)]
     damaged = {run.folder.resolve() for run in unread}
-    found = Found(
+    contents = FolderContents(
         finished=tuple(finished),
         skipped=(*(_skipped(run) for run in targets if not _is_finished(run)), *unread),
         missing=tuple(
-            one
+            missing_run
             for root, study in studies.items()
-            for one in missing_runs(root, study, targets)
-            if one.folder.resolve() not in damaged
+            for missing_run in missing_runs(root, study, targets)
+            if missing_run.folder.resolve() not in damaged
         ),
         source_runs=len(runs) - len(targets),
         studies=studies_of(finished, studies),
         problems=problems,
     )
     if not finished:
-        raise RunError(_nothing_to_compare(roots, found))
-    return found
+        raise RunError(_nothing_to_compare(roots, contents))
+    return contents
 
 
 def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
@@ -132,7 +132,7 @@ def group(runs: Iterable[Run]) -> tuple[TaskGroup, ...]:
         by_setting[_json(_setting(run.record))].append(run)
     groups = _named_apart(_with_long_scratch([_task_group(members) for _, members in sorted(by_setting.items())]))
     return tuple(
-        sorted((_with_differences(one, groups) for one in groups), key=lambda one: (natural(one.title), one.title))
+        sorted((_with_differences(task, groups) for task in groups), key=lambda task: (natural(task.title), task.title))
     )
 
 
@@ -144,18 +144,18 @@ def _with_long_scratch(groups: list[TaskGroup]) -> list[TaskGroup]:
     """
     taken: list[TaskGroup] = []
     result = []
-    for one in groups:
-        longer = [other for other in groups if _is_long_scratch(other, one)]
+    for task in groups:
+        longer = [other for other in groups if _is_long_scratch(other, task)]
         if not longer:
-            result.append(one)
+            result.append(task)
             continue
-        needed = max(_total_steps(run.record) for arm in one.arms for run in arm.runs)
+        needed = max(_total_steps(run.record) for arm in task.arms for run in arm.runs)
         enough = [other for other in longer if covers_total(other.settings.n_timesteps, needed)]
         by_budget = sorted(enough or longer, key=lambda other: other.settings.n_timesteps)
         chosen = by_budget[0] if enough else by_budget[-1]
         taken.append(chosen)
-        result.append(dataclasses.replace(one, scratch_long=chosen.arms[0]))
-    return [one for one in result if not any(one.settings is other.settings for other in taken)]
+        result.append(dataclasses.replace(task, scratch_long=chosen.arms[0]))
+    return [task for task in result if not any(task.settings is other.settings for other in taken)]
 
 
 def covers_total(budget_steps: int, total_steps: float) -> bool:
@@ -163,13 +163,13 @@ def covers_total(budget_steps: int, total_steps: float) -> bool:
     return budget_steps >= (1 - TOTAL_TOLERANCE) * total_steps
 
 
-def _is_long_scratch(other: TaskGroup, one: TaskGroup) -> bool:
+def _is_long_scratch(other: TaskGroup, task: TaskGroup) -> bool:
     """Returns whether a group is the other's scratch with a larger budget (and its own evaluation times)."""
     return (
         all(arm.is_scratch for arm in other.arms)
-        and not all(arm.is_scratch for arm in one.arms)
-        and other.settings.n_timesteps > one.settings.n_timesteps
-        and _without_budget(other.settings) == _without_budget(one.settings)
+        and not all(arm.is_scratch for arm in task.arms)
+        and other.settings.n_timesteps > task.settings.n_timesteps
+        and _without_budget(other.settings) == _without_budget(task.settings)
     )
 
 
@@ -187,11 +187,11 @@ def _total_steps(record: RunRecord) -> int:
 def _named_apart(groups: list[TaskGroup]) -> list[TaskGroup]:
     """Adds the tasks' names to titles that stand for more than one of them."""
     names: dict[str, set[str]] = defaultdict(set)
-    for one in groups:
-        names[one.title].add(one.task_name)
+    for task in groups:
+        names[task.title].add(task.task_name)
     return [
-        dataclasses.replace(one, title=f"{one.title}: {one.task_name}") if len(names[one.title]) > 1 else one
-        for one in groups
+        dataclasses.replace(task, title=f"{task.title}: {task.task_name}") if len(names[task.title]) > 1 else task
+        for task in groups
     ]
 
 
@@ -237,31 +237,31 @@ def _unreadable(folder: Path, error: RunError) -> SkippedRun:
     return SkippedRun(folder, record.arm, record.seed, f"{UNREADABLE}: {error}", record.task_name, record.strategy)
 
 
-def _nothing_to_compare(roots: Sequence[Path], found: Found) -> str:
+def _nothing_to_compare(roots: Sequence[Path], runs: FolderContents) -> str:
     where = ", ".join(map(str, roots))
-    unfinished = [f"{run.folder} ({run.reason})" for run in found.skipped]
+    unfinished = [f"{run.folder} ({run.reason})" for run in runs.skipped]
     listed = f" Not finished: {'; '.join(unfinished[:5])}{' …' if len(unfinished) > 5 else ''}." if unfinished else ""
     foreign = {folder for root in roots for folder in zoo_folders(root)}
-    if found.skipped and {run.folder for run in found.skipped} <= foreign:
+    if runs.skipped and {run.folder for run in runs.skipped} <= foreign:
         return (
             f"None of the {len(unfinished)} runs of RL Zoo below {where} that were named can be compared.{listed} A "
             "run needs its evaluations.npz or monitor files up to the budget, and args.yml where others have theirs."
         )
-    if foreign and not found.skipped:
+    if foreign and not runs.skipped:
         return (
             f"There is no run of rltransfer below {where}, but {len(foreign)} of RL Zoo. Which arm these belong to "
             "stands nowhere: name it, for example `--arm scratch='ppo/CartPole-v1_*' --arm finetune=tuned`."
         )
     return (
-        f"There is no finished target run below {where}; source runs: {found.source_runs}, unfinished target runs: "
+        f"There is no finished target run below {where}; source runs: {runs.source_runs}, unfinished target runs: "
         f"{len(unfinished)}.{listed} Run the baseline with `rltransfer transfer --strategy scratch …` and an arm "
         "with `rltransfer transfer --from SOURCE --strategy frozen …`, or a study with `rltransfer study run FILE`."
     )
 
 
-def is_comparable(one: RunRecord, other: RunRecord) -> bool:
+def is_comparable(record: RunRecord, other: RunRecord) -> bool:
     """Returns whether two runs are of one task under one setting."""
-    return _json(_setting(one)) == _json(_setting(other))
+    return _json(_setting(record)) == _json(_setting(other))
 
 
 def _setting(record: RunRecord) -> dict[str, Any]:
@@ -302,8 +302,10 @@ def _own_settings(arms: Sequence[ArmRuns]) -> list[str]:
         return []
     shown = []
     for arm in arms:
-        own = arm.runs[0].record.hyperparams
-        values = ", ".join(f"{name} {own[name]}" if name in own else f"{name} as SB3 has it" for name in names)
+        hyperparams = arm.runs[0].record.hyperparams
+        values = ", ".join(
+            f"{name} {hyperparams[name]}" if name in hyperparams else f"{name} as SB3 has it" for name in names
+        )
         shown.append(f"`{arm.name}`: {values}")
     return [
         "The study gives arms hyperparameters of their own: an arm differs from the baseline by its transfer and by "
@@ -345,8 +347,8 @@ def _arm(key: tuple[str, str, str], runs: list[Run], keys: list[tuple[str, str, 
 def _how(record: RunRecord) -> str:
     """Returns what an arm does: its strategy, the maps by which it reads its source, and its own hyperparameters."""
     maps = record.maps if record.source is not None else {}
-    own = {name: record.hyperparams[name] for name in record.arms_differ_in if name in record.hyperparams}
-    return _json([*record.strategy, *(one for one in (maps, own) if one)])
+    differing = {name: record.hyperparams[name] for name in record.arms_differ_in if name in record.hyperparams}
+    return _json([*record.strategy, *(settings for settings in (maps, differing) if settings)])
 
 
 def _source_key(record: RunRecord) -> str:
@@ -357,17 +359,19 @@ def _source_key(record: RunRecord) -> str:
     return f"{record.source.algo.upper()} on {task}" + (f" after {which} steps" if which.isdecimal() else "")
 
 
-def _with_differences(one: TaskGroup, groups: Sequence[TaskGroup]) -> TaskGroup:
+def _with_differences(task: TaskGroup, groups: Sequence[TaskGroup]) -> TaskGroup:
     notes = []
     for other in groups:
-        if other is one or other.title != one.title:
+        if other is task or other.title != task.title:
             continue
-        mine, theirs = _flat(_setting(one.settings)), _flat(_setting(other.settings))
-        differ = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
-        words = ", ".join(f"{key} ({mine.get(key, 'unset')} here, {theirs.get(key, 'unset')} there)" for key in differ)
+        settings, other_settings = _flat(_setting(task.settings)), _flat(_setting(other.settings))
+        differ = [key for key in sorted({*settings, *other_settings}) if settings.get(key) != other_settings.get(key)]
+        words = ", ".join(
+            f"{key} ({settings.get(key, 'unset')} here, {other_settings.get(key, 'unset')} there)" for key in differ
+        )
         arms = ", ".join(f"`{arm.name}`" for arm in other.arms)
         notes.append(f"Other runs of this task ({arms}) are in a section of their own, since they differ in {words}.")
-    return dataclasses.replace(one, notes=one.notes + tuple(notes))
+    return dataclasses.replace(task, notes=task.notes + tuple(notes))
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

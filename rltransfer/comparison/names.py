@@ -35,7 +35,7 @@ def natural(text: str) -> tuple[tuple[str, int, str], ...]:
     >>> sorted(["from_40000", "from_5000", "from"], key=natural)
     ['from', 'from_5000', 'from_40000']
     """
-    words, numbers = _DIGITS.split(text), [one.lstrip("0") for one in _DIGITS.findall(text)]
+    words, numbers = _DIGITS.split(text), [digits.lstrip("0") for digits in _DIGITS.findall(text)]
     # By its length first: Python reads no number of thousands of digits.
     return tuple((word, len(number), number) for word, number in zip(words, [*numbers, ""], strict=True))
 
@@ -79,8 +79,8 @@ def _safe(label: str) -> str:
 
 def _shared(names: Sequence[str], suffixes: Sequence[str], taken: Collection[str]) -> list[bool]:
     files = [[f"{name}{suffix}".lower() for suffix in suffixes] for name in names]
-    counts = Counter([*(one for some in files for one in some), *(one.lower() for one in taken)])
-    return [any(counts[one] > 1 for one in some) for some in files]
+    counts = Counter([*(word for some in files for word in some), *(word.lower() for word in taken)])
+    return [any(counts[word] > 1 for word in some) for some in files]
 
 
 def _twin(labels: Sequence[str], fallbacks: Sequence[str], index: int) -> int:

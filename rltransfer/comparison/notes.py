@@ -36,7 +36,7 @@ def task_notes(facts: Facts) -> tuple[str, ...]:
     """Returns the notes of one task, the ones that limit the verdict first."""
     # What a verdict is of: the arms that a sweep picked on their fresh seeds.
     claimed = [judged(arm) for arm in facts.arms]
-    found = [
+    notes = [
         *([f"No verdict: {facts.baseline_problem}."] if facts.baseline_problem else []),
         *_unfinished(facts.unfinished),
         *_out_of_reach([arm for arm in facts.arms if not is_confirmed(arm)], facts.tests),
@@ -51,7 +51,7 @@ def task_notes(facts: Facts) -> tuple[str, ...]:
         *_short_curves(facts.group),
         *facts.group.notes,
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(notes))
 
 
 def _unfinished(runs: Sequence[SkippedRun]) -> list[str]:
@@ -128,18 +128,18 @@ def _of_rl_zoo(arms: Sequence[ArmRuns]) -> list[str]:
 def _unrecorded(arms: Sequence[ArmRuns]) -> list[str]:
     """Says what was put in place of settings and evaluations that runs of RL Zoo do not have."""
     records = [run.record for arm in arms for run in arm.runs if run.record.written_by == "rl_zoo"]
-    found = []
+    notes = []
     if any(record.algo == UNKNOWN for record in records):
-        found.append(
+        notes.append(
             "These runs kept no settings (`args.yml`): the budget is where the longest of them ends, seeds are numbers "
             "in the order of the folders, and neither algorithm nor hyperparameters are known to be the same."
         )
     if any(not record.evaluation.episodes for record in records):
-        found.append(
+        notes.append(
             "These runs were never evaluated: curves and scores are of training episodes, with exploring actions, "
             f"averaged over each {TRAINING_POINTS}th of the budget."
         )
-    return found
+    return notes
 
 
 def _sources(arms: Sequence[ArmRuns]) -> list[str]:
@@ -187,8 +187,13 @@ def _shares_sources(arm: Arm) -> bool:
     return 1 < len(set(sources)) < len(sources)
 
 
-def _holds_zero(one: Estimate | None) -> bool:
-    return one is not None and one.low is not None and one.high is not None and one.low <= 0 <= one.high
+def _holds_zero(estimate: Estimate | None) -> bool:
+    return (
+        estimate is not None
+        and estimate.low is not None
+        and estimate.high is not None
+        and estimate.low <= 0 <= estimate.high
+    )
 
 
 def _outliers(arms: Sequence[Arm], metric: str) -> list[str]:
@@ -205,12 +210,12 @@ def _outliers(arms: Sequence[Arm], metric: str) -> list[str]:
 
 def _coverage(coverages: Sequence[Coverage]) -> list[str]:
     """Says which intervals of so few runs were measured to hold the truth less often than they claim."""
-    weak = [one for one in coverages if one.least < ACCEPTED]
+    weak = [coverage for coverage in coverages if coverage.least < ACCEPTED]
     if not weak:
         return []
     by_share: dict[str, list[str]] = {}
-    for one in sorted(weak, key=lambda one: one.least):
-        by_share.setdefault(f"{100 * one.least:.1f} %", []).append(one.method)
+    for coverage in sorted(weak, key=lambda coverage: coverage.least):
+        by_share.setdefault(f"{100 * coverage.least:.1f} %", []).append(coverage.method)
     listed = "; ".join(f"{share}: {', '.join(methods)}" for share, methods in by_share.items())
     return [
         f"With so few seeds some intervals of 95 % hold the truth less often than they say, in simulations in less "

@@ -27,15 +27,15 @@ def pilot_spreads(root: Path, *, metric: str) -> tuple[PilotSpread, ...]:
     """
     if metric not in PRIMARY_METRICS:
         raise unknown("metric", metric, PRIMARY_METRICS)
-    found = []
-    for one in group(find([root]).finished):
-        runs = [run for arm in one.arms for run in arm.runs]
-        budget = one.settings.n_timesteps
+    spreads = []
+    for task in group(find([root]).finished):
+        runs = [run for arm in task.arms for run in arm.runs]
+        budget = task.settings.n_timesteps
         measuring = Measuring(metric, budget, (), Undefined(""), grid(runs, budget))
-        arms = [values([score_run(run, measuring) for run in arm.runs], metric) for arm in one.arms]
+        arms = [values([score_run(run, measuring) for run in arm.runs], metric) for arm in task.arms]
         spread = pooled_spread([scores for scores in arms if not isinstance(scores, Undefined)])
         if spread is not None:
-            found.append(PilotSpread(one.title, spread))
-    if not found:
+            spreads.append(PilotSpread(task.title, spread))
+    if not spreads:
         raise RunError(f"No arm below {root} has two finished seeds with the metric {metric}: they show no spread.")
-    return tuple(found)
+    return tuple(spreads)

@@ -26,18 +26,28 @@ class Layers:
 
 def layers_of(folders: Sequence[Path], grid_steps: Int[np.ndarray, " points"]) -> Layers | None:
     """Returns the means over runs at the steps of a grid; None where no run has recorded its layers."""
-    found = [one for one in map(_read, folders) if one is not None and len(one.env_steps) > 0]
-    if not found:
+    representations = [
+        representation
+        for representation in map(_read, folders)
+        if representation is not None and len(representation.env_steps) > 0
+    ]
+    if not representations:
         return None
-    names = tuple(name for name in found[0].layers if all(name in one.layers for one in found))
+    names = tuple(
+        name
+        for name in representations[0].layers
+        if all(name in representation.layers for representation in representations)
+    )
     if not names:
         return None
     return Layers(
         names=names,
-        n_runs=len(found),
+        n_runs=len(representations),
         measures={
-            measure: np.mean([_on_grid(one, measure, names, grid_steps) for one in found], axis=0)
-            for measure in found[0].measures
+            measure: np.mean(
+                [_on_grid(representation, measure, names, grid_steps) for representation in representations], axis=0
+            )
+            for measure in representations[0].measures
         },
     )
 
@@ -51,10 +61,15 @@ def _read(folder: Path) -> Representation | None:
 
 
 def _on_grid(
-    found: Representation, measure: str, names: Sequence[str], grid_steps: Int[np.ndarray, " points"]
+    representation: Representation, measure: str, names: Sequence[str], grid_steps: Int[np.ndarray, " points"]
 ) -> Float[np.ndarray, "points layers"]:
     columns = [
-        np.interp(grid_steps, found.env_steps, found.measures[measure][:, found.layers.index(name)], right=np.nan)
+        np.interp(
+            grid_steps,
+            representation.env_steps,
+            representation.measures[measure][:, representation.layers.index(name)],
+            right=np.nan,
+        )
         for name in names
     ]
     return np.stack(columns, axis=1)

@@ -12,8 +12,8 @@ from rltransfer.reference_returns import Reference, reference_of
 
 def random_returns(group: TaskGroup) -> tuple[float, ...]:
     """Returns what the random policy scored, once for each seed: all arms of a seed measure the same episodes."""
-    found = {run.record.seed: run.record.random for arm in group.arms for run in arm.runs if run.record.random}
-    return tuple(found[seed].mean_return for seed in sorted(found))
+    by_seed = {run.record.seed: run.record.random for arm in group.arms for run in arm.runs if run.record.random}
+    return tuple(by_seed[seed].mean_return for seed in sorted(by_seed))
 
 
 def reference(group: TaskGroup, study: StudyTask | None) -> Reference | Undefined:
@@ -23,12 +23,12 @@ def reference(group: TaskGroup, study: StudyTask | None) -> Reference | Undefine
         if not measured:
             return Undefined("no run measured the random policy")
         return Reference(float(np.mean(measured)), study.reference, "random: the runs; reference: the study")
-    found = reference_of(group.settings.task)
-    if found is None:
+    known_reference = reference_of(group.settings.task)
+    if known_reference is None:
         return Undefined(
             "this task has no reference return: rltransfer has not measured it, and its study gives no `reference`"
         )
-    return found
+    return known_reference
 
 
 def thresholds(
@@ -51,27 +51,31 @@ def thresholds(
         if not said:
             return (), "none: neither the command, the study nor the environment names one"
         wanted, origin = said.pop(), "from the study or the environment"
-    levels = {one: _level(one, scale) for one in wanted}
-    found = tuple(dict.fromkeys(level for level in levels.values() if level is not None))
-    lacking = [str(one) for one, level in levels.items() if level is None]
+    levels = {threshold: _level(threshold, scale) for threshold in wanted}
+    distinct = tuple(dict.fromkeys(level for level in levels.values() if level is not None))
+    lacking = [str(threshold) for threshold, level in levels.items() if level is None]
     if lacking:
         origin += f"; left out, since this task has no reference return: {', '.join(lacking)}"
-    shares = {one: level for one, level in levels.items() if isinstance(one, str) and level is not None}
-    return found, "; ".join([origin, *(f"{one} of the way to the reference is {shares[one]:g}" for one in shares)])
+    shares = {
+        threshold: level for threshold, level in levels.items() if isinstance(threshold, str) and level is not None
+    }
+    return distinct, "; ".join(
+        [origin, *(f"{threshold} of the way to the reference is {shares[threshold]:g}" for threshold in shares)]
+    )
 
 
 def _recorded(several: Sequence[Threshold], single: float | None) -> tuple[Threshold, ...]:
     return tuple(several) or (() if single is None else (single,))
 
 
-def _level(one: Threshold, scale: Reference | Undefined) -> float | None:
-    if not isinstance(one, str):
-        return float(one)
+def _level(threshold: Threshold, scale: Reference | Undefined) -> float | None:
+    if not isinstance(threshold, str):
+        return float(threshold)
     if isinstance(scale, Undefined):
         return None
-    share = float(one.rstrip("% ")) / 100
+    share = float(threshold.rstrip("% ")) / 100
     return scale.random + share * (scale.reference - scale.random)
 
 
-def _text(one: Threshold) -> str:
-    return one if isinstance(one, str) else str(float(one))
+def _text(threshold: Threshold) -> str:
+    return threshold if isinstance(threshold, str) else str(float(threshold))

@@ -71,33 +71,33 @@ class ScoredTask:
         return {of.name: control.name for of, control in reversed(pairs) if of is not None}
 
 
-def score_task(one: TaskGroup, asked: Asked, study: StudyTask | None) -> ScoredTask:
+def score_task(task: TaskGroup, asked: Asked, study: StudyTask | None) -> ScoredTask:
     """Returns a group with its runs scored, as asked for, or else as its study says."""
-    runs = [run for arm in one.arms for run in arm.runs]
-    budget = one.settings.n_timesteps
-    scale = scales.reference(one, study)
-    levels, origin = scales.thresholds(one, asked.thresholds, scale)
+    runs = [run for arm in task.arms for run in arm.runs]
+    budget = task.settings.n_timesteps
+    scale = scales.reference(task, study)
+    levels, origin = scales.thresholds(task, asked.thresholds, scale)
     measuring = Measuring(asked.metric, budget, levels, scale, scores.grid(runs, budget))
-    found, problem = _find_baseline(one, asked.baseline)
+    baseline, problem = _find_baseline(task, asked.baseline)
     sd = asked.sd if asked.sd is not None or study is None else study.sd
     return ScoredTask(
-        group=one,
+        group=task,
         measuring=measuring,
-        runs={arm.name: tuple(scores.score_run(run, measuring) for run in arm.runs) for arm in one.arms},
-        long=_long(one, measuring),
-        failed=_failed_checks(one),
-        baseline=found,
+        runs={arm.name: tuple(scores.score_run(run, measuring) for run in arm.runs) for arm in task.arms},
+        long=_long(task, measuring),
+        failed=_failed_checks(task),
+        baseline=baseline,
         baseline_problem=problem,
         threshold_from=origin,
-        random_returns=scales.random_returns(one),
+        random_returns=scales.random_returns(task),
         spread=None if sd is None else Spread(sd),
         effect=asked.effect if asked.effect is not None or study is None else study.effect,
         seed=asked.seed,
     )
 
 
-def _long(one: TaskGroup, measuring: Measuring) -> LongScratch | None:
-    arm = one.scratch_long
+def _long(task: TaskGroup, measuring: Measuring) -> LongScratch | None:
+    arm = task.scratch_long
     if arm is None:
         return None
     budget = arm.runs[0].record.n_timesteps
@@ -105,11 +105,11 @@ def _long(one: TaskGroup, measuring: Measuring) -> LongScratch | None:
     return LongScratch(arm, tuple(scores.score_run(run, over_it) for run in arm.runs), budget)
 
 
-def _find_baseline(one: TaskGroup, baseline: str) -> tuple[str | None, str]:
+def _find_baseline(task: TaskGroup, baseline: str) -> tuple[str | None, str]:
     """Returns the name of the baseline arm, or None and why there is none."""
-    named = [arm.name for arm in one.arms if arm.label == baseline]
+    named = [arm.name for arm in task.arms if arm.label == baseline]
     if not named and baseline == DEFAULT_BASELINE:
-        named = [arm.name for arm in one.arms if [part.get("kind") for part in arm.strategy] == [DEFAULT_BASELINE]]
+        named = [arm.name for arm in task.arms if [part.get("kind") for part in arm.strategy] == [DEFAULT_BASELINE]]
     if not named:
         return None, f"the baseline `{baseline}` has no finished run on this task with these settings"
     if len(named) > 1:
@@ -117,10 +117,10 @@ def _find_baseline(one: TaskGroup, baseline: str) -> tuple[str | None, str]:
     return named[0], ""
 
 
-def _failed_checks(one: TaskGroup) -> tuple[FailedCheck, ...]:
+def _failed_checks(task: TaskGroup) -> tuple[FailedCheck, ...]:
     return tuple(
         FailedCheck(run.folder, arm.name, run.record.seed, check.name, check.detail)
-        for arm in one.arms
+        for arm in task.arms
         for run in arm.runs
         for check in run.record.checks
         if not check.passed

@@ -97,8 +97,8 @@ def _ended(record: RunRecord) -> float:
 
 def sources_of(runs: Sequence[RunScores]) -> list[str] | None:
     """Returns which source agent each run started from, by the hash of its weights; None where one has none."""
-    found = [run.source.sha256 for run in runs if run.source is not None]
-    return found if len(found) == len(runs) else None
+    hashes = [run.source.sha256 for run in runs if run.source is not None]
+    return hashes if len(hashes) == len(runs) else None
 
 
 def values(runs: Sequence[RunScores], metric: str) -> list[float] | Undefined:
@@ -106,11 +106,13 @@ def values(runs: Sequence[RunScores], metric: str) -> list[float] | Undefined:
     return all_of(runs, [run.scores[metric] for run in runs])
 
 
-def all_of(runs: Sequence[RunScores], found: Sequence[float | Undefined]) -> list[float] | Undefined:
+def all_of(runs: Sequence[RunScores], numbers: Sequence[float | Undefined]) -> list[float] | Undefined:
     """Returns the values of all runs, or why one of them has none."""
-    missing = {run.seed: one.reason for run, one in zip(runs, found, strict=True) if isinstance(one, Undefined)}
+    missing = {
+        run.seed: number.reason for run, number in zip(runs, numbers, strict=True) if isinstance(number, Undefined)
+    }
     if not missing:
-        return [one for one in found if not isinstance(one, Undefined)]
+        return [number for number in numbers if not isinstance(number, Undefined)]
     reasons = set(missing.values())
     if len(missing) == len(runs) and len(reasons) == 1:
         return Undefined(reasons.pop())
@@ -119,46 +121,51 @@ def all_of(runs: Sequence[RunScores], found: Sequence[float | Undefined]) -> lis
 
 def score(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str) -> Score:
     """Returns the mean of a metric over the runs and its difference to the baseline's."""
-    mine = values(runs, metric)
-    if isinstance(mine, Undefined):
-        return Score(None, None, mine.reason)
-    theirs = values(baseline, metric) if baseline is not None and baseline is not runs else Undefined("")
-    mean = stats.mean(mine, sources_of(runs))
-    return Score(mean, None if isinstance(theirs, Undefined) else difference(runs, mine, baseline or (), theirs))
+    run_values = values(runs, metric)
+    if isinstance(run_values, Undefined):
+        return Score(None, None, run_values.reason)
+    baseline_values = values(baseline, metric) if baseline is not None and baseline is not runs else Undefined("")
+    mean = stats.mean(run_values, sources_of(runs))
+    return Score(
+        mean,
+        None
+        if isinstance(baseline_values, Undefined)
+        else difference(runs, run_values, baseline or (), baseline_values),
+    )
 
 
 def difference(
-    runs: Sequence[RunScores], mine: Sequence[float], others: Sequence[RunScores], theirs: Sequence[float]
+    runs: Sequence[RunScores], run_values: Sequence[float], others: Sequence[RunScores], other_values: Sequence[float]
 ) -> Estimate:
     """Returns the mean difference of two arms; pair by pair where run i of both started from one source agent."""
     if is_paired(runs, others):
-        return stats.paired_difference(mine, theirs, sources_of(runs))
-    return stats.mean_difference(mine, theirs, sources_of(runs), sources_of(others))
+        return stats.paired_difference(run_values, other_values, sources_of(runs))
+    return stats.mean_difference(run_values, other_values, sources_of(runs), sources_of(others))
 
 
 def is_paired(runs: Sequence[RunScores], others: Sequence[RunScores]) -> bool:
     """Returns whether two arms share the source agents of their seeds, and these vary: then a strong one helps both."""
-    mine, theirs = sources_of(runs), sources_of(others)
+    sources, other_sources = sources_of(runs), sources_of(others)
     same_seeds = [run.seed for run in runs] == [run.seed for run in others]
-    return same_seeds and mine is not None and mine == theirs and len(set(mine)) > 1
+    return same_seeds and sources is not None and sources == other_sources and len(set(sources)) > 1
 
 
 def robust(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, metric: str, *, seed: int) -> Robust | None:
     """Returns what does not rest on the mean of the primary metric; None where a run lacks it."""
-    mine = values(runs, metric)
-    if isinstance(mine, Undefined):
+    run_values = values(runs, metric)
+    if isinstance(run_values, Undefined):
         return None
     sources = sources_of(runs)
-    theirs = values(baseline, metric) if baseline is not None and baseline is not runs else Undefined("")
+    baseline_values = values(baseline, metric) if baseline is not None and baseline is not runs else Undefined("")
     gap = values(runs, NORMALISED)
     return Robust(
-        iqm=stats.iqm_estimate([mine], seed=seed, sources=[sources]),
+        iqm=stats.iqm_estimate([run_values], seed=seed, sources=[sources]),
         iqm_difference=None
-        if isinstance(theirs, Undefined)
+        if isinstance(baseline_values, Undefined)
         else stats.iqm_difference(
-            mine, theirs, seed=seed, sources=sources, baseline_sources=sources_of(baseline or ())
+            run_values, baseline_values, seed=seed, sources=sources, baseline_sources=sources_of(baseline or ())
         ),
-        median=stats.median(mine, sources),
+        median=stats.median(run_values, sources),
         optimality_gap=gap if isinstance(gap, Undefined) else stats.mean(stats.shortfall(gap), sources),
     )
 
@@ -167,21 +174,21 @@ def improvement(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None,
     """Returns the probability that a run of the arm beats a run of the baseline; None without several runs of both."""
     if baseline is None or baseline is runs or min(len(runs), len(baseline)) < 2:
         return None
-    mine, theirs = values(runs, metric), values(baseline, metric)
-    if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
+    run_values, baseline_values = values(runs, metric), values(baseline, metric)
+    if isinstance(run_values, Undefined) or isinstance(baseline_values, Undefined):
         return None
-    return stats.probability_of_improvement(mine, theirs, sources_of(runs), sources_of(baseline))
+    return stats.probability_of_improvement(run_values, baseline_values, sources_of(runs), sources_of(baseline))
 
 
 def threshold_times(
     runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, measuring: Measuring
 ) -> tuple[ThresholdTime, ...]:
     """Returns the restricted mean time to each threshold and what was saved of it, with times cut at the budget."""
-    found = []
+    entries = []
     for index, level in enumerate(measuring.thresholds):
         times = [run.times[index] for run in runs]
         steps = [time.env_steps for time in times]
-        found.append(
+        entries.append(
             ThresholdTime(
                 level,
                 stats.censored_mean(
@@ -193,7 +200,7 @@ def threshold_times(
                 _steps_saved(runs, baseline, index),
             )
         )
-    return tuple(found)
+    return tuple(entries)
 
 
 def _steps_saved(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, index: int) -> Estimate | Undefined:
@@ -201,9 +208,9 @@ def _steps_saved(runs: Sequence[RunScores], baseline: Sequence[RunScores] | None
         return Undefined("there is no baseline to compare with")
     if not any(run.times[index].reached for run in (*runs, *baseline)):
         return Undefined("no run reached the threshold")
-    mine, theirs = ([run.times[index].env_steps for run in some] for some in (runs, baseline))
-    longer = difference(runs, mine, baseline, theirs)
-    saved = metrics.steps_saved(float(np.mean(mine)), float(np.mean(theirs)))
+    run_steps, baseline_steps = ([run.times[index].env_steps for run in some] for some in (runs, baseline))
+    longer = difference(runs, run_steps, baseline, baseline_steps)
+    saved = metrics.steps_saved(float(np.mean(run_steps)), float(np.mean(baseline_steps)))
     if longer.low is None or longer.high is None:
         return Estimate(saved)
     return Estimate(saved, -longer.high, -longer.low)
@@ -213,12 +220,12 @@ def transfer_ratio(
     runs: Sequence[RunScores], baseline: Sequence[RunScores] | None, random_returns: Sequence[float]
 ) -> Estimate | Undefined:
     """Returns the transfer ratio of the arm's AUC above the random policy; refused where scratch's is not positive."""
-    found = _areas(runs, baseline, "auc")
-    if isinstance(found, Undefined):
-        return found
+    areas = _areas(runs, baseline, "auc")
+    if isinstance(areas, Undefined):
+        return areas
     if not random_returns:
         return Undefined("no run measured the random policy")
-    arm, zero = found
+    arm, zero = areas
     random = stats.mean_facts(random_returns)
     if random.freedom == 0:
         random = dataclasses.replace(random, freedom=math.inf)
@@ -238,10 +245,10 @@ def forward_transfer(runs: Sequence[RunScores], baseline: Sequence[RunScores] | 
     has_success = not isinstance(values([*runs, *baseline], "success_auc"), Undefined)
     if not has_success and not any(word in env.lower() for word in _UNIT_RETURNS):
         return Undefined("neither success rates nor returns from 0 to 1 by definition are available")
-    found = _areas(runs, baseline, "success_auc" if has_success else "auc")
-    if isinstance(found, Undefined):
-        return found
-    arm, zero = found
+    areas = _areas(runs, baseline, "success_auc" if has_success else "auc")
+    if isinstance(areas, Undefined):
+        return areas
+    arm, zero = areas
     value = metrics.forward_transfer(arm.value, zero.value)
     return value if isinstance(value, Undefined) else _share_of_room(arm, zero)
 
@@ -266,8 +273,8 @@ def retention(runs: Sequence[RunScores]) -> Retention | Undefined:
         return after
     sources = sources_of(runs)
     before = [run.source.mean_return for run in runs if run.source is not None]
-    known = [score for score in before if score is not None]
-    change = stats.paired_difference(after, known, sources) if len(known) == len(runs) else None
+    measured = [score for score in before if score is not None]
+    change = stats.paired_difference(after, measured, sources) if len(measured) == len(runs) else None
     return Retention(stats.mean(after, sources), change)
 
 
@@ -287,10 +294,10 @@ def _areas(
     """Returns the mean areas of arm and baseline with their variances."""
     if baseline is None or baseline is runs:
         return Undefined("there is no baseline to compare with")
-    mine, theirs = values(runs, metric), values(baseline, metric)
-    if isinstance(mine, Undefined) or isinstance(theirs, Undefined):
-        return mine if isinstance(mine, Undefined) else Undefined("the baseline has no AUC")
-    return stats.mean_facts(mine, sources_of(runs)), stats.mean_facts(theirs, sources_of(baseline))
+    run_values, baseline_values = values(runs, metric), values(baseline, metric)
+    if isinstance(run_values, Undefined) or isinstance(baseline_values, Undefined):
+        return run_values if isinstance(run_values, Undefined) else Undefined("the baseline has no AUC")
+    return stats.mean_facts(run_values, sources_of(runs)), stats.mean_facts(baseline_values, sources_of(baseline))
 
 
 def _normalised(score: float | Undefined, measuring: Measuring) -> float | Undefined:

@@ -28,7 +28,7 @@ def with_selection(
 
 def best_candidates(comparison: Comparison) -> dict[str, str]:
     """Returns the name of each task's candidate with the largest gain; tasks without a candidate are left out."""
-    found: dict[str, str] = {}
+    best: dict[str, str] = {}
     for task in comparison.tasks:
         gains = {
             arm.runs[0].folder.parent.name: difference.value
@@ -36,8 +36,8 @@ def best_candidates(comparison: Comparison) -> dict[str, str]:
             if is_candidate(arm) and (difference := arm.scores[comparison.metric].difference) is not None
         }
         if gains:
-            found[task.settings.task_name] = max(gains, key=lambda name: gains[name])
-    return found
+            best[task.settings.task_name] = max(gains, key=lambda name: gains[name])
+    return best
 
 
 def is_candidate(arm: Arm) -> bool:
@@ -68,7 +68,7 @@ def _selected(task: TaskComparison, arm: Arm, studies: Mapping[Path, StudyConfig
     planned = study.planned_arms()
     if name not in planned or not planned[name].is_swept:
         return arm
-    among = sum(one.is_swept and one.strategy[0].kind != "shuffled" for one in planned.values())
+    among = sum(planned_arm.is_swept and planned_arm.strategy[0].kind != "shuffled" for planned_arm in planned.values())
     fresh = _fresh(task, arm, confirmation(folder / CONFIRM))
     if isinstance(fresh, Arm):
         return dataclasses.replace(
@@ -88,12 +88,12 @@ def _selected(task: TaskComparison, arm: Arm, studies: Mapping[Path, StudyConfig
     return dataclasses.replace(arm, verdict=None, reason=reason, origin=None, selection=Selection(among, None, fresh))
 
 
-def _fresh(task: TaskComparison, arm: Arm, found: Comparison | str) -> Arm | str:
+def _fresh(task: TaskComparison, arm: Arm, confirmation: Comparison | str) -> Arm | str:
     """Returns the same arm in a confirmation, or why it is not there; an empty text where nobody asked for it."""
-    if isinstance(found, str):
-        return found
+    if isinstance(confirmation, str):
+        return confirmation
     name = arm.runs[0].folder.parent.name
-    for other in found.tasks:
+    for other in confirmation.tasks:
         if other.settings.task_name != task.settings.task_name:
             continue
         for fresh in other.arms:

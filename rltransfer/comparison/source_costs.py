@@ -43,9 +43,9 @@ def steps_account(
 
 def source_steps(runs: Sequence[RunScores]) -> float | Undefined:
     """Returns the mean env_steps of the runs' sources, 0 where there is none."""
-    known = [0 if run.source is None else run.source.env_steps for run in runs]
-    counted = [steps for steps in known if steps is not None]
-    if len(counted) < len(known):
+    steps_of_runs = [0 if run.source is None else run.source.env_steps for run in runs]
+    counted = [steps for steps in steps_of_runs if steps is not None]
+    if len(counted) < len(steps_of_runs):
         return Undefined("the source does not say how many steps it was trained for")
     return float(np.mean(counted))
 
@@ -71,14 +71,17 @@ def total_account(
     problem = _why_no_total(source, total, long, metric)
     if long is None or problem:
         return Undefined(problem)
-    mine, theirs = values(runs, metric), _long_values(long, metric, source, budget_steps)
-    if isinstance(mine, Undefined):
-        return mine
-    if isinstance(theirs, Undefined):
-        return theirs
+    run_values, long_values = values(runs, metric), _long_values(long, metric, source, budget_steps)
+    if isinstance(run_values, Undefined):
+        return run_values
+    if isinstance(long_values, Undefined):
+        return long_values
     sources = sources_of(runs)
     return TotalAccount(
-        total, stats.mean(mine, sources), stats.mean(theirs), stats.mean_difference(mine, theirs, sources)
+        total,
+        stats.mean(run_values, sources),
+        stats.mean(long_values),
+        stats.mean_difference(run_values, long_values, sources),
     )
 
 

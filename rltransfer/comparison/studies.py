@@ -58,21 +58,21 @@ def begun_studies(
     return studies, tuple(problems)
 
 
-def studies_of(runs: Sequence[Run], known: Mapping[Path, StudyConfig]) -> dict[Path, StudyConfig]:
+def studies_of(runs: Sequence[Run], given: Mapping[Path, StudyConfig]) -> dict[Path, StudyConfig]:
     """Returns the studies that runs belong to, also where these lie above the folders that are reported on."""
-    found = {root.resolve(): study for root, study in known.items()}
-    for folder in {study_folder(run.folder) for run in runs} - set(found):
+    studies = {root.resolve(): study for root, study in given.items()}
+    for folder in {study_folder(run.folder) for run in runs} - set(studies):
         if (folder / STUDY_FILE).is_file():
             with contextlib.suppress(ConfigError):
-                found[folder] = read_study(folder / STUDY_FILE)
-    return found
+                studies[folder] = read_study(folder / STUDY_FILE)
+    return studies
 
 
 def missing_runs(root: Path, study: StudyConfig, targets: Sequence[Run]) -> list[SkippedRun]:
     """Returns the runs of a study in a folder that have left nothing on disk yet."""
     place = root.resolve()
-    own = [run.record for run in targets if run.folder.resolve().is_relative_to(place)]
-    there = {(record.task_name, record.arm, record.seed) for record in own}
+    records = [run.record for run in targets if run.folder.resolve().is_relative_to(place)]
+    there = {(record.task_name, record.arm, record.seed) for record in records}
     strategies: dict[str, tuple[dict[str, Any], ...]] = {
         name: dump_strategy(arm.strategy) for name, arm in study.planned_arms().items()
     }

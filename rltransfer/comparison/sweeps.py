@@ -16,23 +16,23 @@ def pictures(
     tasks: Sequence[TaskComparison], studies: Mapping[Path, StudyConfig]
 ) -> tuple[EffectGrid | EffectLine, ...]:
     """Returns what is to be drawn of the sweeps of all studies; arms without a finished run leave a gap."""
-    found = [picture for folder, study in studies.items() for picture in _of_study(folder, study, tasks)]
-    names = sweep_names([picture.name for picture in found], [task.name for task in tasks])
-    return tuple(dataclasses.replace(picture, name=name) for picture, name in zip(found, names, strict=True))
+    drawn = [picture for folder, study in studies.items() for picture in _of_study(folder, study, tasks)]
+    names = sweep_names([picture.name for picture in drawn], [task.name for task in tasks])
+    return tuple(dataclasses.replace(picture, name=name) for picture, name in zip(drawn, names, strict=True))
 
 
 def _of_study(folder: Path, study: StudyConfig, tasks: Sequence[TaskComparison]) -> Iterator[EffectGrid | EffectLine]:
     if study.confirms:
         return
-    own = {task.settings.task_name: task for task in tasks if folder in _folders(task)}
-    for task in own.values():
+    study_tasks = {task.settings.task_name: task for task in tasks if folder in _folders(task)}
+    for task in study_tasks.values():
         if study.sweeps.layers is not None:
             yield _layers(folder, task, study.sweeps.layers)
         if study.sweeps.source_steps is not None:
             yield _source_steps(folder, task, study.sweeps.source_steps)
-    if study.source_tasks and own:
+    if study.source_tasks and study_tasks:
         for name in (name for name, strategy in study.arms.items() if needs_source(strategy)):
-            yield _matrix(folder, own, study, name)
+            yield _matrix(folder, study_tasks, study, name)
 
 
 def _folders(task: TaskComparison) -> set[Path]:
@@ -89,7 +89,7 @@ def _source_steps(folder: Path, task: TaskComparison, sweep: SourceStepsSweep) -
     )
 
 
-def _matrix(folder: Path, own: Mapping[str, TaskComparison], study: StudyConfig, name: str) -> EffectGrid:
+def _matrix(folder: Path, study_tasks: Mapping[str, TaskComparison], study: StudyConfig, name: str) -> EffectGrid:
     return EffectGrid(
         name=f"matrix_{name}",
         title=f"Which source helps which target: {name}",
@@ -99,7 +99,9 @@ def _matrix(folder: Path, own: Mapping[str, TaskComparison], study: StudyConfig,
         rows=study.source_tasks,
         columns=tuple(study.tasks),
         cells=tuple(
-            tuple(Cell(target, _arm(folder, own.get(target), matrix_arm(name, source))) for target in study.tasks)
+            tuple(
+                Cell(target, _arm(folder, study_tasks.get(target), matrix_arm(name, source))) for target in study.tasks
+            )
             for source in study.source_tasks
         ),
     )

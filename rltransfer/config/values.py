@@ -152,7 +152,8 @@ def read_thresholds(value: Threshold | Sequence[Threshold] | None) -> tuple[Thre
             thresholds.append(_as_threshold(_number(threshold)))
         except ValueError:
             raise ConfigError(
-                f"threshold: expected a return, or a share of the way to the reference such as 90%, found {threshold!r}."
+                "threshold: expected a return, or a share of the way to the reference such as 90%, "
+                f"found {threshold!r}."
             ) from None
     return tuple(thresholds)
 

@@ -46,19 +46,22 @@ def looks(task: TaskComparison) -> dict[str, Look]:
 
     The ninth arm and those behind it take the first colours again, with a dot after each dash, then with two.
     """
-    found: dict[str, Look] = {}
+    styles: dict[str, Look] = {}
     fresh = 0
     for arm in task.arms:
         is_control = arm.kind == "control"
-        own = found.get(arm.control_of or "")
+        controlled = styles.get(arm.control_of or "")
         if arm.kind == "baseline":
-            found[arm.name] = Look(0, 0, is_control=False)
-        elif own is not None and (look := Look(own.colour, own.dots, is_control)) not in found.values():
-            found[arm.name] = look
+            styles[arm.name] = Look(0, 0, is_control=False)
+        elif (
+            controlled is not None
+            and (look := Look(controlled.colour, controlled.dots, is_control)) not in styles.values()
+        ):
+            styles[arm.name] = look
         else:
-            found[arm.name] = Look(1 + fresh % _FRESH, fresh // _FRESH, is_control)
+            styles[arm.name] = Look(1 + fresh % _FRESH, fresh // _FRESH, is_control)
             fresh += 1
-    return found
+    return styles
 
 
 def looks_across(comparison: Comparison) -> dict[str, Look]:

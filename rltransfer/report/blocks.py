@@ -125,7 +125,7 @@ def spans(marked: str) -> list[Span]:
     """
     pieces = [piece for piece in _MARKS.split(one_line(marked)) if piece]
     literal = {mark for mark in ("*", "**") if pieces.count(mark) % 2}
-    found: list[Span] = []
+    spans_of_text: list[Span] = []
     bold = italic = False
     for piece in pieces:
         if piece == "**" and piece not in literal:
@@ -133,12 +133,12 @@ def spans(marked: str) -> list[Span]:
         elif piece == "*" and piece not in literal:
             italic = not italic
         elif len(piece) > 2 and piece[0] == piece[-1] == "`":
-            found.append(Span(piece[1:-1], code=True, bold=bold, italic=italic))
-        elif found and found[-1] == Span(found[-1].text, bold=bold, italic=italic):
-            found[-1] = Span(found[-1].text + piece, bold=bold, italic=italic)
+            spans_of_text.append(Span(piece[1:-1], code=True, bold=bold, italic=italic))
+        elif spans_of_text and spans_of_text[-1] == Span(spans_of_text[-1].text, bold=bold, italic=italic):
+            spans_of_text[-1] = Span(spans_of_text[-1].text + piece, bold=bold, italic=italic)
         else:
-            found.append(Span(piece, bold=bold, italic=italic))
-    return found
+            spans_of_text.append(Span(piece, bold=bold, italic=italic))
+    return spans_of_text
 
 
 def one_line(text: str) -> str:

@@ -46,8 +46,8 @@ def runs_csv(comparison: Comparison) -> str:
             *(arm.control_of, run.seed),
             *((None, None) if run.source is None else (run.source.sha256, run.source.env_steps)),
             *(run.env_steps, run.wall_seconds or None, run.n_updates),
-            *(_known(run.scores[name]) for name in (*wording.METRIC_NAMES, NORMALISED)),
-            _known(run.retention),
+            *(_finite(run.scores[name]) for name in (*wording.METRIC_NAMES, NORMALISED)),
+            _finite(run.retention),
             *(task.threshold, *((None, None) if run.time is None else (run.time.env_steps, run.time.reached))),
             below(comparison, run.folder),
         ]
@@ -59,7 +59,7 @@ def runs_csv(comparison: Comparison) -> str:
 def curves_csv(comparison: Comparison) -> str:
     """Returns one row for each run and step of its evaluation curve, on the grid of its task."""
     rows = [
-        [task.title, arm.name, run.seed, int(step), _known(float(value))]
+        [task.title, arm.name, run.seed, int(step), _finite(float(value))]
         for task, arm, run in _runs(comparison)
         for step, value in zip(task.grid_steps, run.curve, strict=True)
     ]
@@ -75,11 +75,11 @@ def rliable_arrays(comparison: Comparison) -> dict[str, Any]:
     curves: all evaluations where the tasks have equally many, otherwise evenly spaced points of each budget.
     """
     tasks = comparison.tasks
-    found = {name: [_arm(task, name) for task in tasks] for name in _names(tasks)}
-    whole = {name: [arm for arm in arms if arm is not None] for name, arms in found.items() if None not in arms}
+    by_arm = {name: [_arm(task, name) for task in tasks] for name in _names(tasks)}
+    whole = {name: [arm for arm in arms if arm is not None] for name, arms in by_arm.items() if None not in arms}
     seeds = {name: _shared_seeds(arms) for name, arms in whole.items()}
     frames = [_frames(task, tasks) for task in tasks]
-    left_out = [f"arm {name}: not in every task" for name in found if name not in whole]
+    left_out = [f"arm {name}: not in every task" for name in by_arm if name not in whole]
     left_out += [
         f"arm {name}, seed {seed}: not in every task"
         for name, arms in whole.items()
@@ -95,7 +95,7 @@ def rliable_arrays(comparison: Comparison) -> dict[str, Any]:
         "curves": {
             name: [
                 [
-                    [_known(float(value)) for value in np.interp(steps, task.grid_steps, _run(arm, seed).curve)]
+                    [_finite(float(value)) for value in np.interp(steps, task.grid_steps, _run(arm, seed).curve)]
                     for task, arm, steps in zip(tasks, arms, frames, strict=True)
                 ]
                 for seed in seeds[name]
@@ -110,7 +110,7 @@ def _scores(
     whole: Mapping[str, Sequence[Arm]], seeds: Mapping[str, Sequence[int]], metric: str
 ) -> dict[str, list[list[float | None]]]:
     return {
-        name: [[_known(_run(arm, seed).scores[metric]) for arm in arms] for seed in seeds[name]]
+        name: [[_finite(_run(arm, seed).scores[metric]) for arm in arms] for seed in seeds[name]]
         for name, arms in whole.items()
     }
 
@@ -139,12 +139,12 @@ def _shared_seeds(arms: Sequence[Arm]) -> list[int]:
 
 
 def _frames(task: TaskComparison, tasks: Sequence[TaskComparison]) -> np.ndarray:
-    if len({len(one.grid_steps) for one in tasks}) == 1:
+    if len({len(each.grid_steps) for each in tasks}) == 1:
         return task.grid_steps
     return np.linspace(0, task.settings.n_timesteps, _COMMON_FRAMES)
 
 
-def _known(value: float | Undefined) -> float | None:
+def _finite(value: float | Undefined) -> float | None:
     """Returns a number, None where there is none."""
     return None if isinstance(value, Undefined) or not math.isfinite(value) else value
 

@@ -54,15 +54,15 @@ def save_figures(comparison: Comparison, folder: Path, formats: Sequence[Format]
     They are ``<task>.<format>``, ``<task>_profiles.<format>`` where an arm has several runs, ``<task>_layers.<format>``
     where runs recorded their layers, and ``across_tasks.<format>`` where arms share several tasks.
     """
-    found: dict[str, dict[Format, bytes]] = {}
+    figures: dict[str, dict[Format, bytes]] = {}
     for task in comparison.tasks:
-        found[task.name] = draw(comparison, task, formats)
-        found[f"{task.name}{PROFILES}"] = draw_profiles(comparison, task, formats)
+        figures[task.name] = draw(comparison, task, formats)
+        figures[f"{task.name}{PROFILES}"] = draw_profiles(comparison, task, formats)
         if layer_names(task):
-            found[f"{task.name}{LAYERS}"] = draw_layers(task, formats)
-    found[ACROSS] = draw_across(comparison, formats)
+            figures[f"{task.name}{LAYERS}"] = draw_layers(task, formats)
+    figures[ACROSS] = draw_across(comparison, formats)
     written = []
-    for name, drawn in found.items():
+    for name, drawn in figures.items():
         for kind, content in drawn.items():
             written.append(Path(folder) / f"{name}.{kind}")
             files.write_bytes(written[-1], content)

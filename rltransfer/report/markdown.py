@@ -61,7 +61,7 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
         case Code(text=text, language=language):
             return _fenced(printable(text), language)
         case Folded(title=title, level=level, blocks=inner):
-            return "\n\n".join(_block(one) for one in (Heading(title, level), *inner))
+            return "\n\n".join(_block(child) for child in (Heading(title, level), *inner))
         case _:
             assert_never(block)
 
@@ -73,10 +73,10 @@ def _figure(block: Charts | LayerCharts | SweepChart) -> str:
         return f"![What the layers represent over training]({FIGURES}/{block.task.name}{LAYERS}.png)"
     if block.task is None:
         return f"![The arms over all tasks]({FIGURES}/{ACROSS}.png)"
-    found = [f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"]
+    images = [f"![Learning curves and scores per seed]({FIGURES}/{block.task.name}.png)"]
     if has_profiles(block.task):
-        found.append(f"![Performance profiles]({FIGURES}/{block.task.name}{PROFILES}.png)")
-    return "\n\n".join(found)
+        images.append(f"![Performance profiles]({FIGURES}/{block.task.name}{PROFILES}.png)")
+    return "\n\n".join(images)
 
 
 def marked(text: str) -> str:

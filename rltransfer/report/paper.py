@@ -71,16 +71,16 @@ def fitted(text: str, width_inches: float, size: float, *, bold: bool = False, l
     text = " ".join(text.split())
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
-    found = _broken(text, width_inches, size, bold)
+    pieces = _broken(text, width_inches, size, bold)
     kept = len(text)
-    while len(found) > lines and kept > 2:
+    while len(pieces) > lines and kept > 2:
         kept -= 1
-        found = _broken(f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}", width_inches, size, bold)
-    return plain("\n".join(found))
+        pieces = _broken(f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}", width_inches, size, bold)
+    return plain("\n".join(pieces))
 
 
 def _broken(text: str, width_inches: float, size: float, bold: bool) -> list[str]:
-    found: list[str] = []
+    pieces: list[str] = []
     rest = text.strip()
     while rest:
         count = 1
@@ -89,9 +89,9 @@ def _broken(text: str, width_inches: float, size: float, bold: bool) -> list[str
         if count < len(rest):
             places = [max(rest.rfind(sign, 0, count) for sign in signs) + 1 for signs in (" ", "_-/")]
             count = next((place for place in places if place > count // 2), count)
-        found.append(rest[:count].rstrip())
+        pieces.append(rest[:count].rstrip())
         rest = rest[count:].lstrip()
-    return found or [""]
+    return pieces or [""]
 
 
 @functools.cache

@@ -39,11 +39,11 @@ def draw_across(comparison: Comparison, formats: Sequence[Format] = FORMATS) -> 
 
 
 def _of_task(comparison: Comparison, task: TaskComparison) -> Figure:
-    found = {arm.name: arm.profile for arm in task.arms if arm.profile is not None}
-    figure = Figure(figsize=(_WIDTH, max(3.8, 0.9 + _key_height(found))), layout="constrained")
+    profiles = {arm.name: arm.profile for arm in task.arms if arm.profile is not None}
+    figure = Figure(figsize=(_WIDTH, max(3.8, 0.9 + _key_height(profiles))), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw(axes, found, looks(task))
+    _draw(axes, profiles, looks(task))
     axes.set_xlabel(wording.metric_name(comparison))
     figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
@@ -55,14 +55,14 @@ def _of_all_tasks(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     places = figure.add_gridspec(1, 3, width_ratios=(1, 1, 2))
-    for column, (title, found) in enumerate(
+    for column, (title, estimates) in enumerate(
         {
             "interquartile mean": [arm.iqm for arm in arms],
             "optimality gap (less is better)": [arm.optimality_gap for arm in arms],
         }.items()
     ):
         axes = figure.add_subplot(places[column])
-        _draw_estimates(axes, [arm.name for arm in arms], found, styles, named=column == 0)
+        _draw_estimates(axes, [arm.name for arm in arms], estimates, styles, named=column == 0)
         axes.set_title(title, loc="left", fontsize=9.5, color=GREY)
         axes.set_xlabel("normalised score")
     axes = figure.add_subplot(places[2])
@@ -73,20 +73,20 @@ def _of_all_tasks(comparison: Comparison) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, found: Mapping[str, Profile], styles: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, profiles: Mapping[str, Profile], styles: Mapping[str, Look]) -> None:
     handles = []
-    shade = 0.07 / max(1.0, len(found) / _CLEAR)
-    for name, one in list(found.items())[::-1]:
+    shade = 0.07 / max(1.0, len(profiles) / _CLEAR)
+    for name, profile in list(profiles.items())[::-1]:
         look = styles[name]
-        xs = np.concatenate([one.at, one.at[-1:] + 0.02 * (one.at[-1] - one.at[0])])
-        if one.low is not None and one.high is not None:
-            low, high = (np.append(band, band[-1]) for band in (one.low, one.high))
+        xs = np.concatenate([profile.at, profile.at[-1:] + 0.02 * (profile.at[-1] - profile.at[0])])
+        if profile.low is not None and profile.high is not None:
+            low, high = (np.append(band, band[-1]) for band in (profile.low, profile.high))
             axes.fill_between(xs, low, high, step="post", color=look.on_light, alpha=shade, linewidth=0)
-        share = np.append(one.share, one.share[-1])
+        share = np.append(profile.share, profile.share[-1])
         handles += axes.step(xs, share, where="post", color=look.on_light, linestyle=line_style(look), linewidth=2)
     axes.legend(
         handles[::-1],
-        [wrapped(name) for name in found],
+        [wrapped(name) for name in profiles],
         loc="center left",
         bbox_to_anchor=(1.01, 0.5),
         fontsize=9,
@@ -105,14 +105,14 @@ def _key_height(names: Iterable[str]) -> float:
 
 
 def _draw_estimates(
-    axes: Axes, names: Sequence[str], found: Sequence[Estimate], styles: Mapping[str, Look], *, named: bool
+    axes: Axes, names: Sequence[str], estimates: Sequence[Estimate], styles: Mapping[str, Look], *, named: bool
 ) -> None:
-    for row, (name, one) in enumerate(zip(names, found, strict=True)):
+    for row, (name, estimate) in enumerate(zip(names, estimates, strict=True)):
         look = styles[name]
         face = "white" if look.is_control else look.on_light
-        if one.low is not None and one.high is not None:
-            axes.plot([one.low, one.high], [row, row], color=look.on_light, linewidth=1.8)
-        axes.plot([one.value], [row], marker="D", markersize=6, color=look.on_light, markerfacecolor=face)
+        if estimate.low is not None and estimate.high is not None:
+            axes.plot([estimate.low, estimate.high], [row, row], color=look.on_light, linewidth=1.8)
+        axes.plot([estimate.value], [row], marker="D", markersize=6, color=look.on_light, markerfacecolor=face)
     axes.set_yticks(range(len(names)), [wrapped(name) if named else "" for name in names], fontsize=9)
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set_color(styles[name].on_light)

@@ -47,7 +47,7 @@ def band_charts(category: str, charts: Mapping[str, tuple[str, str, str]]) -> Su
     A chart shows every run that has the tags: arms overlay without any set-up.
     """
     layout = layout_pb2.Layout(
-        category=[layout_pb2.Category(title=category, chart=[_chart(*one) for one in charts.items()])]
+        category=[layout_pb2.Category(title=category, chart=[_chart(*chart) for chart in charts.items()])]
     )
     metadata = layout_metadata.create_summary_metadata()
     return _strings(layout_metadata.CONFIG_SUMMARY_TAG, metadata, layout.SerializeToString())
@@ -57,12 +57,12 @@ def experiment(settings: Sequence[str], metrics: Mapping[str, str], *, wall_time
     """Returns the columns of the *HParams* tab: settings by name, metrics by tag with the name that is shown."""
     shown = [hparams.Metric(tag, display_name=name) for tag, name in metrics.items()]
     columns = [hparams.HParam(name) for name in settings]
-    return _own(hparams.hparams_config_pb(columns, shown, time_created_secs=wall_time))
+    return _summary_of(hparams.hparams_config_pb(columns, shown, time_created_secs=wall_time))
 
 
 def session(name: str, settings: Mapping[str, Setting], *, wall_time: float) -> Summary:
     """Returns one row of the *HParams* tab."""
-    return _own(hparams.hparams_pb(dict(settings), trial_id=name, start_time_secs=wall_time))
+    return _summary_of(hparams.hparams_pb(dict(settings), trial_id=name, start_time_secs=wall_time))
 
 
 def _chart(title: str, tags: tuple[str, str, str]) -> layout_pb2.Chart:
@@ -81,5 +81,5 @@ def _strings(tag: str, metadata: SummaryMetadata, content: bytes) -> Summary:
     return Summary(value=[value])
 
 
-def _own(summary: Summary) -> Summary:
+def _summary_of(summary: Summary) -> Summary:
     return Summary.FromString(summary.SerializeToString())

@@ -68,19 +68,19 @@ def _grid(comparison: Comparison, sweep: EffectGrid) -> Figure:
 def _draw_cell(
     axes: Axes, comparison: Comparison, cell: Cell, at: tuple[int, int], strongest: float, *, is_own: bool
 ) -> None:
-    one = effect(comparison, cell.arm)
-    colour = _EMPTY if one is None else _mixed(one.value, strongest)
+    estimate = effect(comparison, cell.arm)
+    colour = _EMPTY if estimate is None else _mixed(estimate.value, strongest)
     patch = Rectangle((at[0] - 0.47, at[1] - 0.45), 0.94, 0.9, facecolor=colour, edgecolor=INK if is_own else "none")
     axes.add_patch(patch)
-    if cell.arm is None or one is None:
+    if cell.arm is None or estimate is None:
         mean = None if cell.arm is None else cell.arm.scores[comparison.metric].mean
         text = wording.NOTHING if mean is None else wording.number(mean.value)
         axes.text(*at, text, ha="center", va="center", fontsize=10, color=GREY)
         return
     sign = wording.SIGNS[wording.verdict_word(cell.arm)]
-    text = f"{sign} {wording.number(one.value, sign=True)}"
+    text = f"{sign} {wording.number(estimate.value, sign=True)}"
     axes.text(at[0], at[1] - 0.1, text, ha="center", va="center", fontsize=10, color=INK, fontweight="bold")
-    ends = wording.estimate(one).partition(" ")[2]
+    ends = wording.estimate(estimate).partition(" ")[2]
     axes.text(at[0], at[1] + 0.25, ends, ha="center", va="center", fontsize=7.5, color=INK)
 
 
@@ -97,17 +97,25 @@ def _line(comparison: Comparison, sweep: EffectLine) -> Figure:
     axes = figure.add_subplot()
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=":")
     for index, (name, points) in enumerate(sweep.points.items()):
-        known = [(steps, arm, one) for steps, arm in points if arm is not None and (one := effect(comparison, arm))]
+        measured = [
+            (steps, arm, estimate) for steps, arm in points if arm is not None and (estimate := effect(comparison, arm))
+        ]
         colour = ON_LIGHT[1 + index % (len(ON_LIGHT) - 1)]
-        steps = [at for at, _, _ in known]
-        banded = [(at, one.low, one.high) for at, _, one in known if one.low is not None and one.high is not None]
+        steps = [at for at, _, _ in measured]
+        banded = [
+            (at, estimate.low, estimate.high)
+            for at, _, estimate in measured
+            if estimate.low is not None and estimate.high is not None
+        ]
         if banded:
             at_steps, low, high = np.array(banded).T
             axes.fill_between(at_steps, low, high, color=colour, alpha=0.14, linewidth=0)
-        axes.plot(steps, [one.value for _, _, one in known], color=colour, linewidth=2.0, label=_plain(name))
-        for at, arm, one in known:
+        axes.plot(
+            steps, [estimate.value for _, _, estimate in measured], color=colour, linewidth=2.0, label=_plain(name)
+        )
+        for at, arm, estimate in measured:
             sign = wording.SIGNS[wording.verdict_word(arm)]
-            axes.text(at, one.value, sign, color=colour, ha="center", va="center", fontsize=11)
+            axes.text(at, estimate.value, sign, color=colour, ha="center", va="center", fontsize=11)
     axes.set_xlim(left=0)
     axes.set_xlabel("steps that the source was trained for")
     axes.set_ylabel(f"{wording.metric_name(comparison)}, difference to {_plain(comparison.baseline)}")

@@ -59,9 +59,9 @@ def write_aggregates(comparison: Comparison, provenance: Provenance, root: Path)
 def _write(place: Path, points: summaries.Points, ended: float) -> Path:
     """Writes an event file into a folder, unless the latest of ours there has the same content; returns its path."""
     content = summaries.event_file(points, wall_time=ended)
-    own = sorted(place.glob(f"{_EVENTS}*{_SUFFIX}"))
-    if own and own[-1].read_bytes() == content:
-        return own[-1]
+    written = sorted(place.glob(f"{_EVENTS}*{_SUFFIX}"))
+    if written and written[-1].read_bytes() == content:
+        return written[-1]
     # TensorBoard follows a folder by the names of its files, so a new file has to have a later name than all others.
     matches = [_SECOND.match(path.name) for path in place.glob(f"{_EVENTS}*")]
     second = max([int(ended), *(int(match.group(1)) for match in matches if match)]) + 1
@@ -72,9 +72,9 @@ def _write(place: Path, points: summaries.Points, ended: float) -> Path:
 
 def _place(run: RunScores, root: Path, name: Path) -> Path:
     """Returns where the row of a run goes: into its own TensorBoard folder, if it has one in the folder reported on."""
-    own = sorted(path.parent for path in (run.folder / "tb").glob(f"*/{_EVENTS}*"))
-    if own and run.folder.resolve().is_relative_to(root.resolve()):
-        return own[0]
+    folders = sorted(path.parent for path in (run.folder / "tb").glob(f"*/{_EVENTS}*"))
+    if folders and run.folder.resolve().is_relative_to(root.resolve()):
+        return folders[0]
     return root / ROWS / name / f"seed_{run.seed}"
 
 
@@ -111,8 +111,8 @@ def _row(task: TaskComparison, arm: Arm, run: RunScores) -> summaries.Points:
     }
     yield 0, summaries.session(f"{task.name}/{arm.name}/seed_{run.seed}", values, wall_time=run.ended)
     scores = {_tag(name): run.scores[name] for name in wording.METRIC_NAMES}
-    known = {tag: score for tag, score in scores.items() if not isinstance(score, Undefined) and math.isfinite(score)}
-    yield run.env_steps, summaries.scalars(known)
+    finite = {tag: score for tag, score in scores.items() if not isinstance(score, Undefined) and math.isfinite(score)}
+    yield run.env_steps, summaries.scalars(finite)
 
 
 def _tag(metric: str) -> str:

@@ -29,7 +29,7 @@ def number(value: float, *, like: tuple[float, ...] = (), sign: bool = False) ->
     >>> number(1234.56), number(25.44), number(0.1234), number(1.2, like=(25.4,), sign=True)
     ('1,235', '25.4', '0.123', '+1.2')
     """
-    largest = max(abs(one) for one in (like or (value,)))
+    largest = max(abs(item) for item in (like or (value,)))
     if not largest:
         return "0"
     decimals = 3 if largest < 1 else max(0, 2 - math.floor(math.log10(largest)))
@@ -37,30 +37,32 @@ def number(value: float, *, like: tuple[float, ...] = (), sign: bool = False) ->
     return text.lstrip("+-") if not text.strip("+-0.,") else text
 
 
-def estimate(one: Estimate | Undefined | None, *, sign: bool = False) -> str:
+def estimate(value: Estimate | Undefined | None, *, sign: bool = False) -> str:
     """Returns an estimate with its interval in brackets, as a table shows it.
 
     >>> estimate(Estimate(25.44, 19.57, 31.3), sign=True), estimate(Estimate(3.0)), estimate(None)
     ('+25.4 [19.6, 31.3]', '3.00', '–')
     """
-    if one is None or isinstance(one, Undefined):
+    if value is None or isinstance(value, Undefined):
         return NOTHING
-    if one.low is None or one.high is None:
-        return number(one.value, sign=sign)
-    like = (one.value, one.low, one.high)
-    return f"{number(one.value, like=like, sign=sign)} [{number(one.low, like=like)}, {number(one.high, like=like)}]"
+    if value.low is None or value.high is None:
+        return number(value.value, sign=sign)
+    like = (value.value, value.low, value.high)
+    return (
+        f"{number(value.value, like=like, sign=sign)} [{number(value.low, like=like)}, {number(value.high, like=like)}]"
+    )
 
 
-def steps(one: float | Estimate | Undefined | None, *, sign: bool = False) -> str:
+def steps(value: float | Estimate | Undefined | None, *, sign: bool = False) -> str:
     """Returns a number of steps, with its interval where it has one."""
-    if one is None or isinstance(one, Undefined):
+    if value is None or isinstance(value, Undefined):
         return NOTHING
-    if not isinstance(one, Estimate):
-        return f"{round(one):,}"
-    text = f"{round(one.value):{'+' if sign else ''},}" if round(one.value) else "0"
-    if one.low is None or one.high is None:
+    if not isinstance(value, Estimate):
+        return f"{round(value):,}"
+    text = f"{round(value.value):{'+' if sign else ''},}" if round(value.value) else "0"
+    if value.low is None or value.high is None:
         return text
-    return f"{text} [{round(one.low):,}, {round(one.high):,}]"
+    return f"{text} [{round(value.low):,}, {round(value.high):,}]"
 
 
 def duration(seconds: float) -> str:
@@ -77,16 +79,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def percent(one: Estimate | None) -> str:
+def percent(value: Estimate | None) -> str:
     """Returns a share in percent with its interval.
 
     >>> percent(Estimate(0.12, -0.05, 0.3))
     '12 % [-5, 30]'
     """
-    if one is None:
+    if value is None:
         return NOTHING
-    text = f"{_rounded(one.value)} %"
-    return text if one.low is None or one.high is None else f"{text} [{_rounded(one.low)}, {_rounded(one.high)}]"
+    text = f"{_rounded(value.value)} %"
+    return (
+        text if value.low is None or value.high is None else f"{text} [{_rounded(value.low)}, {_rounded(value.high)}]"
+    )
 
 
 def p_value(p: float | None) -> str:
@@ -108,11 +112,11 @@ def shortened(names: Sequence[str], longest: int) -> tuple[str, ...]:
     """
     middle = (longest - 1) // 2
     for tail in sorted(range(1, longest - 1), key=lambda tail: abs(tail - middle)):
-        found = tuple(
+        short = tuple(
             name if len(name) <= longest else f"{name[: longest - 1 - tail]}…{name[-tail:]}" for name in names
         )
-        if len(set(found)) == len(set(names)):
-            return found
+        if len(set(short)) == len(set(names)):
+            return short
     return tuple(names)
 
 
@@ -147,9 +151,9 @@ def metric_name(comparison: Comparison) -> str:
 
 def steps_left_out(task: TaskComparison) -> str:
     """Returns which steps the horizontal axis of curves leaves out, empty where there are none."""
-    known = [arm.steps.source_steps for arm in task.arms if arm.steps.source_steps]
-    if known:
-        low, high = (steps(one) for one in (min(known), max(known)))
+    counts = [arm.steps.source_steps for arm in task.arms if arm.steps.source_steps]
+    if counts:
+        low, high = (steps(count) for count in (min(counts), max(counts)))
         return f"not on the axis: {low if low == high else f'{low} to {high}'} steps per seed that trained the source"
     unknown = any(arm.steps.source_steps is None for arm in task.arms)
     return "not on the axis: the steps that trained the source (not recorded)" if unknown else ""
@@ -184,17 +188,17 @@ def _selected(comparison: Comparison, task: TaskComparison, arm: Arm, selection:
         "inconclusive": ": not confirmed.",
         None: ": no verdict.",
     }[arm.verdict]
-    found = fresh.scores[comparison.metric].difference
-    if found is None or found.low is None or found.high is None or fresh.verdict is None:
+    difference = fresh.scores[comparison.metric].difference
+    if difference is None or difference.low is None or difference.high is None or fresh.verdict is None:
         return f"**`{arm.name}`{lead}** {_capital(fresh.reason)}."
-    like = (found.value, found.low, found.high)
+    like = (difference.value, difference.low, difference.high)
     space = "" if lead.startswith(":") else " "
     before = "" if picked is None else f" It was {number(picked.value, sign=True)} on the seeds that picked it."
     return (
         f"**`{arm.name}`{space}{lead}** Picked among {selection.among} arms of a sweep, it was run again on "
         f"{len(fresh.runs)} fresh seeds: difference in {metric_name(comparison)} to `{task.baseline}` "
-        f"{number(found.value, like=like, sign=True)} (95 % interval {number(found.low, like=like)} to "
-        f"{number(found.high, like=like)}, p {_relation(fresh.p_adjusted)} after Holm).{before}{_origin(arm)}"
+        f"{number(difference.value, like=like, sign=True)} (95 % interval {number(difference.low, like=like)} to "
+        f"{number(difference.high, like=like)}, p {_relation(fresh.p_adjusted)} after Holm).{before}{_origin(arm)}"
     )
 
 
@@ -211,14 +215,14 @@ def _size(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
 
 def _levels(comparison: Comparison, task: TaskComparison, arm: Arm) -> str:
     """Returns the level of the arm, of the baseline, and their difference."""
-    mine, theirs = arm.scores[comparison.metric], task.arm(str(task.baseline)).scores[comparison.metric]
-    if mine.mean is None or mine.difference is None or theirs.mean is None:
+    arm_score, baseline_score = arm.scores[comparison.metric], task.arm(str(task.baseline)).scores[comparison.metric]
+    if arm_score.mean is None or arm_score.difference is None or baseline_score.mean is None:
         return ""
-    like = (mine.mean.value, theirs.mean.value)
+    like = (arm_score.mean.value, baseline_score.mean.value)
     return (
-        f"{_capital(metric_name(comparison))} {number(mine.mean.value, like=like)} against "
-        f"{number(theirs.mean.value, like=like)} of `{task.baseline}`, difference "
-        f"{number(mine.difference.value, like=like, sign=True)}"
+        f"{_capital(metric_name(comparison))} {number(arm_score.mean.value, like=like)} against "
+        f"{number(baseline_score.mean.value, like=like)} of `{task.baseline}`, difference "
+        f"{number(arm_score.difference.value, like=like, sign=True)}"
     )
 
 

@@ -61,8 +61,8 @@ def chart_data(comparison: Comparison) -> list[dict[str, Any]]:
         for task in comparison.tasks
     ]
     if comparison.across:
-        found = [arm.profile for arm in across_arms(comparison)]
-        sections.append({"arms": _named(looks_across(comparison)), "plots": _of_profiles(found)})
+        profiles = [arm.profile for arm in across_arms(comparison)]
+        sections.append({"arms": _named(looks_across(comparison)), "plots": _of_profiles(profiles)})
     return sections
 
 
@@ -92,12 +92,12 @@ def _of_curves(task: TaskComparison) -> dict[str, Any]:
     }
 
 
-def _of_profiles(found: Sequence[Profile | None]) -> dict[str, Any]:
-    shown = [one for one in found if one is not None and one.low is not None]
+def _of_profiles(profiles: Sequence[Profile | None]) -> dict[str, Any]:
+    shown = [profile for profile in profiles if profile is not None and profile.low is not None]
     if not shown:
         return {}
     x = profile_scale(shown)
-    lines = [None if one is None else _line(one.share, one.low, one.high) for one in found]
+    lines = [None if profile is None else _line(profile.share, profile.low, profile.high) for profile in profiles]
     at = [float(f"{score:.5g}") for score in shown[0].at]
     plot = {"label": "more than", "stairs": True, "start": x.low, "end": x.high, "at": at, "lines": lines}
     return {"profiles": plot}

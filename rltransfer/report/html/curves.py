@@ -40,24 +40,26 @@ def curves(comparison: Comparison, task: TaskComparison) -> Element:
     )
 
 
-def profiles(styles: Mapping[str, Look], found: Sequence[Profile | None], *, x_title: str, who: str) -> Element | None:
+def profiles(
+    styles: Mapping[str, Look], arm_profiles: Sequence[Profile | None], *, x_title: str, who: str
+) -> Element | None:
     """Returns the share of runs above each score with its band; nothing with single runs alone.
 
     Args:
         styles: The look of each arm, by name.
-        found: The profile of each arm, in the same order.
+        arm_profiles: The profile of each arm, in the same order.
         x_title: What the scores are.
         who: What an arm's share is of.
     """
-    shown = [one for one in found if one is not None and one.low is not None]
+    shown = [profile for profile in arm_profiles if profile is not None and profile.low is not None]
     if not shown:
         return None
     x, y = profile_scale(shown), scale([0.0, 1.0], margin=0.03)
     marks = [
         mark
-        for index, (look, one) in reversed(list(enumerate(zip(styles.values(), found, strict=True))))
-        if one is not None
-        for mark in _profile(index, look, one, x, y)
+        for index, (look, profile) in reversed(list(enumerate(zip(styles.values(), arm_profiles, strict=True))))
+        if profile is not None
+        for mark in _profile(index, look, profile, x, y)
     ]
     return _figure(
         "profiles",
@@ -71,9 +73,9 @@ def profiles(styles: Mapping[str, Look], found: Sequence[Profile | None], *, x_t
     )
 
 
-def profile_scale(found: Sequence[Profile]) -> Scale:
+def profile_scale(profiles: Sequence[Profile]) -> Scale:
     """Returns the axis of scores that profiles are drawn over; all of them have the same scores."""
-    return scale(found[0].at, margin=0.01)
+    return scale(profiles[0].at, margin=0.01)
 
 
 def _heights(task: TaskComparison) -> list[float]:
@@ -91,9 +93,9 @@ def _curve(task: TaskComparison, index: int, arm: Arm, x: Scale, y: Scale) -> It
 
 def _area(index: int, look: Look, points: Iterable[tuple[float, float, float]], y: Scale) -> Element:
     """Returns a band from x, low and high of its points; where a run has no number there is no band."""
-    known = [point for point in points if np.isfinite(point).all()]
-    up = [(x, y.share(low)) for x, low, _ in known]
-    down = [(x, y.share(high)) for x, _, high in reversed(known)]
+    finite = [point for point in points if np.isfinite(point).all()]
+    up = [(x, y.share(low)) for x, low, _ in finite]
+    down = [(x, y.share(high)) for x, _, high in reversed(finite)]
     shape = path([*up, *down])
     return element(
         "path", {"class": "band", "data-arm": str(index), "d": f"{shape}Z" if shape else "", **_colour(look)}
@@ -111,12 +113,12 @@ def swatch(look: Look) -> Element:
     return element("svg", {"class": "swatch", "viewBox": "0 0 40 4", "aria-hidden": "true"}, piece)
 
 
-def _profile(index: int, look: Look, one: Profile, x: Scale, y: Scale) -> Iterable[Element]:
-    xs = np.array([0.0, *(x.share(score) for score in one.at), 1.0])
-    if one.low is not None and one.high is not None:
-        (corners, low), (_, high) = (_stairs(xs, ends) for ends in (one.low, one.high))
+def _profile(index: int, look: Look, profile: Profile, x: Scale, y: Scale) -> Iterable[Element]:
+    xs = np.array([0.0, *(x.share(score) for score in profile.at), 1.0])
+    if profile.low is not None and profile.high is not None:
+        (corners, low), (_, high) = (_stairs(xs, ends) for ends in (profile.low, profile.high))
         yield _area(index, look, zip(corners, low, high, strict=True), y)
-    points = zip(*_stairs(xs, one.share), strict=True)
+    points = zip(*_stairs(xs, profile.share), strict=True)
     yield line(index, look, path((at, y.share(share)) for at, share in points))
 
 
@@ -157,7 +159,7 @@ def _ends(task: TaskComparison, y: Scale) -> list[Element]:
     """Writes each arm's name beside the end of its curve, with a thread where names had to be pushed apart."""
     shown = wording.shortened([arm.name for arm in task.arms], _NAME)
     ends = [(index, float(arm.band.middle[-1])) for index, arm in enumerate(task.arms)]
-    ends = sorted((one for one in ends if np.isfinite(one[1])), key=lambda one: (one[1], -one[0]))
+    ends = sorted((end for end in ends if np.isfinite(end[1])), key=lambda end: (end[1], -end[0]))
     tops = [_HEIGHT * y.share(value) for _, value in ends]
     places = spread(tops, _LABEL, _LABEL / 2, _HEIGHT - _LABEL / 2)
     threads, names = [], []

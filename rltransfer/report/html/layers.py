@@ -26,7 +26,7 @@ def layer_charts(task: TaskComparison) -> Element:
 
 
 def _heights(task: TaskComparison, measure: str) -> Scale:
-    values = [float(one) for arm in task.arms if arm.layers for one in arm.layers.measures[measure].ravel()]
+    values = [float(value) for arm in task.arms if arm.layers for value in arm.layers.measures[measure].ravel()]
     return scale([0.0, LEAST_TOP.get(measure, 0.0), *values], ticks=2, low=0.0)
 
 

@@ -82,7 +82,7 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
             return element("pre", None, element("code", None, text))
         case Folded(title=title, level=level, blocks=inner):
             heading = element("summary", None, element(_TAGS[level], None, title))
-            return element("details", None, heading, *(_block(comparison, one) for one in inner))
+            return element("details", None, heading, *(_block(comparison, child) for child in inner))
         case _:
             assert_never(block)
 

@@ -19,13 +19,13 @@ _NAME = 40
 
 def differences(comparison: Comparison, task: TaskComparison) -> Element | None:
     """Returns the difference of each arm to the baseline with its interval; nothing where there is no difference."""
-    found = {arm.name: judged(arm).scores[comparison.metric].difference for arm in task.arms}
-    known = [one for one in found.values() if one is not None]
-    if not known:
+    by_arm = {arm.name: judged(arm).scores[comparison.metric].difference for arm in task.arms}
+    estimates = [estimate for estimate in by_arm.values() if estimate is not None]
+    if not estimates:
         return None
-    x = scale([0.0, *_ends(known)], ticks=5, margin=0.05)
-    rows = [_difference(task, index, arm, found[arm.name], x) for index, arm in enumerate(task.arms)]
-    several = any(one.low is not None for one in known)
+    x = scale([0.0, *_ends(estimates)], ticks=5, margin=0.05)
+    rows = [_difference(task, index, arm, by_arm[arm.name], x) for index, arm in enumerate(task.arms)]
+    several = any(estimate.low is not None for estimate in estimates)
     confirmed = ", ".join(arm.name for arm in task.arms if is_confirmed(arm))
     fresh = f"; on fresh seeds: {confirmed}" if confirmed else ""
     return _figure(
@@ -59,28 +59,28 @@ def seeds(comparison: Comparison, task: TaskComparison) -> Element:
     )
 
 
-def estimates(styles: Mapping[str, Look], found: Sequence[Estimate], *, title: str, caption: str) -> Element:
+def estimates(styles: Mapping[str, Look], values: Sequence[Estimate], *, title: str, caption: str) -> Element:
     """Returns one estimate of each arm with its interval, on normalised scores."""
-    x = scale(_ends(found), ticks=5, margin=0.05)
+    x = scale(_ends(values), ticks=5, margin=0.05)
     rows = [
-        _estimate(index, look, one, x, top=_ROW * (index + 0.5), tip=f"{name}: {wording.estimate(one)}")
-        for index, ((name, look), one) in enumerate(zip(styles.items(), found, strict=True))
+        _estimate(index, look, estimate, x, top=_ROW * (index + 0.5), tip=f"{name}: {wording.estimate(estimate)}")
+        for index, ((name, look), estimate) in enumerate(zip(styles.items(), values, strict=True))
     ]
     marks = [mark for row in rows for mark in row]
     return _figure(styles, x, title=title, caption=caption, x_title="normalised score", marks=marks)
 
 
-def _difference(task: TaskComparison, index: int, arm: Arm, one: Estimate | None, x: Scale) -> list[Element]:
-    if one is None:
+def _difference(task: TaskComparison, index: int, arm: Arm, estimate: Estimate | None, x: Scale) -> list[Element]:
+    if estimate is None:
         return []
     whose = " on fresh seeds" if is_confirmed(arm) else ""
-    text = f"{arm.name}: {wording.estimate(one, sign=True)} ({wording.verdict_word(arm)}{whose})"
-    return _estimate(index, looks(task)[arm.name], one, x, top=_ROW * (index + 0.5), tip=text)
+    text = f"{arm.name}: {wording.estimate(estimate, sign=True)} ({wording.verdict_word(arm)}{whose})"
+    return _estimate(index, looks(task)[arm.name], estimate, x, top=_ROW * (index + 0.5), tip=text)
 
 
 def _strip(comparison: Comparison, task: TaskComparison, index: int, arm: Arm, x: Scale) -> list[Element]:
     metric, look = comparison.metric, looks(task)[arm.name]
-    scored = [(run.seed, one) for run in arm.runs if not isinstance(one := run.scores[metric], Undefined)]
+    scored = [(run.seed, run_score) for run in arm.runs if not isinstance(run_score := run.scores[metric], Undefined)]
     offsets = np.linspace(-6, 6, len(scored)) if len(scored) > 1 else np.zeros(len(scored))
     dots = [
         element(
@@ -102,12 +102,12 @@ def _strip(comparison: Comparison, task: TaskComparison, index: int, arm: Arm, x
     return [*dots, *_estimate(index, look, mean, x, top=_ROW * (index + 0.78), tip=tip)]
 
 
-def _estimate(index: int, look: Look, one: Estimate, x: Scale, *, top: float, tip: str) -> list[Element]:
+def _estimate(index: int, look: Look, estimate: Estimate, x: Scale, *, top: float, tip: str) -> list[Element]:
     facts = {"data-arm": str(index), "data-tip": tip}
     kind = "mean hollow" if look.is_control else "mean"
-    marks = [element("i", {"class": kind, **facts, **_place(x.share(one.value), top, look)})]
-    if one.low is not None and one.high is not None:
-        low, high = max(0.0, x.share(one.low)), min(1.0, x.share(one.high))
+    marks = [element("i", {"class": kind, **facts, **_place(x.share(estimate.value), top, look)})]
+    if estimate.low is not None and estimate.high is not None:
+        low, high = max(0.0, x.share(estimate.low)), min(1.0, x.share(estimate.high))
         at = f"left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%;top:{top:.1f}px;--arm:var(--c{look.colour})"
         marks.insert(0, element("i", {"class": "interval", **facts, "style": at}))
     return marks
@@ -158,4 +158,4 @@ def _scores(arm: Arm, metric: str) -> list[float]:
 
 
 def _ends(estimates: Sequence[Estimate]) -> list[float]:
-    return [end for one in estimates for end in (one.value, one.low, one.high) if end is not None]
+    return [end for estimate in estimates for end in (estimate.value, estimate.low, estimate.high) if end is not None]

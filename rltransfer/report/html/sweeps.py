@@ -21,8 +21,8 @@ def sweep_chart(comparison: Comparison, sweep: EffectGrid | EffectLine) -> Eleme
 
 def largest_effect(comparison: Comparison, sweep: EffectGrid) -> float:
     """Returns the size of the largest difference in a grid, by which colours are scaled; 1 where there is none."""
-    found = [abs(one.value) for row in sweep.cells for cell in row if (one := effect(comparison, cell.arm))]
-    return max(found, default=1.0) or 1.0
+    sizes = [abs(estimate.value) for row in sweep.cells for cell in row if (estimate := effect(comparison, cell.arm))]
+    return max(sizes, default=1.0) or 1.0
 
 
 def effect(comparison: Comparison, arm: Arm | None) -> Estimate | None:
@@ -60,30 +60,38 @@ def _cell(comparison: Comparison, cell: Cell, strongest: float, *, is_own: bool)
     tip = {"data-tip": cell_words(comparison, cell)}
     if cell.arm is None:
         return element("td", {"class": " ".join([*kind, "gap"]), **tip}, wording.NOTHING)
-    one = effect(comparison, cell.arm)
-    if one is None:
+    estimate = effect(comparison, cell.arm)
+    if estimate is None:
         mean = cell.arm.scores[comparison.metric].mean
         text = wording.NOTHING if mean is None else wording.number(mean.value)
         return element("td", {"class": " ".join([*kind, "level"]), **tip}, text)
-    kind.append("up" if one.value >= 0 else "down")
+    kind.append("up" if estimate.value >= 0 else "down")
     sign = element("span", {"class": "sign", "aria-hidden": "true"}, wording.SIGNS[wording.verdict_word(cell.arm)])
-    share = f"--share:{_STRONGEST * min(1.0, abs(one.value) / strongest):.0f}%"
-    ends = "" if one.low is None or one.high is None else wording.estimate(one).partition(" ")[2]
+    share = f"--share:{_STRONGEST * min(1.0, abs(estimate.value) / strongest):.0f}%"
+    ends = "" if estimate.low is None or estimate.high is None else wording.estimate(estimate).partition(" ")[2]
     return element(
         "td",
         {"class": " ".join(kind), "style": share, **tip},
         sign,
-        element("span", {"class": "effect"}, wording.number(one.value, sign=True)),
+        element("span", {"class": "effect"}, wording.number(estimate.value, sign=True)),
         element("small", None, ends) if ends else None,
     )
 
 
 def _line(comparison: Comparison, sweep: EffectLine) -> Element:
     effects = [
-        one for points in sweep.points.values() for _, arm in points if (one := effect(comparison, arm)) is not None
+        estimate
+        for points in sweep.points.values()
+        for _, arm in points
+        if (estimate := effect(comparison, arm)) is not None
     ]
     x = scale([0, *(steps for points in sweep.points.values() for steps, _ in points)], margin=0.03, low=0.0)
-    y = scale([0.0, *(end for one in effects for end in (one.value, one.low, one.high) if end is not None)])
+    y = scale(
+        [
+            0.0,
+            *(end for estimate in effects for end in (estimate.value, estimate.low, estimate.high) if end is not None),
+        ]
+    )
     names = list(sweep.points)
     marks = [mark for name in reversed(names) for mark in _series(comparison, sweep, name, x, y)]
     dots = [dot for name in names for dot in _dots(comparison, sweep, name, x, y)]
@@ -121,29 +129,29 @@ def _colour(sweep: EffectLine, name: str) -> str:
 
 
 def _series(comparison: Comparison, sweep: EffectLine, name: str, x: Scale, y: Scale) -> tuple[Element, Element]:
-    points = [(x.share(steps), one) for steps, arm in sweep.points[name] if (one := effect(comparison, arm))]
-    low = [(at, y.share(one.low)) for at, one in points if one.low is not None]
-    high = [(at, y.share(one.high)) for at, one in points if one.high is not None]
+    points = [(x.share(steps), estimate) for steps, arm in sweep.points[name] if (estimate := effect(comparison, arm))]
+    low = [(at, y.share(estimate.low)) for at, estimate in points if estimate.low is not None]
+    high = [(at, y.share(estimate.high)) for at, estimate in points if estimate.high is not None]
     shape = path([*low, *reversed(high)])
     look = {"style": _colour(sweep, name)}
     return (
         element("path", {"class": "band", "d": f"{shape}Z" if shape else "", **look}),
-        element("path", {"class": "line", "d": path((at, y.share(one.value)) for at, one in points), **look}),
+        element("path", {"class": "line", "d": path((at, y.share(estimate.value)) for at, estimate in points), **look}),
     )
 
 
 def _dots(comparison: Comparison, sweep: EffectLine, name: str, x: Scale, y: Scale) -> list[Element]:
-    found = []
+    marks = []
     for steps, arm in sweep.points[name]:
-        one = effect(comparison, arm)
-        if arm is None or one is None:
+        estimate = effect(comparison, arm)
+        if arm is None or estimate is None:
             continue
-        place = f"left:{100 * x.share(steps):.2f}%;bottom:{100 * y.share(one.value):.2f}%"
+        place = f"left:{100 * x.share(steps):.2f}%;bottom:{100 * y.share(estimate.value):.2f}%"
         tip = {"data-tip": f"{steps:,} source steps; {cell_words(comparison, Cell(sweep.task, arm))}"}
         sign = wording.SIGNS[wording.verdict_word(arm)]
         look = f"{place};{_colour(sweep, name)}"
-        found.append(element("span", {"class": "mark", "style": look, **tip}, sign))
-    return found
+        marks.append(element("span", {"class": "mark", "style": look, **tip}, sign))
+    return marks
 
 
 def _axes(x: Scale, y: Scale) -> list[Element]:

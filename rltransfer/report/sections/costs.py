@@ -60,11 +60,14 @@ def steps_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, .
 
 def retention_blocks(task: TaskComparison) -> tuple[Block, ...]:
     """Returns what the last agents still score in the source task; or why no arm was evaluated there."""
-    found = [(arm, arm.retention) for arm in task.arms if not isinstance(arm.retention, Undefined)]
+    retentions = [(arm, arm.retention) for arm in task.arms if not isinstance(arm.retention, Undefined)]
     missing = reasons.blocks(reasons.lines("retention", lambda arm: reasons.of(arm, arm.retention), task.arms))
-    if not found:
+    if not retentions:
         return missing
-    rows = tuple((f"`{arm.name}`", estimate(one.mean), estimate(one.change, sign=True)) for arm, one in found)
+    rows = tuple(
+        (f"`{arm.name}`", estimate(retention.mean), estimate(retention.change, sign=True))
+        for arm, retention in retentions
+    )
     text = (
         "Mean return of the last agent in the *source* task after the target training, and its change from what the "
         "source agent scored there: what is lacking was forgotten."
@@ -85,8 +88,8 @@ def effort_blocks(task: TaskComparison) -> tuple[Block, ...]:
 
 def _total_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     """Returns each arm against scratch that was trained for as many steps as source and target together."""
-    found = [(arm, arm.total) for arm in task.arms if not isinstance(arm.total, Undefined)]
-    if not found:
+    totals = [(arm, arm.total) for arm in task.arms if not isinstance(arm.total, Undefined)]
+    if not totals:
         return ()
     rows = tuple(
         (
@@ -96,7 +99,7 @@ def _total_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, 
             estimate(total.scratch_long),
             estimate(total.difference, sign=True),
         )
-        for arm, total in found
+        for arm, total in totals
     )
     name = wording.metric_name(comparison)
     text = (
@@ -115,10 +118,10 @@ def _effort_cells(effort: Effort) -> tuple[str, ...]:
     return seconds, steps(effort.env_steps), updates
 
 
-def _time_cells(arm: Arm, one: ThresholdTime) -> tuple[str, ...]:
-    saved = wording.NOTHING if arm.kind == "baseline" else steps(one.steps_saved, sign=True)
-    reached = f"{one.time.reached} of {one.time.runs}"
-    return reached, steps(one.time.restricted_mean) if one.time.reached else "not reached", saved
+def _time_cells(arm: Arm, threshold: ThresholdTime) -> tuple[str, ...]:
+    saved = wording.NOTHING if arm.kind == "baseline" else steps(threshold.steps_saved, sign=True)
+    reached = f"{threshold.time.reached} of {threshold.time.runs}"
+    return reached, steps(threshold.time.restricted_mean) if threshold.time.reached else "not reached", saved
 
 
 def _break_even(account: StepsAccount) -> str:

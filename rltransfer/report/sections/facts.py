@@ -34,7 +34,7 @@ def settings(task: TaskComparison) -> tuple[Block, ...]:
     """Returns the settings that all runs of a task share."""
     record = task.settings
     shared = {name: value for name, value in record.hyperparams.items() if name not in record.arms_differ_in}
-    own = f"; each arm its own {', '.join(record.arms_differ_in)}, see the notes" if record.arms_differ_in else ""
+    differing = f"; each arm its own {', '.join(record.arms_differ_in)}, see the notes" if record.arms_differ_in else ""
     evaluation = record.evaluation
     actions = "deterministic" if evaluation.deterministic else "sampled"
     bound = "" if evaluation.max_episode_steps is None else f" of {evaluation.max_episode_steps:,} steps at most"
@@ -42,11 +42,15 @@ def settings(task: TaskComparison) -> tuple[Block, ...]:
     random_return = "not measured" if task.random_return is None else wording.number(task.random_return)
     lines = [
         f"Environment `{record.task.env}`{_mapping(' with ', record.task.kwargs)}"
-        + (f"; wrappers {', '.join(f'`{one}`' for one in record.task.wrappers)}" if record.task.wrappers else ""),
-        f"{record.algo.upper()}, {record.n_timesteps:,} target steps{_mapping(', ', shared)}{own}",
+        + (
+            f"; wrappers {', '.join(f'`{wrapper}`' for wrapper in record.task.wrappers)}"
+            if record.task.wrappers
+            else ""
+        ),
+        f"{record.algo.upper()}, {record.n_timesteps:,} target steps{_mapping(', ', shared)}{differing}",
         f"Evaluation every {evaluation.eval_freq:,} steps, {evaluation.episodes} episodes{bound}, {count}, "
         f"{actions} actions; random policy: {random_return}",
-        "Versions: " + ", ".join(f"{name} {' and '.join(found)}" for name, found in task.versions.items()),
+        "Versions: " + ", ".join(f"{name} {' and '.join(numbers)}" for name, numbers in task.versions.items()),
     ]
     return (Bullets(tuple(lines if task.versions else lines[:-1])),)
 

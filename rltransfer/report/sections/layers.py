@@ -42,10 +42,10 @@ def layer_names(task: TaskComparison) -> tuple[str, ...]:
 def _rows(arm: Arm) -> list[tuple[str, ...]]:
     if arm.layers is None:
         return []
-    found: list[tuple[str, ...]] = []
+    rows: list[tuple[str, ...]] = []
     for column, name in enumerate(arm.layers.names):
         ends = {measure: _ends(values[:, column]) for measure, values in arm.layers.measures.items()}
-        found.append(
+        rows.append(
             (
                 f"`{arm.name}`",
                 f"`{name}`",
@@ -55,9 +55,9 @@ def _rows(arm: Arm) -> list[tuple[str, ...]]:
                 f"{ends['distance'][1]:.2f}",
             )
         )
-    return found
+    return rows
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    return (float(known[0]), float(known[-1])) if len(known) else (float("nan"), float("nan"))
+    finite = values[np.isfinite(values)]
+    return (float(finite[0]), float(finite[-1])) if len(finite) else (float("nan"), float("nan"))

@@ -56,7 +56,9 @@ def arm_blocks(name: str, plan: ArmPlan) -> tuple[Block, ...]:
     return (
         Paragraph(lead),
         Table(HEAD, layer_rows(plan.facts), left=True),
-        *bullets([*_beside_weights(plan.facts), *(f"{one.severity}: {one.words}" for one in plan.facts.findings)]),
+        *bullets(
+            [*_beside_weights(plan.facts), *(f"{finding.severity}: {finding.words}" for finding in plan.facts.findings)]
+        ),
     )
 
 

@@ -28,15 +28,15 @@ def matrix_blocks(comparison: Comparison) -> tuple[Block, ...]:
 
 def task_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
     """Returns the sweeps of a task."""
-    found: list[Block] = []
+    blocks: list[Block] = []
     for sweep in comparison.sweeps:
         if sweep.task == task.name and isinstance(sweep, EffectGrid):
-            found += [Heading(sweep.title, 3), Paragraph(_about_layers(comparison)), SweepChart(sweep)]
-            found += [Folded("The numbers of the layer sweep", 3, (_grid_table(comparison, sweep),))]
+            blocks += [Heading(sweep.title, 3), Paragraph(_about_layers(comparison)), SweepChart(sweep)]
+            blocks += [Folded("The numbers of the layer sweep", 3, (_grid_table(comparison, sweep),))]
         elif sweep.task == task.name and isinstance(sweep, EffectLine):
-            found += [Heading(sweep.title, 3), Paragraph(_about_steps(comparison, sweep)), SweepChart(sweep)]
-            found += [Folded("The numbers of the source budgets", 3, (_line_table(comparison, sweep),))]
-    return tuple(found)
+            blocks += [Heading(sweep.title, 3), Paragraph(_about_steps(comparison, sweep)), SweepChart(sweep)]
+            blocks += [Folded("The numbers of the source budgets", 3, (_line_table(comparison, sweep),))]
+    return tuple(blocks)
 
 
 def how_to_read(comparison: Comparison) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def _findings(comparison: Comparison, task: TaskComparison, arms: list[Arm]) -> 
 
 
 def _glance(comparison: Comparison, task: TaskComparison, name: str) -> str:
-    arm = next((one for one in task.arms if one.name == name), None)
+    arm = next((candidate for candidate in task.arms if candidate.name == name), None)
     if arm is None:
         return wording.NOTHING
     score = judged(arm).scores[comparison.metric]
