@@ -108,7 +108,7 @@ class Distillation(HeldCallback):
         weight = self.weight
         if self._states is None or self._states.size == 0 or weight <= 0.0:
             return
-        parameters = [one for group in optimizer.param_groups for one in group["params"] if one.requires_grad]
+        parameters = [tensor for group in optimizer.param_groups for tensor in group["params"] if tensor.requires_grad]
         observations, advice = self._states.draw(self._settings.batch_size, self._rng)
         if self._normaliser is not None:
             observations = self._normaliser.normalize_obs(observations)
@@ -122,15 +122,15 @@ class Distillation(HeldCallback):
 
     def _lag(self) -> float:
         """Returns how far the agent is behind, as a share of how far it was: 1 at first, 0 when it has caught up."""
-        own, returns = self._guide.own_return, self._guide.returns
-        if own is None or self._guide.n_episodes < min(_FEW_EPISODES, self._settings.window):
+        own_return, returns = self._guide.own_return, self._guide.returns
+        if own_return is None or self._guide.n_episodes < min(_FEW_EPISODES, self._settings.window):
             return 1.0
         now = float(np.mean(returns))
         if self._first_return is None:
             self._first_return = now
-        if own <= self._first_return:
+        if own_return <= self._first_return:
             return 0.0
-        return float(np.clip((own - now) / (own - self._first_return), 0.0, 1.0))
+        return float(np.clip((own_return - now) / (own_return - self._first_return), 0.0, 1.0))
 
     def _on_rollout_start(self) -> None:
         if self._states is not None and not self._is_off_policy:
@@ -248,8 +248,8 @@ class _Student:
     def _of_distributions(self, observations: Any, advice: Advice, temperature: float) -> torch.Tensor:
         centre, spread = (self._tensor(values) for values in (advice.centre, advice.spread))
         if self._form == "categorical":
-            own = self._log_probabilities(observations, temperature)
-            return (torch.xlogy(centre, centre) - centre * own).sum(dim=1).mean()
+            log_probabilities = self._log_probabilities(observations, temperature)
+            return (torch.xlogy(centre, centre) - centre * log_probabilities).sum(dim=1).mean()
         mean, deviation = self._gaussian(observations)
         spread = spread.clamp(min=_LEAST_SPREAD)
         away = torch.log(deviation / spread) + (spread**2 + (centre - mean) ** 2) / (2 * deviation**2) - 0.5
@@ -259,12 +259,12 @@ class _Student:
         assert self._bounds is not None
         wanted = self._scaled(self._tensor(self._source_policy.in_environment(advice.centre)))
         if self._spec.action_form == "distribution":
-            own = self._scaled(self._gaussian(observations)[0])
+            actions = self._scaled(self._gaussian(observations)[0])
         elif self._spec.action_form == "tanh_gaussian":
-            own = torch.tanh(self._agent.actor.get_action_dist_params(observations)[0])
+            actions = torch.tanh(self._agent.actor.get_action_dist_params(observations)[0])
         else:
-            own = self._agent.actor(observations)
-        return (0.5 * (own - wanted) ** 2 * self._known).sum(dim=1).mean()
+            actions = self._agent.actor(observations)
+        return (0.5 * (actions - wanted) ** 2 * self._known).sum(dim=1).mean()
 
     def _log_probabilities(self, observations: Any, temperature: float) -> torch.Tensor:
         if self._spec.action_form == "distribution":

@@ -61,7 +61,7 @@ def _online_entries(pair: Pair, rules: LayerRules, layer: Layer, sources: Mappin
     is_chosen = layer.name in rules.chosen
     moves = is_chosen and rules.origin == "copied"
     maps = {tensor: _map_of(pair, layer, tensor, sources[tensor]) for tensor in layer.tensors if moves}
-    is_partly_new = any({"fresh", "random"} & {*(found.get("columns") or ())} for found in maps.values())
+    is_partly_new = any({"fresh", "random"} & {*(origin.get("columns") or ())} for origin in maps.values())
     for tensor in layer.tensors:
         is_parameter = tensor in pair.anatomy.parameters
         # What new inputs bring has to be learned, however well the rest is known.
@@ -85,9 +85,9 @@ def _online_entries(pair: Pair, rules: LayerRules, layer: Layer, sources: Mappin
         elif layer.role == "head":
             yield _head_entry(pair, rules, layer, entry, sources.get(tensor))
         elif moves:
-            found = _origin(tensor, sources[tensor], maps[tensor])
+            origin = _origin(tensor, sources[tensor], maps[tensor])
             updates = _low_rank(rules, entry) if is_low_rank else {}
-            yield entry.model_copy(update={**found, **updates, "permuted": rules.permuted and is_parameter})
+            yield entry.model_copy(update={**origin, **updates, "permuted": rules.permuted and is_parameter})
         elif is_chosen and is_parameter:
             yield entry.model_copy(update={"origin": rules.origin, "source": _other_name(tensor, sources)})
         else:
@@ -109,25 +109,25 @@ def _low_rank(rules: LayerRules, entry: PlanEntry) -> dict[str, Any]:
 def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any]:
     """Returns the rows, columns and gain by which a tensor comes from the source's; nothing where it is a copy."""
     assert pair.encoder is not None
-    found: dict[str, Any] = {}
+    updates: dict[str, Any] = {}
     columns = pair.columns(layer, tensor, source)
     if columns is None:
         columns = pair.channels(layer, tensor, source)
         if columns is not None and pair.inputs is not None and pair.inputs.channels is not None:
-            found["gain"] = pair.encoder.anatomy.shapes[source][1] / pair.anatomy.shapes[tensor][1]
+            updates["gain"] = pair.encoder.anatomy.shapes[source][1] / pair.anatomy.shapes[tensor][1]
     rows = pair.rows(layer, tensor, source)
     if tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2 and pair.anatomy.reads_features(layer):
         # With gSDE, log_std has a row for each feature that the actor's last layer reads.
-        found |= {} if pair.features is None else {"rows": pair.features}
+        updates |= {} if pair.features is None else {"rows": pair.features}
     if rows is not None and tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2:
         # With gSDE, log_std has a column for each action.
         columns, rows = tuple("fresh" if row is None else row for row in rows), None
-    return found | {name: value for name, value in (("columns", columns), ("rows", rows)) if value is not None}
+    return updates | {name: value for name, value in (("columns", columns), ("rows", rows)) if value is not None}
 
 
-def _origin(tensor: str, source: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    origin: Origin = "mapped" if found else "copied"
-    return {"origin": origin, "source": None if source == tensor else source, **found}
+def _origin(tensor: str, source: str, mapped: Mapping[str, Any]) -> dict[str, Any]:
+    origin: Origin = "mapped" if mapped else "copied"
+    return {"origin": origin, "source": None if source == tensor else source, **mapped}
 
 
 def _other_name(tensor: str, sources: Mapping[str, str]) -> str | None:
@@ -149,10 +149,10 @@ def _head_entry(pair: Pair, rules: LayerRules, layer: Layer, entry: PlanEntry, s
         return entry.model_copy(update={"origin": "set", "value": setting})
     if setting == "reset" or source is None or pair.encoder is None:
         return entry
-    found = _map_of(pair, layer, entry.tensor, source)
-    if not found and pair.encoder.anatomy.shapes[source] != entry.shape:
+    mapped = _map_of(pair, layer, entry.tensor, source)
+    if not mapped and pair.encoder.anatomy.shapes[source] != entry.shape:
         return entry
-    return entry.model_copy(update={**_origin(entry.tensor, source, found), "permuted": rules.permuted})
+    return entry.model_copy(update={**_origin(entry.tensor, source, mapped), "permuted": rules.permuted})
 
 
 def _entry(anatomy: Anatomy, layer: Layer, tensor: str, **settings: Any) -> PlanEntry:

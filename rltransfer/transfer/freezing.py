@@ -74,9 +74,9 @@ def frozen_names(entries: Iterable[PlanEntry]) -> str:
         if entry.twin is None and (entry.trains or entry.frozen):
             by_layer.setdefault(entry.layer, []).append(entry)
     names: list[str] = []
-    for layer, own in by_layer.items():
-        frozen = [entry.tensor for entry in own if entry.frozen_by_user]
-        names += [layer] if len(frozen) == len(own) else frozen
+    for layer, layer_entries in by_layer.items():
+        frozen = [entry.tensor for entry in layer_entries if entry.frozen_by_user]
+        names += [layer] if len(frozen) == len(layer_entries) else frozen
     return ", ".join(names)
 
 

@@ -212,10 +212,10 @@ class Guide:
         if self._starts is None or self._stage == self._starts.stages:
             return
         self._in_stage.append(earned)
-        own = self.own_return or 0.0
-        if len(self._in_stage) == self._starts.window and np.mean(self._in_stage) >= own - self._starts.tolerance * abs(
-            own
-        ):
+        own_return = self.own_return or 0.0
+        if len(self._in_stage) == self._starts.window and np.mean(
+            self._in_stage
+        ) >= own_return - self._starts.tolerance * abs(own_return):
             self._stage += 1
             self._in_stage.clear()
 

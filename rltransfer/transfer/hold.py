@@ -228,8 +228,8 @@ def _pin_to_eval(agent: "BaseAlgorithm", frozen: set[str]) -> None:
         pinned = module.__dict__.get("train")
         if getattr(pinned, "__func__", None) is _stay_in_eval:
             del module.__dict__["train"]
-        inside = [own for name, own in names.items() if path and name.startswith(path + ".")]
-        if inside and all(own in frozen for own in inside):
+        inside = [inner_name for name, inner_name in names.items() if path and name.startswith(path + ".")]
+        if inside and all(inner_name in frozen for inner_name in inside):
             module.__dict__["train"] = types.MethodType(_stay_in_eval, module)
             module.eval()
 

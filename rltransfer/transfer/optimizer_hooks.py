@@ -126,12 +126,14 @@ class _PlannedStep:
     @torch.no_grad()
     def _pull(self, left_out: set[torch.Tensor]) -> None:
         pulled, anchors, strengths = self._pulled, self._anchors, self._strengths
-        gradients = [one.grad for one in pulled if one.grad is not None]
+        gradients = [parameter.grad for parameter in pulled if parameter.grad is not None]
         if left_out or len(gradients) < len(pulled):
-            pulled = [one for one in self._pulled if one.grad is not None and one not in left_out]
-            anchors = [self._pulls[one].anchor for one in pulled]
-            strengths = [self._pulls[one].strength for one in pulled]
-            gradients = [one.grad for one in pulled if one.grad is not None]
+            pulled = [
+                parameter for parameter in self._pulled if parameter.grad is not None and parameter not in left_out
+            ]
+            anchors = [self._pulls[parameter].anchor for parameter in pulled]
+            strengths = [self._pulls[parameter].strength for parameter in pulled]
+            gradients = [parameter.grad for parameter in pulled if parameter.grad is not None]
         if pulled:
             torch._foreach_addcmul_(gradients, torch._foreach_sub(pulled, anchors), strengths)
 
@@ -166,21 +168,21 @@ def plan_steps(
         _held(online, tensors, plan.quiet_steps or 0),
         *(_held(entries, tensors, until) for until, entries in _released_later(plan).items()),
     ]
-    held = [one for one in held if one.until > elapsed.steps]
-    holds = {parameter for one in held for parameter in one.parameters}
+    held = [hold for hold in held if hold.until > elapsed.steps]
+    holds = {parameter for hold in held for parameter in hold.parameters}
     pulls = _pulls(plan, tensors, importance or {})
     updated = updates.weights if updates is not None else frozenset()
     for optimizer in agent_optimizers(agent).values():
         remove_hooks(optimizer._optimizer_step_pre_hooks, _PlannedStep)
         remove_hooks(optimizer._optimizer_step_post_hooks, _PlannedStep)
-        own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-        if own & (scales.keys() | holds | pulls.keys() | updated):
+        stepped = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        if stepped & (scales.keys() | holds | pulls.keys() | updated):
             step = _PlannedStep(
                 elapsed,
-                {one: scale for one, scale in scales.items() if one in own},
-                [one for one in held if one.buffers or one.parameters & own],
-                {one: pull for one, pull in pulls.items() if one in own},
-                updates if own & updated else None,
+                {parameter: scale for parameter, scale in scales.items() if parameter in stepped},
+                [hold for hold in held if hold.buffers or hold.parameters & stepped],
+                {parameter: pull for parameter, pull in pulls.items() if parameter in stepped},
+                updates if stepped & updated else None,
             )
             optimizer.register_step_pre_hook(step.before)
             optimizer.register_step_post_hook(step.after)

@@ -14,25 +14,25 @@ def lay_over(target: object, methods: Mapping[str, Callable[..., Any]]) -> None:
     Pickling and copying ask the object itself for ``__reduce_ex__``, and get what it is without them. So a buffer or a
     VecNormalize that is saved meanwhile loads without rltransfer.
     """
-    own = target.__dict__
-    laid = own.setdefault(_LAID, {})
+    attributes = target.__dict__
+    laid = attributes.setdefault(_LAID, {})
     for name, method in methods.items():
         # What another part of a plan put on the object before is found there again afterwards.
-        laid.setdefault(name, own.get(name))
-        own[name] = method
-    own[_REDUCE] = functools.partial(_reduce_alone, target)
+        laid.setdefault(name, attributes.get(name))
+        attributes[name] = method
+    attributes[_REDUCE] = functools.partial(_reduce_alone, target)
 
 
 def lift(target: object, names: Iterable[str]) -> None:
     """Gives an object its methods of some names back; without effect where nothing was laid over it."""
-    own = target.__dict__
-    laid = own.get(_LAID, {})
+    attributes = target.__dict__
+    laid = attributes.get(_LAID, {})
     for name in names:
         if name in laid:
-            _put_back(own, name, laid.pop(name))
+            _put_back(attributes, name, laid.pop(name))
     if not laid:
-        own.pop(_LAID, None)
-        own.pop(_REDUCE, None)
+        attributes.pop(_LAID, None)
+        attributes.pop(_REDUCE, None)
 
 
 def _put_back(state: dict[str, Any], name: str, earlier: Any) -> None:

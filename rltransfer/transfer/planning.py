@@ -191,9 +191,9 @@ def _match_columns(pairs: Sequence[Pair], encoders: Sequence[Encoder], rules: La
     anatomy = pairs[0].anatomy
     sources = column_counterparts(anatomy, encoders)
     for number, (pair, encoder) in enumerate(zip(pairs, encoders, strict=True)):
-        own = frozenset(layer.name for layer in anatomy.online if number_of_source(layer) == number)
+        column_layers = frozenset(layer.name for layer in anatomy.online if number_of_source(layer) == number)
         try:
-            refuse_misfit(pair, encoder, rules.with_(chosen=rules.chosen & own), sources)
+            refuse_misfit(pair, encoder, rules.with_(chosen=rules.chosen & column_layers), sources)
         except IncompatibleError as error:
             where = f"{encoder.source.path}: " if len(encoders) > 1 else ""
             raise IncompatibleError(f"{where}{error}") from None

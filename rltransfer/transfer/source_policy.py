@@ -214,8 +214,8 @@ class SourcePolicy:
     def _mapped(self, values: np.ndarray) -> np.ndarray:
         """Returns the target's columns of the source's; what the source does not know is zero."""
         columns = [index or 0 for index in self._taken]
-        known = np.array([index is not None for index in self._taken])
-        return np.where(known, values[:, columns], 0.0)
+        is_known = np.array([index is not None for index in self._taken])
+        return np.where(is_known, values[:, columns], 0.0)
 
 
 def _numbers(values: torch.Tensor) -> np.ndarray:
@@ -241,15 +241,15 @@ def taken_actions(
             f"What the source does cannot be done here: its actions are {describe(source)}, the target's "
             f"{describe(target)}. Both must be Discrete, or both Box."
         )
-    theirs, ours = (int(size or 0) for size in sizes)
+    source_size, target_size = (int(size or 0) for size in sizes)
     if stated is not None:
         return tuple(stated)
-    if theirs != ours:
+    if source_size != target_size:
         raise IncompatibleError(
-            f"What the source does cannot be done here: it knows {theirs} actions, and the target has {ours}. Say "
-            "which action of the source each one of the target is with actions (--actions map:[0,1,None])."
+            f"What the source does cannot be done here: it knows {source_size} actions, "
+            f"and the target has {target_size}. Say which action of the source each one of the target is with actions (--actions map:[0,1,None])."
         )
-    return tuple(range(ours))
+    return tuple(range(target_size))
 
 
 def _n_actions(space: spaces.Space[Any] | None) -> int | None:

@@ -32,13 +32,13 @@ class SourceView:
         ours = parts_by_key(space)
         parts = {part.source: (key, part.entries) for key, part in inputs.items() if part.source is not None}
         self._sights: dict[str, _Sight] = {}
-        for key, theirs in parts_by_key(source).items():
-            own, entries = parts.get(key, (None, None)) if inputs else (key if key in ours else None, None)
+        for key, source_space in parts_by_key(source).items():
+            target_key, entries = parts.get(key, (None, None)) if inputs else (key if key in ours else None, None)
             statistics = _statistics(encoder, key)
             self._sights[key] = _Sight(
-                theirs,
-                key=own,
-                space=None if own is None else ours.get(own),
+                source_space,
+                key=target_key,
+                space=None if target_key is None else ours.get(target_key),
                 entries=entries,
                 statistic=statistics,
                 stated_frames=stated,
@@ -115,8 +115,8 @@ class _Sight:
     def of_source(self, given: Mapping[str, np.ndarray], indices: np.ndarray, starts: np.ndarray) -> np.ndarray:
         frame = self._one_frame(given, len(indices))
         if self._statistic is not None:
-            known = self._statistic
-            frame = np.clip((frame - known.mean) / known.deviation, -known.bound, known.bound)
+            statistic = self._statistic
+            frame = np.clip((frame - statistic.mean) / statistic.deviation, -statistic.bound, statistic.bound)
         if self.stack is not None:
             stack = self.stack[indices]
             stack[starts] = 0.0
@@ -140,11 +140,11 @@ class _Sight:
             return values
         frame = self._unknown(batch)
         ours = [place for place, column in enumerate(self._columns) if column is not None]
-        theirs = [column for column in self._columns if column is not None]
+        source_columns = [column for column in self._columns if column is not None]
         if self._axis == 0 and len(self._frame) == 3:
-            frame[:, theirs] = values[:, ours]
+            frame[:, source_columns] = values[:, ours]
         else:
-            frame.reshape(batch, -1)[:, theirs] = values.reshape(batch, -1)[:, ours]
+            frame.reshape(batch, -1)[:, source_columns] = values.reshape(batch, -1)[:, ours]
         return frame
 
     def _unknown(self, batch: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def _stacks(frame: tuple[int, ...], whole: tuple[int, ...], axis: int) -> bool:
     """Returns whether a whole number of frames makes an observation of the source."""
     if len(frame) != len(whole):
         return False
-    others_fit = all(own == other for side, (own, other) in enumerate(zip(frame, whole, strict=True)) if side != axis)
+    others_fit = all(size == other for side, (size, other) in enumerate(zip(frame, whole, strict=True)) if side != axis)
     return others_fit and (not frame or (frame[axis] > 0 and whole[axis] % frame[axis] == 0))
 
 
@@ -185,8 +185,8 @@ def _of_one_frame(
         IncompatibleError: The map is not the same for each frame.
     """
     shape = space.shape or ()
-    own = shape[0] if len(shape) == 3 else math.prod(shape)
-    parts = [entries[start : start + own] for start in range(0, len(entries), own)]
+    width = shape[0] if len(shape) == 3 else math.prod(shape)
+    parts = [entries[start : start + width] for start in range(0, len(entries), width)]
     for frames in dict.fromkeys([stated_frames or len(parts), stated_frames or 1]):
         size = whole // frames
         maps = {tuple(None if entry is None else entry % size for entry in part) for part in parts} if size else set()
@@ -209,8 +209,8 @@ def _statistics(encoder: Encoder, key: str) -> _Statistic | None:
     normaliser = encoder.normaliser
     if normaliser is None or not normaliser.norm_obs or normaliser.observation is None:
         return None
-    found = normaliser.observation
-    own = found.get(key) if isinstance(found, dict) else found
-    if not isinstance(own, Statistics):
+    observation = normaliser.observation
+    statistics = observation.get(key) if isinstance(observation, dict) else observation
+    if not isinstance(statistics, Statistics):
         return None
-    return _Statistic(own.mean, np.sqrt(own.var + normaliser.epsilon), normaliser.clip_obs)
+    return _Statistic(statistics.mean, np.sqrt(statistics.var + normaliser.epsilon), normaliser.clip_obs)

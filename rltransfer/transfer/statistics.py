@@ -70,15 +70,15 @@ def planned_statistics(plan: Plan, agent: "BaseAlgorithm") -> list[tuple[Running
         IncompatibleError: They cannot follow the map of inputs.
     """
     wrapper = agent.get_vec_normalize_env()
-    known = plan.encoder.normaliser.observation if plan.encoder is not None and plan.encoder.normaliser else None
-    if wrapper is None or known is None or plan.statistics.observation not in ("copied", "mapped"):
+    recorded = plan.encoder.normaliser.observation if plan.encoder is not None and plan.encoder.normaliser else None
+    if wrapper is None or recorded is None or plan.statistics.observation not in ("copied", "mapped"):
         return []
-    found = []
+    planned = []
     for running, part in _of_source(plan, wrapper):
-        statistics = known.get(str(part.source)) if isinstance(known, dict) else known
+        statistics = recorded.get(str(part.source)) if isinstance(recorded, dict) else recorded
         if statistics is not None:
-            found.append((running, _mapped(statistics, part.entries, running.mean.shape)))
-    return found
+            planned.append((running, _mapped(statistics, part.entries, running.mean.shape)))
+    return planned
 
 
 def _of_source(plan: Plan, wrapper: "VecNormalize") -> Iterator[tuple[RunningMeanStd, InputMap]]:
@@ -152,9 +152,9 @@ def refuse_other_statistics(plan: Plan, agent: "BaseAlgorithm") -> None:
         if not (np.array_equal(running.mean, statistics.mean) and np.array_equal(running.var, statistics.var))
     ]
     differs += [
-        f"the agent's VecNormalize has {name} {own:g}, the source's {stated:g}"
-        for name, own, stated in _bounds(plan, wrapper)
-        if own != stated
+        f"the agent's VecNormalize has {name} {bound:g}, the source's {stated:g}"
+        for name, bound, stated in _bounds(plan, wrapper)
+        if bound != stated
     ]
     if differs:
         raise IncompatibleError(
@@ -202,9 +202,9 @@ def _mapped(statistics: Statistics, entries: IndexMap | None, shape: tuple[int, 
             f"The source's observation statistics of shape {list(statistics.mean.shape)} cannot be taken over for "
             f"{list(shape)}: normalise other observations than these (norm_obs_keys), or none."
         )
-    own = _of_one_frame(entries, int(np.prod(shape)), statistics.mean.size)
-    mean, var = np.zeros(len(own)), np.ones(len(own))
-    for place, entry in enumerate(own):
+    frame_entries = _of_one_frame(entries, int(np.prod(shape)), statistics.mean.size)
+    mean, var = np.zeros(len(frame_entries)), np.ones(len(frame_entries))
+    for place, entry in enumerate(frame_entries):
         if entry is not None:
             mean[place], var[place] = statistics.mean.reshape(-1)[entry], statistics.var.reshape(-1)[entry]
     return Statistics(mean.reshape(shape), var.reshape(shape), statistics.count)
@@ -212,7 +212,7 @@ def _mapped(statistics: Statistics, entries: IndexMap | None, shape: tuple[int, 
 
 def _of_one_frame(entries: IndexMap, size: int, source_size: int) -> IndexMap:
     """Returns the map of one frame from that of stacked ones: statistics are taken before frames are stacked."""
-    own: list[int | None] = []
+    frame_entries: list[int | None] = []
     for place in range(size):
         meant = {entry % source_size for entry in entries[place::size] if entry is not None}
         if len(meant) > 1:
@@ -220,8 +220,8 @@ def _of_one_frame(entries: IndexMap, size: int, source_size: int) -> IndexMap:
                 f"inputs: entry {place} means other inputs of the source from frame to frame, and there is one "
                 "statistic for all of its frames. Map each frame alike."
             )
-        own.append(meant.pop() if meant else None)
-    return tuple(own)
+        frame_entries.append(meant.pop() if meant else None)
+    return tuple(frame_entries)
 
 
 def _copy(statistics: Statistics, running: RunningMeanStd) -> None:

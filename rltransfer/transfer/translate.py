@@ -37,12 +37,12 @@ class Translation:
 
 
 def translated(
-    known: Transitions, plan: Plan, encoder: Encoder, observations: spaces.Space[Any], actions: spaces.Space[Any]
+    transitions: Transitions, plan: Plan, encoder: Encoder, observations: spaces.Space[Any], actions: spaces.Space[Any]
 ) -> Translation:
     """Returns a source's transitions in the terms of a target's spaces.
 
     Args:
-        known: What the source remembers.
+        transitions: What the source remembers.
         plan: Which input and which action of the source each one of the target's is.
         encoder: The source.
         observations: The target's observations, as its agent sees them.
@@ -51,26 +51,26 @@ def translated(
     Raises:
         IncompatibleError: They do not meet, or it is not said how.
     """
-    _refuse_other_agent(known, encoder)
-    places = dict(_places(plan, known, observations))
+    _refuse_other_agent(transitions, encoder)
+    places = dict(_places(plan, transitions, observations))
     if all(place.source is None for place in places.values()):
         raise _misfit(encoder, observations)
-    values, is_kept = _in_targets_actions(known.actions, encoder.action_space, actions, plan.actions)
+    values, is_kept = _in_targets_actions(transitions.actions, encoder.action_space, actions, plan.actions)
     if not is_kept.any():
         raise IncompatibleError("None of the source's transitions can be used: the target has none of their actions.")
     rows = slice(None) if is_kept.all() else is_kept
     sides = [
-        {key: place.filled(given, len(known), encoder, observations)[rows] for key, place in places.items()}
-        for given in (known.observations, known.next_observations)
+        {key: place.filled(given, len(transitions), encoder, observations)[rows] for key, place in places.items()}
+        for given in (transitions.observations, transitions.next_observations)
     ]
     return Translation(
         Transitions(
             observations=sides[0],
             next_observations=sides[1],
             actions=values[rows],
-            rewards=known.rewards[rows],
-            dones=known.dones[rows],
-            has_last=known.has_last,
+            rewards=transitions.rewards[rows],
+            dones=transitions.dones[rows],
+            has_last=transitions.has_last,
         ),
         is_new={key: place.is_new for key, place in places.items()},
         n_left_out=int((~is_kept).sum()),
@@ -100,8 +100,8 @@ class _Place:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        found: Any = get_obs_shape(self.space)
-        return tuple(found)
+        shape: Any = get_obs_shape(self.space)
+        return tuple(shape)
 
     @property
     def is_new(self) -> Bool[np.ndarray, "..."]:
@@ -119,42 +119,42 @@ class _Place:
         dtype = np.dtype(self.space.dtype)
         if self.source is None:
             return np.zeros((size, *self.shape), dtype)
-        theirs = given[self.source]
-        if theirs.dtype != dtype and not theirs.dtype.kind == dtype.kind == "f":
+        source_values = given[self.source]
+        if source_values.dtype != dtype and not source_values.dtype.kind == dtype.kind == "f":
             raise _misfit(encoder, space)
         if self.entries is None:
-            if theirs.shape[1:] != self.shape:
+            if source_values.shape[1:] != self.shape:
                 raise _misfit(encoder, space)
-            return theirs.astype(dtype, copy=False)
+            return source_values.astype(dtype, copy=False)
         values = np.zeros((size, *self.shape), dtype)
         ours = [place for place, entry in enumerate(self.entries) if entry is not None]
         taken = [entry for entry in self.entries if entry is not None]
         if len(self.shape) == 3:
-            values[:, ours] = theirs[:, taken]
+            values[:, ours] = source_values[:, taken]
         else:
-            values.reshape(size, -1)[:, ours] = theirs.reshape(size, -1)[:, taken]
+            values.reshape(size, -1)[:, ours] = source_values.reshape(size, -1)[:, taken]
         return values
 
 
-def _places(plan: Plan, known: Transitions, space: spaces.Space[Any]) -> Iterator[tuple[str, _Place]]:
-    for key, own in parts_by_key(space).items():
+def _places(plan: Plan, transitions: Transitions, space: spaces.Space[Any]) -> Iterator[tuple[str, _Place]]:
+    for key, part in parts_by_key(space).items():
         meets = plan.inputs.get(key)
         if plan.inputs and meets is not None:
-            yield key, _Place(own, meets.source, meets.entries)
+            yield key, _Place(part, meets.source, meets.entries)
         else:
-            yield key, _Place(own, key if key in known.observations else None, None)
+            yield key, _Place(part, key if key in transitions.observations else None, None)
 
 
-def _refuse_other_agent(known: Transitions, encoder: Encoder) -> None:
+def _refuse_other_agent(transitions: Transitions, encoder: Encoder) -> None:
     """Raises IncompatibleError where a replay buffer is not that of the agent that it lies beside."""
     space = encoder.observation_space
     if space is None or encoder.action_space is None:
         raise IncompatibleError("What the source remembers cannot be used: its file does not tell its spaces.")
-    expected: dict[str, Any] = {key: tuple(get_obs_shape(own)) for key, own in parts_by_key(space).items()}
-    found = {key: values.shape[1:] for key, values in known.observations.items()}
-    if expected != found:
+    expected: dict[str, Any] = {key: tuple(get_obs_shape(part)) for key, part in parts_by_key(space).items()}
+    shapes = {key: values.shape[1:] for key, values in transitions.observations.items()}
+    if expected != shapes:
         raise IncompatibleError(
-            f"The replay buffer beside the source is not the source's: its observations are of shape {found}, and the "
+            f"The replay buffer beside the source is not the source's: its observations are of shape {shapes}, and the "
             f"source reads {describe(space)}."
         )
 

@@ -33,14 +33,16 @@ def is_first_of_column(layer: Layer) -> bool:
 
 def column_counterparts(anatomy: Anatomy, encoders: Sequence[Encoder]) -> dict[str, str]:
     """Returns the source's tensor for each online tensor of a column."""
-    columns = {one.name: one for number, encoder in enumerate(encoders) for one in source_columns(encoder, number)}
-    found: dict[str, str] = {}
+    columns = {
+        column.name: column for number, encoder in enumerate(encoders) for column in source_columns(encoder, number)
+    }
+    tensors: dict[str, str] = {}
     for layer in anatomy.online:
         match = _COLUMN.search(layer.name)
         if match:
             weight, bias = columns[match.group(1)].tensors[int(match.group(3))]
-            found |= {tensor: weight if tensor.endswith(".weight") else bias for tensor in layer.tensors}
-    return found
+            tensors |= {tensor: weight if tensor.endswith(".weight") else bias for tensor in layer.tensors}
+    return tensors
 
 
 def columns_of_column(layer: Layer, shape: tuple[int, ...], entries: IndexMap | None) -> tuple[int | str, ...] | None:
@@ -75,10 +77,12 @@ def refuse_wrong_columns(
         )
     stated: Any = agent.policy_kwargs["features_extractor_kwargs"]
     wanted = {
-        one.name: list(one.layers) for number, source in enumerate(encoders) for one in source_columns(source, number)
+        column_of_source.name: list(column_of_source.layers)
+        for number, source in enumerate(encoders)
+        for column_of_source in source_columns(source, number)
     }
-    found = {column: list(one["layers"]) for column, one in stated["sources"].items()}
-    if wanted != found:
+    built = {column: list(column_of_source["layers"]) for column, column_of_source in stated["sources"].items()}
+    if wanted != built:
         raise IncompatibleError(f"The agent's columns are those of other sources: build it with {build}.")
     if (stated["units"], stated["scale"]) != (part.units, part.scale):
         raise IncompatibleError(
@@ -109,7 +113,7 @@ def _statistics(encoder: Encoder) -> Statistics | None:
     return normaliser.observation
 
 
-def _equal(one: Statistics | None, other: Statistics | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return np.array_equal(one.mean, other.mean) and np.array_equal(one.var, other.var)
+def _equal(first: Statistics | None, other: Statistics | None) -> bool:
+    if first is None or other is None:
+        return first is other
+    return np.array_equal(first.mean, other.mean) and np.array_equal(first.var, other.var)

@@ -153,12 +153,16 @@ def _how_to_build(pair: Pair, encoder: Encoder) -> str:
 
 def _activation_problems(pair: Pair, encoder: Encoder, rules: LayerRules) -> Iterator[str]:
     """Yields the hidden layers whose activation differs, where the algorithms do; else the plan has a note of it."""
-    theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
-    if encoder.algo == pair.anatomy.algo or theirs == ours or "unknown" in (theirs, ours):
+    source_activation, target_activation = encoder.anatomy.activation, pair.anatomy.activation
+    if (
+        encoder.algo == pair.anatomy.algo
+        or source_activation == target_activation
+        or "unknown" in (source_activation, target_activation)
+    ):
         return
     for layer in pair.anatomy.encoders():
         if layer.name in rules.chosen and pair.anatomy.rule_of(layer).kind in ("stack", "q_stack"):
-            yield f"{layer.name}: activation {theirs} in the source, {ours} in the target"
+            yield f"{layer.name}: activation {source_activation} in the source, {target_activation} in the target"
 
 
 def _shape_problems(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping[str, str]) -> Iterator[str]:
@@ -192,14 +196,14 @@ def _reads_other_things(pair: Pair, encoder: Encoder, layer: Layer, source: Laye
 def _arrives(pair: Pair, layer: Layer, tensor: str, source: str) -> bool:
     """Returns whether a source's tensor fits, as it is or by the maps of inputs and actions."""
     assert pair.encoder is not None
-    ours, theirs = list(pair.anatomy.shapes[tensor]), list(pair.encoder.anatomy.shapes[source])
-    side = min(1, len(ours) - 1)
+    target_shape, source_shape = list(pair.anatomy.shapes[tensor]), list(pair.encoder.anatomy.shapes[source])
+    side = min(1, len(target_shape) - 1)
     if pair.columns(layer, tensor, source) or pair.channels(layer, tensor, source):
-        ours[side] = theirs[side] = 0
+        target_shape[side] = source_shape[side] = 0
     if pair.rows(layer, tensor, source):
-        side = len(ours) - 1 if tensor.endswith("log_std") else 0
-        ours[side] = theirs[side] = 0
-    return ours == theirs
+        side = len(target_shape) - 1 if tensor.endswith("log_std") else 0
+        target_shape[side] = source_shape[side] = 0
+    return target_shape == source_shape
 
 
 def _left_over(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping[str, str]) -> Iterator[str]:
@@ -208,11 +212,13 @@ def _left_over(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping
     partial = {layer.path for layer in encoders if layer.name not in rules.chosen and not pair.is_new(layer)}
     whole = {layer.path for layer in encoders} - partial
     used = set(sources.values())
-    theirs = encoder.anatomy.layer_of()
-    meeting = {theirs[source].path for tensor, source in sources.items() if _path_of(pair.anatomy, tensor) in whole}
+    source_layers = encoder.anatomy.layer_of()
+    meeting = {
+        source_layers[source].path for tensor, source in sources.items() if _path_of(pair.anatomy, tensor) in whole
+    }
     if encoder.algo == pair.anatomy.algo:
         meeting |= whole
-    for tensor, layer in theirs.items():
+    for tensor, layer in source_layers.items():
         if (
             layer.role == "encoder"
             and layer.path in meeting

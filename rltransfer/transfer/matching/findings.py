@@ -45,14 +45,14 @@ def findings_of(
         counts: The numbers of layers that the strategy names.
         idle: The kinds of methods that do nothing on what the user froze.
     """
-    found = [*_of_weights(plan, pairs[0], rules, counts, idle)]
+    findings = [*_of_weights(plan, pairs[0], rules, counts, idle)]
     for number, pair in enumerate(pairs, start=1):
         lost = [tensor for tensor in plan.left_out if tensor.source_number == number - 1]
         moved = left_out_findings(pair, plan.entries, lost, sources) if plan.source_values else ()
         for finding in (*moved, *_of_source(plan, pair, rules)):
             words = finding.words if len(pairs) == 1 else f"source {number}: {finding.words}"
-            found.append(finding.model_copy(update={"words": words}))
-    yield from sorted(found, key=lambda finding: finding.severity != "warning")
+            findings.append(finding.model_copy(update={"words": words}))
+    yield from sorted(findings, key=lambda finding: finding.severity != "warning")
 
 
 def _of_source(plan: Plan, pair: Pair, rules: LayerRules) -> Iterator[Finding]:
@@ -209,9 +209,13 @@ def _of_statistics(encoder: Encoder) -> Iterator[Finding]:
 
 
 def _of_architecture(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
-    theirs, ours = encoder.anatomy.activation, pair.anatomy.activation
-    if theirs != ours and "unknown" not in (theirs, ours):
-        yield _finding("activation", "warning", f"the activation differs: {theirs} in the source, {ours} here")
+    source_activation, target_activation = encoder.anatomy.activation, pair.anatomy.activation
+    if source_activation != target_activation and "unknown" not in (source_activation, target_activation):
+        yield _finding(
+            "activation",
+            "warning",
+            f"the activation differs: {source_activation} in the source, {target_activation} here",
+        )
     names = sorted({reading.class_name for reading in pair.readings})
     name = (encoder.extractor_class or "").rpartition(".")[2]
     if name and names and name not in names and not pair.is_adapted and not encoder.has_custom_policy:

@@ -32,18 +32,18 @@ def counterparts(
             branch for all.
         keys: Of Dict observations: the source's key for the target's, where they differ.
     """
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     by_name = is_same_network(source.algo, target.algo) and branch == "own"
     for layer in target.online:
         names = {tensor: _renamed(tensor, keys or {}) for tensor in layer.tensors}
         if by_name and any(name in source.shapes for name in names.values()):
-            found |= {tensor: name for tensor, name in names.items() if name in source.shapes}
+            sources |= {tensor: name for tensor, name in names.items() if name in source.shapes}
         elif layer.role == "encoder":
             other = _counterpart(source, target, layer, branch, keys or {})
-            found |= {} if other is None else dict(_paired(layer, other, keys or {}))
+            sources |= {} if other is None else dict(_paired(layer, other, keys or {}))
         elif is_same_network(source.algo, target.algo):
-            found |= {tensor: name for tensor, name in names.items() if name in source.shapes}
-    return found
+            sources |= {tensor: name for tensor, name in names.items() if name in source.shapes}
+    return sources
 
 
 def _counterpart(
@@ -82,20 +82,20 @@ def _nearest(path: str, paths: list[str]) -> str:
 
 
 def _paired(layer: Layer, other: Layer, keys: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    theirs = {_renamed(_within_layer(other, tensor), {}): tensor for tensor in other.tensors}
+    source_tensors = {_renamed(_within_layer(other, tensor), {}): tensor for tensor in other.tensors}
     for tensor in layer.tensors:
         name = _renamed(_within_layer(layer, tensor), keys)
-        if name in theirs:
-            yield tensor, theirs[name]
+        if name in source_tensors:
+            yield tensor, source_tensors[name]
 
 
 def _within_layer(layer: Layer, tensor: str) -> str:
     """Returns a tensor's name as seen from its layer: numbers of a stack count from the layer's own."""
     rest = tensor[len(layer.path) + 1 :]
-    own = layer.name[len(layer.path) + 1 :]
+    own_number = layer.name[len(layer.path) + 1 :]
     number, dot, name = rest.partition(".")
-    if own.isdecimal() and number.isdecimal():
-        return f"{int(number) - int(own)}{dot}{name}"
+    if own_number.isdecimal() and number.isdecimal():
+        return f"{int(number) - int(own_number)}{dot}{name}"
     return rest
 
 

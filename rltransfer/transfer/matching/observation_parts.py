@@ -94,10 +94,10 @@ def _meet_keys(source: spaces.Dict, target: spaces.Dict, wanted: _Target) -> Ite
         if key not in target.spaces:
             raise IncompatibleError(f"inputs: the target's observation has no key {key!r}: {describe(target)}.")
     meeting = {key: stated.get(key, key) for key in target.spaces}
-    for key, theirs in stated.items():
-        if theirs not in source.spaces:
+    for key, source_key in stated.items():
+        if source_key not in source.spaces:
             raise IncompatibleError(
-                f"inputs: the source's observation has no key {theirs!r} (for {key!r}): {describe(source)}."
+                f"inputs: the source's observation has no key {source_key!r} (for {key!r}): {describe(source)}."
             )
     unused = set(source.spaces) - set(meeting.values())
     if unused and not stated:
@@ -107,11 +107,11 @@ def _meet_keys(source: spaces.Dict, target: spaces.Dict, wanted: _Target) -> Ite
             "with inputs (keys)."
         )
     for key, space in target.spaces.items():
-        theirs = meeting[key]
-        if theirs not in source.spaces:
+        source_key = meeting[key]
+        if source_key not in source.spaces:
             yield Part(key, None, None)
         else:
-            yield Part(key, theirs, _meet(key, source.spaces[theirs], space, wanted))
+            yield Part(key, source_key, _meet(key, source.spaces[source_key], space, wanted))
 
 
 def _meet(key: str, source: spaces.Space[Any], target: spaces.Space[Any], wanted: _Target) -> IndexMap | None:
@@ -187,7 +187,10 @@ def _only_adds(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:
     length = source.shape[0]
     # The old gym wrote float32's largest number where Gymnasium writes infinity.
     bounds = [np.clip(bound, -_ENDLESS, _ENDLESS) for bound in (source.low, source.high, target.low, target.high)]
-    return all(np.allclose(theirs, ours[:length]) for theirs, ours in zip(bounds[:2], bounds[2:], strict=True))
+    return all(
+        np.allclose(source_bound, target_bound[:length])
+        for source_bound, target_bound in zip(bounds[:2], bounds[2:], strict=True)
+    )
 
 
 def _is_same_kind(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:

@@ -116,7 +116,7 @@ class Pair:
         return self._one_after_another(widths, _widths(self.anatomy, self.observation_space), flat)
 
     def _one_after_another(
-        self, widths: Mapping[str, int], own: Mapping[str, int], flat: Collection[str]
+        self, widths: Mapping[str, int], own_widths: Mapping[str, int], flat: Collection[str]
     ) -> IndexMap | None:
         """Returns the source's place for each of the target's, where parts of these widths follow each other.
 
@@ -126,9 +126,9 @@ class Pair:
         features: list[int | None] = []
         for part in self.parts:
             if part.source is None:
-                features += [None] * own[part.key]
+                features += [None] * own_widths[part.key]
             elif part.entries is None or part.key not in flat:
-                features += [starts[part.source] + entry for entry in range(own[part.key])]
+                features += [starts[part.source] + entry for entry in range(own_widths[part.key])]
             else:
                 entries = self._flat(part.key, part.entries)
                 features += [None if entry is None else starts[part.source] + entry for entry in entries]
@@ -363,12 +363,12 @@ def _reads_input(layer: Layer, tensor: str) -> bool:
         return False
     if not rest.partition(".")[0].isdecimal():
         return rest == "weight"
-    own, number = layer.name[len(layer.path) + 1 :], rest.partition(".")[0]
-    if not own.isdecimal():
+    own_number, number = layer.name[len(layer.path) + 1 :], rest.partition(".")[0]
+    if not own_number.isdecimal():
         return rest.endswith(".weight")
-    if int(number) < int(own):
+    if int(number) < int(own_number):
         return not rest.endswith((".steps", ".num_batches_tracked"))
-    return number == own and rest.endswith(".weight")
+    return number == own_number and rest.endswith(".weight")
 
 
 def _is_q(tensor: str) -> bool:
@@ -389,15 +389,15 @@ def _action_rows(actions: Actions, source: spaces.Space[Any], target: spaces.Spa
             f"actions: the source has {describe(source)}, the target {describe(target)}: actions of two kinds cannot "
             "be mapped. Use 'finetune' or 'frozen', which start with new heads."
         )
-    sizes, own = _component_sizes(source), _component_sizes(target)
+    sizes, target_sizes = _component_sizes(source), _component_sizes(target)
     entries = actions.entries()
-    refuse_wrong_indexes("actions", entries, (len(sizes), len(own)))
+    refuse_wrong_indexes("actions", entries, (len(sizes), len(target_sizes)))
     for component, entry in enumerate(entries):
         if entry is None:
-            yield from [None] * own[component]
-        elif sizes[entry] != own[component]:
+            yield from [None] * target_sizes[component]
+        elif sizes[entry] != target_sizes[component]:
             raise IncompatibleError(
-                f"actions: component {component} of the target has {own[component]} values, "
+                f"actions: component {component} of the target has {target_sizes[component]} values, "
                 f"and component {entry} of the source {sizes[entry]}."
             )
         else:

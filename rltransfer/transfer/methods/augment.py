@@ -102,7 +102,7 @@ class Augmentation:
 
     def __init__(self, part: Augment, space: spaces.Space[Any], *, seed: int, n_frames: int = 1) -> None:
         self._part = part
-        self._kinds = {key: _kind_of(own) for key, own in parts_by_key(space).items()}
+        self._kinds = {key: _kind_of(subspace) for key, subspace in parts_by_key(space).items()}
         self._n_frames = n_frames
         self._rng = np.random.default_rng([seed, 17])
         _refuse_misfit(part, space, self._kinds)
@@ -331,8 +331,8 @@ def _refuse_misfit(part: Augment, space: spaces.Space[Any], kinds: Mapping[str, 
                 f"augment: {' and '.join(map(repr, wrong))} {'is' if len(wrong) == 1 else 'are'} for {words}, and the "
                 f"agent sees {describe(space)}. What there is for others: {', '.join(others)}."
             )
-    for own in _images(space):
-        smallest = min(own.shape[1:])
+    for image in _images(space):
+        smallest = min(image.shape[1:])
         if part.cutout is not None and part.cutout > smallest:
             raise IncompatibleError(
                 f"augment: 'cutout' of {part.cutout} pixels, and a side of the image has {smallest}."
@@ -340,4 +340,4 @@ def _refuse_misfit(part: Augment, space: spaces.Space[Any], kinds: Mapping[str, 
 
 
 def _images(space: spaces.Space[Any]) -> Iterator[spaces.Box]:
-    yield from (own for own in parts_by_key(space).values() if isinstance(own, spaces.Box) and is_image_space(own))
+    yield from (part for part in parts_by_key(space).values() if isinstance(part, spaces.Box) and is_image_space(part))

@@ -156,7 +156,10 @@ def source_env(encoder: Encoder, *, seed: int) -> VecEnv:
     if task is None:
         raise IncompatibleError(f"'ewc' plays the source in its own task, and the source does not tell it. {instead}")
     wrappers = _wrappers(settings.get("env_wrapper"))
-    named = [_module_of(task.env), *(next(iter(one)) if isinstance(one, dict) else one for one in wrappers)]
+    named = [
+        _module_of(task.env),
+        *(next(iter(wrapper)) if isinstance(wrapper, dict) else wrapper for wrapper in wrappers),
+    ]
     foreign = [name for name in named if name and name.partition(".")[0].removesuffix("_envs") not in _TRUSTED]
     if foreign:
         raise IncompatibleError(
@@ -188,11 +191,11 @@ def fisher_diagonal(policy: Any, algo: str, states: Any) -> dict[str, torch.Tens
         algo: The short name of its algorithm.
         states: [states, ...] observations as the policy sees them, by key where they have keys.
     """
-    named = {name: one for name, one in policy.named_parameters() if one.is_floating_point()}
+    named = {name: parameter for name, parameter in policy.named_parameters() if parameter.is_floating_point()}
     names, parameters = list(named), list(named.values())
     size = len(next(iter(states.values()))) if isinstance(states, dict) else len(states)
-    chunk = max(1, min(_CHUNK, _MOST_NUMBERS // max(1, sum(one.numel() for one in parameters))))
-    totals = [torch.zeros_like(one) for one in parameters]
+    chunk = max(1, min(_CHUNK, _MOST_NUMBERS // max(1, sum(parameter.numel() for parameter in parameters))))
+    totals = [torch.zeros_like(parameter) for parameter in parameters]
     policy.requires_grad_(True)
     try:
         for start in range(0, size, chunk):
@@ -251,8 +254,8 @@ def _of_actor(policy: Any, observations: Any) -> Iterator[tuple[torch.Tensor, to
 
 def _of_distribution(distribution: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     if isinstance(distribution, list):
-        for one in distribution:
-            yield from _of_distribution(one)
+        for member in distribution:
+            yield from _of_distribution(member)
     elif isinstance(distribution, torch.distributions.Categorical):
         for probabilities, logs in zip(distribution.probs.unbind(1), distribution.logits.unbind(1), strict=True):
             yield probabilities, logs
@@ -302,7 +305,7 @@ def _played(source_policy: SourcePolicy, env: VecEnv, steps: int, seed: Sequence
         if starts:
             raw = env.env_method("reset", indices=[0])[0][0]
     if isinstance(seen[0], dict):
-        return {key: np.concatenate([one[key] for one in seen]) for key in seen[0]}
+        return {key: np.concatenate([batch[key] for batch in seen]) for key in seen[0]}
     return np.concatenate(seen)
 
 
@@ -316,10 +319,10 @@ def _rows(states: Any, chosen: slice) -> Any:
     return {key: part[chosen] for key, part in states.items()} if isinstance(states, dict) else states[chosen]
 
 
-def _wrappers(found: Any) -> tuple[str | dict[str, Any], ...]:
-    if not found:
+def _wrappers(stated: Any) -> tuple[str | dict[str, Any], ...]:
+    if not stated:
         return ()
-    return tuple(found) if isinstance(found, list | tuple) else (found,)
+    return tuple(stated) if isinstance(stated, list | tuple) else (stated,)
 
 
 def _module_of(env_id: str) -> str:

@@ -166,7 +166,7 @@ class _Step:
 
     layers: list[_Layer]
     weights: frozenset[torch.Tensor]
-    own: torch.optim.Optimizer
+    factors_optimizer: torch.optim.Optimizer
 
 
 class LowRankUpdates(HeldCallback):
@@ -188,11 +188,16 @@ class LowRankUpdates(HeldCallback):
         entries = {tensors[entry.tensor]: entry for entry in plan.entries if entry.rank}
         self._steps: dict[str, _Step] = {}
         for name, stock in optimizers.items():
-            own = [entries[one] for group in stock.param_groups for one in group["params"] if one in entries]
-            if own:
-                layers = [_layer(entry, plan, tensors[entry.tensor]) for entry in own]
-                factors = _like(stock, layers, [entry.lr_scale for entry in own])
-                self._steps[name] = _Step(layers, frozenset(one.weight for one in layers), factors)
+            own_entries = [
+                entries[parameter]
+                for group in stock.param_groups
+                for parameter in group["params"]
+                if parameter in entries
+            ]
+            if own_entries:
+                layers = [_layer(entry, plan, tensors[entry.tensor]) for entry in own_entries]
+                factors = _like(stock, layers, [entry.lr_scale for entry in own_entries])
+                self._steps[name] = _Step(layers, frozenset(layer.weight for layer in layers), factors)
 
     @property
     def weights(self) -> frozenset[torch.Tensor]:
@@ -203,19 +208,19 @@ class LowRankUpdates(HeldCallback):
     def step(self, stock: torch.optim.Optimizer, held: Collection[torch.Tensor]) -> frozenset[torch.Tensor]:
         """Moves the layers of an optimizer of SB3 that are not held, and returns all: it is to leave them alone."""
         step = next(self._steps[name] for name, other in self._stock.items() if other is stock)
-        moving = [one for one in step.layers if one.receive(held)]
+        moving = [layer for layer in step.layers if layer.receive(held)]
         if moving:
-            for group in step.own.param_groups:
+            for group in step.factors_optimizer.param_groups:
                 group["lr"] = stock.param_groups[0]["lr"] * group["lr_scale"]
-            step.own.step()
-            for one in moving:
-                one.merge()
+            step.factors_optimizer.step()
+            for layer in moving:
+                layer.merge()
         return step.weights
 
     def checks(self) -> tuple[Check, ...]:
         """Returns the self-checks: the rank of each change, and that SB3's optimizers are as they were."""
         layers = self._layers()
-        wrong = [one.name for one in layers if one.excess() > 1.0]
+        wrong = [layer.name for layer in layers if layer.excess() > 1.0]
         detail = f"{len(layers)} tensors" + (f"; not so: {', '.join(wrong)}" if wrong else "")
         same = _groups_of(self._stock) == self._groups
         return (
@@ -226,23 +231,27 @@ class LowRankUpdates(HeldCallback):
     def state_dict(self) -> dict[str, Any]:
         """Returns the factors and the states of their optimizers."""
         return {
-            "factors": {one.name: (one.up.detach().clone(), one.down.detach().clone()) for one in self._layers()},
-            "optimizers": {name: copy.deepcopy(step.own.state_dict()) for name, step in self._steps.items()},
+            "factors": {
+                layer.name: (layer.up.detach().clone(), layer.down.detach().clone()) for layer in self._layers()
+            },
+            "optimizers": {
+                name: copy.deepcopy(step.factors_optimizer.state_dict()) for name, step in self._steps.items()
+            },
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up what ``state_dict`` returned; the weights follow from it."""
-        for one in self._layers():
-            up, down = state["factors"][one.name]
-            one.up.copy_(up)
-            one.down.copy_(down)
-            one.merge()
+        for layer in self._layers():
+            up, down = state["factors"][layer.name]
+            layer.up.copy_(up)
+            layer.down.copy_(down)
+            layer.merge()
         for name, step in self._steps.items():
-            step.own.load_state_dict(copy.deepcopy(state["optimizers"][name]))
+            step.factors_optimizer.load_state_dict(copy.deepcopy(state["optimizers"][name]))
 
     def _layers(self) -> list[_Layer]:
-        return [one for step in self._steps.values() for one in step.layers]
+        return [layer for step in self._steps.values() for layer in step.layers]
 
 
 def _layer(entry: PlanEntry, plan: Plan, weight: torch.Tensor) -> _Layer:
@@ -264,14 +273,14 @@ def _layer(entry: PlanEntry, plan: Plan, weight: torch.Tensor) -> _Layer:
 def _like(stock: torch.optim.Optimizer, layers: list[_Layer], scales: list[float]) -> torch.optim.Optimizer:
     """Returns an optimizer for the factors, of the class and with the settings of SB3's."""
     kind = type(stock)
-    known = inspect.signature(kind).parameters
-    settings = {name: value for name, value in stock.param_groups[0].items() if name in known and name != "params"}
-    if "fused" in known and layers[0].weight.device.type in ("cpu", "cuda"):
+    arguments = inspect.signature(kind).parameters
+    settings = {name: value for name, value in stock.param_groups[0].items() if name in arguments and name != "params"}
+    if "fused" in arguments and layers[0].weight.device.type in ("cpu", "cuda"):
         # The same steps for many small factors in one kernel.
         settings |= {"fused": True, "foreach": False}
     by_scale: dict[float, list[torch.nn.Parameter]] = {}
-    for one, scale in zip(layers, scales, strict=True):
-        by_scale.setdefault(scale, []).extend((one.up, one.down))
+    for layer, scale in zip(layers, scales, strict=True):
+        by_scale.setdefault(scale, []).extend((layer.up, layer.down))
     return kind([{"params": factors, "lr_scale": scale} for scale, factors in by_scale.items()], **settings)
 
 

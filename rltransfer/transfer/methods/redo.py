@@ -141,9 +141,9 @@ class Recycle(HeldCallback):
     def _read_anew(self, layer: Layer, units: torch.Tensor, seed: int) -> None:
         module = self.model.policy.get_submodule(_module_name(self._anatomy, layer))
         fresh = _fresh_copy(self.model.policy, module, seed)
-        for name, own in module.named_parameters(recurse=False):
-            own[units] = getattr(fresh, name)[units]
-            self._forget(own, units, side=0)
+        for name, tensor in module.named_parameters(recurse=False):
+            tensor[units] = getattr(fresh, name)[units]
+            self._forget(tensor, units, side=0)
 
     def _silence(self, layer: Layer, units: torch.Tensor) -> None:
         tensors = agent_tensors(self.model)
@@ -175,9 +175,9 @@ def dormant_units(output: Output, threshold: float) -> torch.Tensor:
 def _can_start_again(plan: Plan, anatomy: Anatomy, layer: Layer) -> bool:
     # What a low-rank update moves is its sum with the start: a row or column alone cannot start again.
     trained = {entry.tensor for entry in plan.entries if entry.trains and not entry.rank}
-    found = readers(anatomy, layer)
+    readers_of_layer = readers(anatomy, layer)
     learns = all(tensor in trained for tensor in layer.tensors) and len(layer.tensors) <= 2
-    return learns and bool(found) and all(reader.tensor in trained for reader in found)
+    return learns and bool(readers_of_layer) and all(reader.tensor in trained for reader in readers_of_layer)
 
 
 def _held_until(plan: Plan) -> dict[str, int]:
@@ -217,9 +217,9 @@ def _own_states(agent: Any, amount: int, rng: np.random.Generator) -> Any:
     size = buffer.buffer_size if is_on_policy or buffer.full else buffer.pos
     moments = rng.integers(size, size=amount)
     places = rng.integers(agent.n_envs, size=amount)
-    found = buffer.observations
-    if isinstance(found, dict):
-        drawn: Any = {key: part[moments, places] for key, part in found.items()}
+    stored = buffer.observations
+    if isinstance(stored, dict):
+        drawn: Any = {key: part[moments, places] for key, part in stored.items()}
     else:
-        drawn = found[moments, places]
+        drawn = stored[moments, places]
     return drawn if is_on_policy else buffer._normalize_obs(drawn, agent.get_vec_normalize_env())

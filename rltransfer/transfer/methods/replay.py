@@ -90,9 +90,9 @@ class ReplayMethod(Method[Replay]):
             yield "nothing is mixed into minibatches"
             return
         expected = round(minibatches.replay.share(run.transfer.done_steps) * _SAMPLED)
-        known = {row.tobytes() for row in _rounded(minibatches.replay.transitions.rewards.reshape(-1, 1))}
+        source_rewards = {row.tobytes() for row in _rounded(minibatches.replay.transitions.rewards.reshape(-1, 1))}
         drawn = buffer.sample(_SAMPLED, env=run.agent.get_vec_normalize_env()).rewards
-        shared = sum(row.tobytes() in known for row in _rounded(drawn.cpu().numpy()))
+        shared = sum(row.tobytes() in source_rewards for row in _rounded(drawn.cpu().numpy()))
         if shared < expected:
             yield f"{shared} of {_SAMPLED} transitions are the source's, expected {expected}"
 
@@ -117,8 +117,8 @@ class SourceReplay:
         n_source = round(self.share(steps) * batch_size)
         if n_source == batch_size:
             return self._drawn(n_source, buffer, env)
-        own: Samples = type(buffer).sample(buffer, batch_size - n_source, env=env)
-        return _joined(own, self._drawn(n_source, buffer, env)) if n_source else own
+        samples: Samples = type(buffer).sample(buffer, batch_size - n_source, env=env)
+        return _joined(samples, self._drawn(n_source, buffer, env)) if n_source else samples
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the generator's state."""
@@ -129,19 +129,19 @@ class SourceReplay:
         self._rng.bit_generator.state = state
 
     def _drawn(self, size: int, buffer: Any, env: VecNormalize | None) -> Samples:
-        known = self.transitions
-        chosen = self._rng.integers(len(known), size=size)
+        transitions = self.transitions
+        chosen = self._rng.integers(len(transitions), size=size)
         # Where the agent learns from several steps at once, those of the source are single steps.
         is_n_step = isinstance(buffer, NStepReplayBuffer)
         arrays: dict[str, Any] = {
-            "observations": self._seen(known.observations, chosen, buffer, env),
-            "actions": known.actions[chosen],
-            "next_observations": self._seen(known.next_observations, chosen, buffer, env),
-            "dones": known.dones[chosen].reshape(-1, 1),
-            "rewards": buffer._normalize_reward(known.rewards[chosen].reshape(-1, 1), env),
+            "observations": self._seen(transitions.observations, chosen, buffer, env),
+            "actions": transitions.actions[chosen],
+            "next_observations": self._seen(transitions.next_observations, chosen, buffer, env),
+            "dones": transitions.dones[chosen].reshape(-1, 1),
+            "rewards": buffer._normalize_reward(transitions.rewards[chosen].reshape(-1, 1), env),
             "discounts": np.full((size, 1), buffer.gamma, np.float32) if is_n_step else None,
         }
-        kind: Any = DictReplayBufferSamples if "" not in known.observations else ReplayBufferSamples
+        kind: Any = DictReplayBufferSamples if "" not in transitions.observations else ReplayBufferSamples
         drawn: Samples = kind(**{name: _as_tensors(buffer, values) for name, values in arrays.items()})
         return drawn
 
@@ -162,18 +162,18 @@ def _rounded(rewards: np.ndarray) -> np.ndarray:
 
 def _as_tensors(buffer: Any, values: Any) -> Any:
     if isinstance(values, dict):
-        return {key: buffer.to_torch(one) for key, one in values.items()}
+        return {key: buffer.to_torch(array) for key, array in values.items()}
     return None if values is None else buffer.to_torch(values)
 
 
-def _joined(own: Any, drawn: Any) -> Any:
-    return type(own)(*(_cat(*pair) for pair in zip(own, drawn, strict=True)))
+def _joined(samples: Any, drawn: Any) -> Any:
+    return type(samples)(*(_cat(*pair) for pair in zip(samples, drawn, strict=True)))
 
 
-def _cat(own: Any, drawn: Any) -> Any:
-    if isinstance(own, dict):
-        return {key: torch.cat([value, drawn[key]]) for key, value in own.items()}
-    return None if own is None else torch.cat([own, drawn])
+def _cat(values: Any, drawn: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: torch.cat([value, drawn[key]]) for key, value in values.items()}
+    return None if values is None else torch.cat([values, drawn])
 
 
 def source_replay_of(plan: Plan, agent: Any, part: Replay) -> SourceReplay:
@@ -190,14 +190,14 @@ def source_replay_of(plan: Plan, agent: Any, part: Replay) -> SourceReplay:
             "The plan needs the source's replay buffer, and was read from a file without it: hold "
             "dataclasses.replace(plan, encoder=load_encoder(SOURCE)) instead."
         )
-    known = read_replay_buffer(_file_of(plan.encoder), part.size)
-    found = translated(known, plan, plan.encoder, agent.observation_space, agent.action_space)
-    rewards = found.transitions.rewards
+    recorded = read_replay_buffer(_file_of(plan.encoder), part.size)
+    replay = translated(recorded, plan, plan.encoder, agent.observation_space, agent.action_space)
+    rewards = replay.transitions.rewards
     if part.reward is not None:
-        rewards = _relabelled(part.reward, found.transitions, agent.action_space)
-    actions = found.transitions.actions.astype(agent.replay_buffer.actions.dtype)
-    transitions = dataclasses.replace(found.transitions, actions=actions, rewards=rewards)
-    return SourceReplay(part, dataclasses.replace(found, transitions=transitions), seed=int(agent.seed or 0))
+        rewards = _relabelled(part.reward, replay.transitions, agent.action_space)
+    actions = replay.transitions.actions.astype(agent.replay_buffer.actions.dtype)
+    transitions = dataclasses.replace(replay.transitions, actions=actions, rewards=rewards)
+    return SourceReplay(part, dataclasses.replace(replay, transitions=transitions), seed=int(agent.seed or 0))
 
 
 def _refuse_agent(plan: Plan, agent: Any) -> None:
@@ -241,38 +241,38 @@ def _file_of(encoder: Encoder) -> Path:
     return encoder.replay_buffer
 
 
-def _relabelled(path: str, known: Transitions, space: spaces.Space[Any]) -> Float[np.ndarray, " transitions"]:
+def _relabelled(path: str, transitions: Transitions, space: spaces.Space[Any]) -> Float[np.ndarray, " transitions"]:
     """Returns what the target's own reward function gives for each transition."""
-    if not known.has_last:
+    if not transitions.has_last:
         raise IncompatibleError(
             "The source's replay buffer was memory-optimised (optimize_memory_usage): it does not hold the last "
             "observations of episodes, which a reward function needs. Leave 'reward' out, or train the source without."
         )
     reward = _imported(path)
-    sides = [side.get("", side) for side in (known.observations, known.next_observations)]
+    sides = [side.get("", side) for side in (transitions.observations, transitions.next_observations)]
     try:
-        found = np.asarray(reward(sides[0], in_environment(known.actions, space), sides[1]), dtype=np.float32)
+        rewards = np.asarray(reward(sides[0], in_environment(transitions.actions, space), sides[1]), dtype=np.float32)
     except Exception as error:
         # Whatever the user's own function raises.
         raise ConfigError(f"reward {path!r} fails on the source's transitions: {error!r}.") from error
-    if found.shape != (len(known),) or not np.isfinite(found).all():
+    if rewards.shape != (len(transitions),) or not np.isfinite(rewards).all():
         raise ConfigError(
-            f"reward {path!r}: expected {len(known)} finite numbers, one for each transition, found an array of shape "
-            f"{list(found.shape)}{'' if found.shape != (len(known),) else ' with NaN or infinity'}."
+            f"reward {path!r}: expected {len(transitions)} finite numbers, one for each transition, "
+            f"found an array of shape {list(rewards.shape)}{'' if rewards.shape != (len(transitions),) else ' with NaN or infinity'}."
         )
-    return found
+    return rewards
 
 
 def _imported(path: str) -> Callable[[Any, Any, Any], Any]:
     module, _, name = path.partition(":")
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except Exception as error:
         # Whatever the user's own module raises.
         raise ConfigError(
             f"reward {path!r}: the module cannot be imported: {error!r}. It must be on Python's path (PYTHONPATH)."
         ) from error
-    if not callable(getattr(found, name, None)):
-        raise ConfigError(f"reward {path!r}: the module has no function {name!r}.{did_you_mean(name, vars(found))}")
-    reward: Callable[[Any, Any, Any], Any] = getattr(found, name)
+    if not callable(getattr(imported, name, None)):
+        raise ConfigError(f"reward {path!r}: the module has no function {name!r}.{did_you_mean(name, vars(imported))}")
+    reward: Callable[[Any, Any, Any], Any] = getattr(imported, name)
     return reward
