@@ -247,7 +247,8 @@ def taken_actions(
     if source_size != target_size:
         raise IncompatibleError(
             f"What the source does cannot be done here: it knows {source_size} actions, "
-            f"and the target has {target_size}. Say which action of the source each one of the target is with actions (--actions map:[0,1,None])."
+            f"and the target has {target_size}. Say which action "
+            "of the source each one of the target is with actions (--actions map:[0,1,None])."
         )
     return tuple(range(target_size))
 

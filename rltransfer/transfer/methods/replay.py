@@ -258,7 +258,8 @@ def _relabelled(path: str, transitions: Transitions, space: spaces.Space[Any]) -
     if rewards.shape != (len(transitions),) or not np.isfinite(rewards).all():
         raise ConfigError(
             f"reward {path!r}: expected {len(transitions)} finite numbers, one for each transition, "
-            f"found an array of shape {list(rewards.shape)}{'' if rewards.shape != (len(transitions),) else ' with NaN or infinity'}."
+            f"found an array of shape {list(rewards.shape)}"
+            f"{'' if rewards.shape != (len(transitions),) else ' with NaN or infinity'}."
         )
     return rewards
 
