@@ -82,11 +82,11 @@ if "GatedCartPole-v0" not in gym.registry:
     gym.register("GatedCartPole-v0", entry_point=GatedCartPole, max_episode_steps=50)
 
 
-def hang_on_a_leash(note: Path) -> None:
+def hang_until_stopped(note: Path) -> None:
     """Never ends by itself, as a worker whose environment hangs; writes its process id."""
     os.setsid()
     stop_signal.GRACE_SECONDS = 0.2
-    stop_signal.Leash()
+    stop_signal.StopSignal()
     note.write_text(str(os.getpid()))
     while True:
         time.sleep(0.1)

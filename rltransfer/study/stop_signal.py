@@ -11,7 +11,7 @@ GRACE_SECONDS = 60.0
 """How long a worker may take to save where it is; then it is ended."""
 
 
-class Leash:
+class StopSignal:
     """Asked often, returns whether this process should stop.
 
     Args:
@@ -20,24 +20,24 @@ class Leash:
     """
 
     def __init__(self) -> None:
-        self._is_pulled = False
+        self._is_set = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._pull)
+            signal.signal(number, self._set)
         threading.Thread(target=self._watch_parent, daemon=True).start()
 
     def __call__(self) -> bool:
         """Returns whether this process should stop."""
-        return self._is_pulled
+        return self._is_set
 
-    def _pull(self, _number: int, _frame: FrameType | None) -> None:
-        self._is_pulled = True
+    def _set(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_set = True
 
     def _watch_parent(self) -> None:
         parent = multiprocessing.parent_process()
         if parent is None:
             return
         parent.join()
-        self._is_pulled = True
+        self._is_set = True
         time.sleep(GRACE_SECONDS)
         # Only a process that hangs is still here. Its children, if it has any, are of its group.
         os.killpg(0, signal.SIGKILL)

@@ -18,7 +18,7 @@ from rltransfer.run_lock import claimed
 from rltransfer.study.expand import Job
 from rltransfer.study.shared import copy_run
 from rltransfer.study.status import has_settings_of, is_damaged, state_in
-from rltransfer.study.stop_signal import Leash
+from rltransfer.study.stop_signal import StopSignal
 
 CRASHED, USER_ERROR, TAKEN, STOPPED = 1, 2, 3, 4
 """How a worker can end, beside 0 for done."""
@@ -39,7 +39,7 @@ def work(job: Job, supervisor: Connection) -> None:
     os.setsid()
 
     reasons: list[str] = []
-    code = do_job(job, Leash(), reasons.append)
+    code = do_job(job, StopSignal(), reasons.append)
     with contextlib.suppress(OSError):
         supervisor.send((code, "".join(reasons)[:_LONGEST_REASON]))
     raise SystemExit(code)

@@ -99,16 +99,16 @@ def test_the_second_signal_stops_at_once(undisturbed: dict[str, str], tmp_path: 
 LEASHED = """
 import sys, time
 from pathlib import Path
-from studies import hang_on_a_leash
+from studies import hang_until_stopped
 from rltransfer.study.fork_server import warm_context
 if __name__ == "__main__":
-    warm_context().Process(target=hang_on_a_leash, args=(Path(sys.argv[1]),)).start()
+    warm_context().Process(target=hang_until_stopped, args=(Path(sys.argv[1]),)).start()
     time.sleep(1000)
 """
 
 
 def test_a_worker_that_hangs_does_not_outlive_its_supervisor_for_long(tmp_path: Path) -> None:
-    script, note = tmp_path / "leashed.py", tmp_path / "note"
+    script, note = tmp_path / "hanging.py", tmp_path / "note"
     script.write_text(LEASHED)
     variables = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen([sys.executable, script, note], env=variables, start_new_session=True) as parent:

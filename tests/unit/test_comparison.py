@@ -1,7 +1,5 @@
 import dataclasses
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -494,14 +492,6 @@ def test_no_two_figures_of_a_report_share_a_name_whatever_tasks_are_called():
     figures += [*(name.lower() for name in sweeps), "across_tasks"]
     assert len(set(figures)) == len(figures)
     assert tasks[4] == "u"
-
-
-@pytest.mark.parametrize("module", ["records", "metrics", "stats", "comparison", "report", "report.terminal"])
-def test_analysis_imports_no_torch(module):
-    heavy = {"torch", "stable_baselines3", "gymnasium", "pandas"}
-    code = f"import sys, rltransfer.{module}; print({heavy} & {{*sys.modules}})"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
 
 
 def test_over_tasks_that_the_same_sources_serve_the_interval_is_over_sources(tmp_path):

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -127,10 +125,3 @@ def test_describe_of_an_unknown_space():
 def test_a_space_that_cannot_be_written():
     with pytest.raises(SourceError, match="A space of type Text cannot be written"):
         space_to_json(spaces.Text(5))
-
-
-def test_no_torch_is_needed():
-    code = (
-        "import rltransfer.spaces, rltransfer.space_text, rltransfer.yaml_file, sys; assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
