@@ -14,9 +14,8 @@ GRACE_SECONDS = 60.0
 class StopSignal:
     """Asked often, returns whether this process should stop.
 
-    Args:
-        watch_parent: Whether to stop where the process that started this one is gone, and to end after a time of grace
-            whatever this process is doing then.
+    Also where the process that started this one is gone; then this one ends after a time of grace, whatever it is
+    doing. Only for the main thread, whose handlers of SIGTERM and SIGINT it replaces.
     """
 
     def __init__(self) -> None:
