@@ -14,8 +14,9 @@ GRACE_SECONDS = 60.0
 class StopSignal:
     """Asked often, returns whether this process should stop.
 
-    Also where the process that started this one is gone; then this one ends after a time of grace, whatever it is
-    doing. Only for the main thread, whose handlers of SIGTERM and SIGINT it replaces.
+    It should once it received SIGTERM or SIGINT, whose handlers this replaces, or once the process that started it is
+    gone. In the second case it is killed after ``GRACE_SECONDS``, with its process group, whatever it is doing. Made in
+    the main thread alone, since only there handlers can be set.
     """
 
     def __init__(self) -> None:
