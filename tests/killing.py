@@ -19,7 +19,6 @@ from rltransfer.config import RunConfig
 from rltransfer.run_lock import claim, release
 from rltransfer.training import train_run
 
-PRELOADED = ["rltransfer.training", "torch._dynamo", "torch.utils.tensorboard", "minigrid", "gymnasium.envs.mujoco"]
 _WRITES: list[tuple[Any, str]] = [
     (os, "fsync"),
     (os, "truncate"),
@@ -35,7 +34,6 @@ _WRITES: list[tuple[Any, str]] = [
 def rltransfer(line: str) -> BaseProcess:
     """Starts the command in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_main, args=(line, str(Path.cwd())))
     process.start()
     return process
@@ -63,7 +61,6 @@ def run_in_process(
         How long it took in seconds; or how many calls wrote to the disk, where these were counted (``kill_at=-1``).
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     near, far = context.Pipe()
     process = context.Process(target=_run, args=(config, folder, kill_at, far))
     process.start()
