@@ -238,7 +238,7 @@ def _statistics(pair: Pair, rules: LayerRules) -> StatisticsPlan:
     has_reward = normaliser is not None and normaliser.norm_reward and rules.heads and not rules.resets_critic
     start: StatisticsStart = "fresh" if pair.normalises_observations else "none"
     if pair.normalises_observations and has_observation:
-        alike = all(part.entries is None and part.source == part.key for part in pair.parts)
+        alike = all(part.entries is None and part.source == key for key, part in pair.input_maps.items())
         start = "copied" if alike else "mapped"
     return StatisticsPlan(
         observation=start,
@@ -248,6 +248,4 @@ def _statistics(pair: Pair, rules: LayerRules) -> StatisticsPlan:
 
 
 def _inputs(pair: Pair) -> dict[str, InputMap]:
-    if pair.encoder is None or pair.is_adapted:
-        return {}
-    return {part.key: InputMap(source=part.source, entries=part.entries) for part in pair.parts}
+    return {} if pair.encoder is None or pair.is_adapted else pair.input_maps

@@ -15,6 +15,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.records import InputMap
 from rltransfer.spaces import describe, parts_by_key
+from rltransfer.transfer.observation_map import frame_maps, maps_by_key, write_to_source
 from rltransfer.vecnormalize_reader import Statistics
 
 Raw = np.ndarray | Mapping[str, np.ndarray]
@@ -29,18 +30,18 @@ class SourceView:
         assert source is not None
         self._is_dict = isinstance(source, spaces.Dict)
         stated = int(encoder.hyperparams.get("frame_stack") or 0) or None
-        ours = parts_by_key(space)
-        parts = {part.source: (key, part.entries) for key, part in inputs.items() if part.source is not None}
+        source_parts, target_parts = parts_by_key(source), parts_by_key(space)
+        maps = maps_by_key(inputs, source_parts, target_parts)
+        target_keys = {input_map.source: key for key, input_map in maps.items() if input_map.source is not None}
         self._sights: dict[str, _Sight] = {}
-        for key, source_space in parts_by_key(source).items():
-            target_key, entries = parts.get(key, (None, None)) if inputs else (key if key in ours else None, None)
-            statistics = _statistics(encoder, key)
+        for key, source_space in source_parts.items():
+            target_key = target_keys.get(key)
             self._sights[key] = _Sight(
                 source_space,
                 key=target_key,
-                space=None if target_key is None else ours.get(target_key),
-                entries=entries,
-                statistic=statistics,
+                space=None if target_key is None else target_parts.get(target_key),
+                entries=None if target_key is None else maps[target_key].entries,
+                statistic=_statistics(encoder, key),
                 stated_frames=stated,
                 n_envs=n_envs,
             )
@@ -139,12 +140,7 @@ class _Sight:
         if self._columns is None:
             return values
         frame = self._unknown(batch)
-        ours = [place for place, column in enumerate(self._columns) if column is not None]
-        source_columns = [column for column in self._columns if column is not None]
-        if self._axis == 0 and len(self._frame) == 3:
-            frame[:, source_columns] = values[:, ours]
-        else:
-            frame.reshape(batch, -1)[:, source_columns] = values.reshape(batch, -1)[:, ours]
+        write_to_source(values, self._columns, frame)
         return frame
 
     def _unknown(self, batch: int) -> np.ndarray:
@@ -186,10 +182,10 @@ def _of_one_frame(
     """
     shape = space.shape or ()
     width = shape[0] if len(shape) == 3 else math.prod(shape)
-    parts = [entries[start : start + width] for start in range(0, len(entries), width)]
+    parts = frame_maps(entries, width, whole)
     for frames in dict.fromkeys([stated_frames or len(parts), stated_frames or 1]):
         size = whole // frames
-        maps = {tuple(None if entry is None else entry % size for entry in part) for part in parts} if size else set()
+        maps = set(frame_maps(entries, width, size)) if size else set()
         is_in_place = len(parts) == 1 or (
             len(parts) == frames
             and all(entry is None or entry // size == place for place, part in enumerate(parts) for entry in part)

@@ -10,6 +10,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.records import Check, InputMap
+from rltransfer.transfer.observation_map import frame_maps, write_to_target
 from rltransfer.transfer.plan import Plan
 from rltransfer.vecnormalize_reader import Statistics
 
@@ -203,24 +204,23 @@ def _mapped(statistics: Statistics, entries: IndexMap | None, shape: tuple[int, 
             f"{list(shape)}: normalise other observations than these (norm_obs_keys), or none."
         )
     frame_entries = _of_one_frame(entries, int(np.prod(shape)), statistics.mean.size)
-    mean, var = np.zeros(len(frame_entries)), np.ones(len(frame_entries))
-    for place, entry in enumerate(frame_entries):
-        if entry is not None:
-            mean[place], var[place] = statistics.mean.reshape(-1)[entry], statistics.var.reshape(-1)[entry]
-    return Statistics(mean.reshape(shape), var.reshape(shape), statistics.count)
+    mean, var = np.zeros(shape), np.ones(shape)
+    write_to_target(statistics.mean[None], frame_entries, mean[None])
+    write_to_target(statistics.var[None], frame_entries, var[None])
+    return Statistics(mean, var, statistics.count)
 
 
 def _of_one_frame(entries: IndexMap, size: int, source_size: int) -> IndexMap:
     """Returns the map of one frame from that of stacked ones: statistics are taken before frames are stacked."""
     frame_entries: list[int | None] = []
-    for place in range(size):
-        meant = {entry % source_size for entry in entries[place::size] if entry is not None}
-        if len(meant) > 1:
+    for place, frames in enumerate(zip(*frame_maps(entries, size, source_size), strict=True)):
+        stated = {entry for entry in frames if entry is not None}
+        if len(stated) > 1:
             raise IncompatibleError(
                 f"inputs: entry {place} means other inputs of the source from frame to frame, and there is one "
                 "statistic for all of its frames. Map each frame alike."
             )
-        frame_entries.append(meant.pop() if meant else None)
+        frame_entries.append(stated.pop() if stated else None)
     return tuple(frame_entries)
 
 

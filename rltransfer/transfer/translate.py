@@ -14,6 +14,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap
 from rltransfer.replay_file import Transitions
 from rltransfer.spaces import describe, parts_by_key
+from rltransfer.transfer.observation_map import maps_by_key, new_entries, write_to_target
 from rltransfer.transfer.plan import Plan
 from rltransfer.transfer.source_policy import taken_actions
 
@@ -107,10 +108,7 @@ class _Place:
     def is_new(self) -> Bool[np.ndarray, "..."]:
         if self.source is None or self.entries is None:
             return np.full(self.shape, self.source is None)
-        new = np.array([entry is None for entry in self.entries])
-        if len(self.shape) == 3:
-            return np.broadcast_to(new[:, None, None], self.shape)
-        return new.reshape(self.shape)
+        return new_entries(self.entries, self.shape)
 
     def filled(
         self, given: Mapping[str, np.ndarray], size: int, encoder: Encoder, space: spaces.Space[Any]
@@ -127,22 +125,14 @@ class _Place:
                 raise _misfit(encoder, space)
             return source_values.astype(dtype, copy=False)
         values = np.zeros((size, *self.shape), dtype)
-        ours = [place for place, entry in enumerate(self.entries) if entry is not None]
-        taken = [entry for entry in self.entries if entry is not None]
-        if len(self.shape) == 3:
-            values[:, ours] = source_values[:, taken]
-        else:
-            values.reshape(size, -1)[:, ours] = source_values.reshape(size, -1)[:, taken]
+        write_to_target(source_values, self.entries, values)
         return values
 
 
 def _places(plan: Plan, transitions: Transitions, space: spaces.Space[Any]) -> Iterator[tuple[str, _Place]]:
-    for key, part in parts_by_key(space).items():
-        meets = plan.inputs.get(key)
-        if plan.inputs and meets is not None:
-            yield key, _Place(part, meets.source, meets.entries)
-        else:
-            yield key, _Place(part, key if key in transitions.observations else None, None)
+    target = parts_by_key(space)
+    for key, input_map in maps_by_key(plan.inputs, transitions.observations, target).items():
+        yield key, _Place(target[key], input_map.source, input_map.entries)
 
 
 def _refuse_other_agent(transitions: Transitions, encoder: Encoder) -> None:

@@ -10,9 +10,9 @@ from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, Layer, is_same_network
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import InputMap
 from rltransfer.spaces import describe
 from rltransfer.transfer.layer_rules import LayerRules
-from rltransfer.transfer.matching.observation_parts import Part
 from rltransfer.transfer.matching.pair import Pair, key_of
 from rltransfer.transfer.matching.unread_inputs import refuse_unread_inputs
 
@@ -46,8 +46,8 @@ def refuse_misfit(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapp
             "normalises observations: its encoder would see inputs of another scale. Wrap the target's environments "
             "in VecNormalize, on the command line with --hyperparams normalize:True."
         )
-    parts = () if pair.is_adapted or encoder.observation_space is None else pair.parts
-    lost = [part.key for part in parts if is_normalised_part(encoder, part) and part.key not in pair.normalised_keys]
+    maps = {} if pair.is_adapted or encoder.observation_space is None else pair.input_maps
+    lost = [key for key, part in maps.items() if is_normalised_part(encoder, part) and key not in pair.normalised_keys]
     if lost:
         raise IncompatibleError(
             f"The source read {', '.join(map(repr, lost))} normalised (VecNormalize), and the agent's VecNormalize "
@@ -69,7 +69,7 @@ def _refuse_other_observations(pair: Pair, encoder: Encoder) -> None:
             f"rltransfer.extractors.LinearAdapter and features_extractor_kwargs features_dim {asked}."
         )
     if not pair.is_adapted:
-        _ = pair.parts
+        _ = pair.input_maps
         refuse_unread_inputs(pair)
         _ = pair.features
         return
@@ -115,7 +115,7 @@ def is_normalised(encoder: Encoder) -> bool:
     return encoder.normaliser is not None and encoder.normaliser.norm_obs
 
 
-def is_normalised_part(encoder: Encoder, part: Part) -> bool:
+def is_normalised_part(encoder: Encoder, part: InputMap) -> bool:
     """Returns whether a source read what stands for a part of the target's observation normalised."""
     observation = encoder.normaliser.observation if encoder.normaliser is not None and is_normalised(encoder) else None
     if observation is None or part.source is None:
@@ -235,4 +235,4 @@ def _path_of(anatomy: Anatomy, tensor: str) -> str:
 def is_of_unused_key(pair: Pair, layer: Layer) -> bool:
     """Returns whether a layer of the source reads a key that no key of the target stands for."""
     key = key_of(layer)
-    return bool(key) and key not in {part.source for part in pair.parts}
+    return bool(key) and key not in {part.source for part in pair.input_maps.values()}

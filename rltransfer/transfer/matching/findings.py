@@ -278,20 +278,20 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
         words = "the map of inputs has no effect: nothing of the source goes through it under this strategy"
         yield _finding("inputs_unused", "note", words)
         return
-    for part in pair.parts:
-        where = f" of {part.key}" if part.key else ""
+    for key, part in pair.input_maps.items():
+        where = f" of {key}" if key else ""
         start = f"start at {'zero' if pair.inputs is None else pair.inputs.new}" if moves else "are the agent's own"
         if part.source is None:
-            reads = "the weights that read it" if pair.is_flattened(part.key) else "the weights behind its extractor"
-            yield _finding("new_key", "note", f"the source has no observation {part.key!r}: {reads} {start}")
+            reads = "the weights that read it" if pair.is_flattened(key) else "the weights behind its extractor"
+            yield _finding("new_key", "note", f"the source has no observation {key!r}: {reads} {start}")
         elif part.entries is not None:
             new = part.entries.count(None)
             words = f"inputs{where}: {len(part.entries) - new} from the source, {new} new"
             words += f", which {start}" if new and moves else ""
             yield _finding("inputs", "note", words, new=new)
-        added = part.source is not None and part.key in pair.normalised_keys and is_normalised(pair.encoder)
+        added = part.source is not None and key in pair.normalised_keys and is_normalised(pair.encoder)
         if added and not is_normalised_part(pair.encoder, part):
-            words = f"the agent normalises {part.key!r}, which the source read as it is: its encoder sees other numbers"
+            words = f"the agent normalises {key!r}, which the source read as it is: its encoder sees other numbers"
             yield _finding("normalisation_added", "warning", words)
     ignored = {
         entry.layer

@@ -9,27 +9,15 @@ from gymnasium import spaces
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import IndexMap, Inputs
+from rltransfer.records import InputMap
 from rltransfer.spaces import describe, parts_by_key
 
 _ENDLESS = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """A part of the observation: a key of a Dict, or all of it (the key is then empty).
-
-    ``source`` is the source's key, None where the part is new. ``entries`` holds the source's entry of each of the
-    target's (of an image: channels), None where they are alike.
-    """
-
-    key: str
-    source: str | None
-    entries: IndexMap | None
-
-
-@dataclasses.dataclass(frozen=True)
 class _Target:
-    """The target's observations, with what ``meet_observations`` is told of them."""
+    """The target's observations, with what ``match_observations`` is told of them."""
 
     space: spaces.Space[Any]
     inputs: Inputs | None
@@ -37,15 +25,17 @@ class _Target:
     flattened: frozenset[str]
 
 
-def meet_observations(
+def match_observations(
     source: spaces.Space[Any],
     target: spaces.Space[Any],
     inputs: Inputs | None,
     *,
     stacked: bool,
     flattened: frozenset[str],
-) -> tuple[Part, ...]:
-    """Returns where each part of the target's observation comes from, in the target's order.
+) -> dict[str, InputMap]:
+    """Returns where each key of the target's observation comes from, in the target's order.
+
+    Of a space other than a Dict, the key is empty.
 
     Args:
         source: The source's observations.
@@ -55,7 +45,7 @@ def meet_observations(
         flattened: The keys of boxes of three dimensions that are no images to the target's agent.
 
     Raises:
-        IncompatibleError: They do not meet, or it is not said how.
+        IncompatibleError: They do not match, or it is not said how.
     """
     wanted = _Target(target, inputs, stacked, flattened)
     if inputs is not None:
@@ -63,8 +53,8 @@ def meet_observations(
     if isinstance(source, spaces.Dict) != isinstance(target, spaces.Dict):
         raise _misfit(source, target)
     if isinstance(source, spaces.Dict) and isinstance(target, spaces.Dict):
-        return tuple(_meet_keys(source, target, wanted))
-    return (Part("", "", _meet("", source, target, wanted)),)
+        return dict(_match_keys(source, target, wanted))
+    return {"": InputMap(source="", entries=_match("", source, target, wanted))}
 
 
 def _refuse_other_form(target: spaces.Space[Any], inputs: Inputs) -> None:
@@ -87,19 +77,19 @@ def _refuse_other_form(target: spaces.Space[Any], inputs: Inputs) -> None:
         )
 
 
-def _meet_keys(source: spaces.Dict, target: spaces.Dict, wanted: _Target) -> Iterator[Part]:
+def _match_keys(source: spaces.Dict, target: spaces.Dict, wanted: _Target) -> Iterator[tuple[str, InputMap]]:
     inputs = wanted.inputs
     stated = inputs.keys if inputs else {}
     for key in (*stated, *(inputs.map if inputs and isinstance(inputs.map, dict) else ())):
         if key not in target.spaces:
             raise IncompatibleError(f"inputs: the target's observation has no key {key!r}: {describe(target)}.")
-    meeting = {key: stated.get(key, key) for key in target.spaces}
+    source_keys = {key: stated.get(key, key) for key in target.spaces}
     for key, source_key in stated.items():
         if source_key not in source.spaces:
             raise IncompatibleError(
                 f"inputs: the source's observation has no key {source_key!r} (for {key!r}): {describe(source)}."
             )
-    unused = set(source.spaces) - set(meeting.values())
+    unused = set(source.spaces) - set(source_keys.values())
     if unused and not stated:
         raise IncompatibleError(
             f"The source's observation has {', '.join(map(repr, sorted(unused)))}, which the target's lacks: source "
@@ -107,18 +97,18 @@ def _meet_keys(source: spaces.Dict, target: spaces.Dict, wanted: _Target) -> Ite
             "with inputs (keys)."
         )
     for key, space in target.spaces.items():
-        source_key = meeting[key]
+        source_key = source_keys[key]
         if source_key not in source.spaces:
-            yield Part(key, None, None)
+            yield key, InputMap(source=None, entries=None)
         else:
-            yield Part(key, source_key, _meet(key, source.spaces[source_key], space, wanted))
+            yield key, InputMap(source=source_key, entries=_match(key, source.spaces[source_key], space, wanted))
 
 
-def _meet(key: str, source: spaces.Space[Any], target: spaces.Space[Any], wanted: _Target) -> IndexMap | None:
+def _match(key: str, source: spaces.Space[Any], target: spaces.Space[Any], wanted: _Target) -> IndexMap | None:
     """Returns the source's entry (of images: channel) for each of the target's, None where they are alike."""
     inputs = wanted.inputs
     if key not in wanted.flattened and has_three_sides(source) and has_three_sides(target):
-        return _meet_images(key, source, target, inputs)
+        return _match_images(key, source, target, inputs)
     stated = inputs.entries(key) if inputs else None
     widths = (spaces.flatdim(source), spaces.flatdim(target))
     if stated is not None:
@@ -134,7 +124,7 @@ def _meet(key: str, source: spaces.Space[Any], target: spaces.Space[Any], wanted
     raise _misfit(source, target, key)
 
 
-def _meet_images(key: str, source: Any, target: Any, inputs: Inputs | None) -> IndexMap | None:
+def _match_images(key: str, source: Any, target: Any, inputs: Inputs | None) -> IndexMap | None:
     stated = inputs.entries(key) if inputs else None
     if source.shape[1:] != target.shape[1:]:
         height, width = source.shape[1:]

@@ -14,12 +14,12 @@ from rltransfer.anatomy import INPUT_WEIGHTS, Anatomy, Layer, Reading
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.mapping import Actions, IndexMap, Inputs
+from rltransfer.records import InputMap
 from rltransfer.spaces import describe, parts_by_key
 from rltransfer.transfer.matching.columns import columns_of_column, is_first_of_column
 from rltransfer.transfer.matching.observation_parts import (
-    Part,
     has_three_sides,
-    meet_observations,
+    match_observations,
     refuse_wrong_indexes,
 )
 
@@ -70,8 +70,8 @@ class Pair:
         return sizes if sizes[0] != sizes[1] else None
 
     @functools.cached_property
-    def parts(self) -> tuple[Part, ...]:
-        """How the parts of the observations meet.
+    def input_maps(self) -> dict[str, InputMap]:
+        """Where each key of the target's observation comes from (an empty key where there are none).
 
         Raises:
             IncompatibleError: They do not, or it is not said how.
@@ -79,14 +79,18 @@ class Pair:
         source = self.encoder.observation_space if self.encoder else None
         if source is None or self.is_adapted:
             entries = self.inputs.entries() if self.inputs else None
-            return (Part("", "", entries),)
-        return meet_observations(
+            return {"": InputMap(source="", entries=entries)}
+        return match_observations(
             source,
             self.observation_space,
             self.inputs,
             stacked=self.is_stacked,
             flattened=frozenset(key for key in parts_by_key(self.observation_space) if not self._is_image(key)),
         )
+
+    @property
+    def _first_map(self) -> InputMap:
+        return next(iter(self.input_maps.values()))
 
     def _is_image(self, key: str) -> bool:
         """Returns whether the agent takes a part of its observation for an image: by channels, not by entries."""
@@ -105,18 +109,18 @@ class Pair:
         if self.encoder is None or self.is_adapted:
             return None
         if self.encoder.observation_space is None:
-            return self.parts[0].entries
+            return self._first_map.entries
         if not all(reading.is_known for reading in self.readings):
             # It states its inputs, and what it gives is its own: see `refuse_unread_inputs`.
             return None
-        if not self.parts[0].key and self.parts[0].entries is None:
+        if "" in self.input_maps and self._first_map.entries is None:
             return None
         widths = _widths(self.encoder.anatomy, self.encoder.observation_space)
-        flat = [part.key for part in self.parts if self.is_flattened(part.key)]
+        flat = [key for key in self.input_maps if self.is_flattened(key)]
         return self._one_after_another(widths, _widths(self.anatomy, self.observation_space), flat)
 
     def _one_after_another(
-        self, widths: Mapping[str, int], own_widths: Mapping[str, int], flat: Collection[str]
+        self, widths: Mapping[str, int], target_widths: Mapping[str, int], flat: Collection[str]
     ) -> IndexMap | None:
         """Returns the source's place for each of the target's, where parts of these widths follow each other.
 
@@ -124,14 +128,16 @@ class Pair:
         """
         starts = dict(zip(widths, np.cumsum([0, *widths.values()]).tolist(), strict=False))
         features: list[int | None] = []
-        for part in self.parts:
-            if part.source is None:
-                features += [None] * own_widths[part.key]
-            elif part.entries is None or part.key not in flat:
-                features += [starts[part.source] + entry for entry in range(own_widths[part.key])]
+        for key, input_map in self.input_maps.items():
+            if input_map.source is None:
+                features += [None] * target_widths[key]
+                continue
+            start = starts[input_map.source]
+            if input_map.entries is None or key not in flat:
+                features += range(start, start + target_widths[key])
             else:
-                entries = self._flat(part.key, part.entries)
-                features += [None if entry is None else starts[part.source] + entry for entry in entries]
+                entries = self._flat(key, input_map.entries)
+                features += [None if entry is None else start + entry for entry in entries]
         return None if features == list(range(sum(widths.values()))) else tuple(features)
 
     def _flat(self, key: str, entries: IndexMap) -> IndexMap:
@@ -147,12 +153,12 @@ class Pair:
     @property
     def keys(self) -> dict[str, str]:
         """The source's key for the target's, where they differ."""
-        return {part.key: part.source for part in self.parts if part.source not in (None, part.key)}
+        return {key: part.source for key, part in self.input_maps.items() if part.source not in (None, key)}
 
     def is_new(self, layer: Layer) -> bool:
         """Returns whether a layer belongs to the extractor of a key that the source does not have."""
         key = key_of(layer)
-        return any(part.source is None and part.key == key for part in self.parts)
+        return key in self.input_maps and self.input_maps[key].source is None
 
     def columns(self, layer: Layer, tensor: str, source_tensor: str) -> tuple[int | str, ...] | None:
         """Returns what each column of a tensor that reads features and actions takes, None where it is all alike.
@@ -162,7 +168,7 @@ class Pair:
         """
         assert self.encoder is not None
         if layer.role == "column":
-            return columns_of_column(layer, self.anatomy.shapes[tensor], self.parts[0].entries)
+            return columns_of_column(layer, self.anatomy.shapes[tensor], self._first_map.entries)
         if self.anatomy.rule_of(layer).kind == "extractor":
             return self._columns_of_extractor(tensor)
         shapes = self.encoder.anatomy.shapes
@@ -238,7 +244,7 @@ class Pair:
         if not key and isinstance(source, spaces.Dict):
             widths = _flat_widths(self.observation_space)
             return self._one_after_another(_flat_widths(source), widths, flat=widths)
-        entries = next((part.entries for part in self.parts if part.key == key), None)
+        entries = self.input_maps[key].entries if key in self.input_maps else None
         return None if entries is None else self._flat(key, entries)
 
     def _keys_read_by(self, tensor: str) -> list[str]:
@@ -262,7 +268,7 @@ class Pair:
         key = self._key_of_kernel(layer, tensor)
         if len(shape) != 4 or key is None:
             return None
-        entries = next((part for part in self.parts if part.key == key), self.parts[0]).entries
+        entries = self.input_maps.get(key, self._first_map).entries
         if entries is not None:
             new = "zero" if self.inputs is None else self.inputs.new
             return tuple(new if entry is None else entry for entry in entries)
@@ -277,7 +283,7 @@ class Pair:
         if layer.role == "column":
             return key_of(layer) if is_first_of_column(layer) else None
         keys = self._keys_read_by(tensor)
-        if len({part.entries for part in self.parts if part.key in keys}) > 1:
+        if len({part.entries for key, part in self.input_maps.items() if key in keys}) > 1:
             raise IncompatibleError(
                 f"inputs: {tensor} reads several images ({', '.join(keys)}), and their maps of channels differ: one "
                 "kernel cannot follow both. Map them alike."

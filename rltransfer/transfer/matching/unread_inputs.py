@@ -40,7 +40,7 @@ def refuse_unread_inputs(pair: Pair) -> None:
                     f"features extractor is {pair.encoder.extractor_class}, and the agent's {reading.class_name}. "
                     "Build the agent with the source's (policy_kwargs: features_extractor_class)."
                 )
-    for key in (part.key for part in pair.parts if _is_flat_image(pair, part.key)):
+    for key in (key for key in pair.input_maps if _is_flat_image(pair, key)):
         if pair.inputs is not None and pair.inputs.channels is not None:
             raise IncompatibleError(
                 f"inputs: channels {pair.inputs.channels!r} is for convolutions, and the agent flattens its image"
@@ -84,17 +84,17 @@ def _observation(change: _Change) -> str:
 
 def _changes(pair: Pair) -> Iterator[_Change]:
     source = pair.encoder.observation_space if pair.encoder else None
-    for part in pair.parts:
+    for key, part in pair.input_maps.items():
         if part.source is None:
-            yield _Change(part.key, "new key", "is not in the source's")
+            yield _Change(key, "new key", "is not in the source's")
         elif part.entries is not None:
-            yield _Change(part.key, "entries", "has other entries than the source's, or has them in another order")
-        elif source is not None and _channels(source, part.source) != _channels(pair.observation_space, part.key):
-            yield _Change(part.key, "channels", "has other channels than the source's")
-        if part.source not in (None, part.key):
-            yield _Change(part.key, "other name", f"is called {part.source!r} in the source's")
+            yield _Change(key, "entries", "has other entries than the source's, or has them in another order")
+        elif source is not None and _channels(source, part.source) != _channels(pair.observation_space, key):
+            yield _Change(key, "channels", "has other channels than the source's")
+        if part.source not in (None, key):
+            yield _Change(key, "other name", f"is called {part.source!r} in the source's")
     if isinstance(source, spaces.Dict):
-        taken = [part.source for part in pair.parts if part.source is not None]
+        taken = [part.source for part in pair.input_maps.values() if part.source is not None]
         if taken != [key for key in source.spaces if key in taken]:
             yield _Change("", "order", "has its keys in another order than the source's")
         elif len(taken) < len(source.spaces):
