@@ -1,14 +1,15 @@
-"""Reads pickles of earlier versions: a class that has moved since is looked up where it is now."""
+"""Reads pickles of earlier versions: a class or function that has moved since is looked up where it is now."""
 
 import pickle
 from typing import Any
 
 _MOVED = {
     ("rltransfer.randomise", "Draw"): ("rltransfer.domain_randomisation", "Draw"),
+    ("rltransfer.training.checkpoint", "_tensor"): ("rltransfer.training.resume.checkpoint", "_tensor"),
     ("rltransfer.transfer.experience.teacher", "Advice"): ("rltransfer.transfer.source_policy", "Advice"),
     ("rltransfer.transfer.gradient.distill", "_States"): ("rltransfer.transfer.distillation", "_States"),
 }
-"""Module and name of each class that checkpoints of 0.1 hold, and has moved: from where, to where."""
+"""Module and name of each class and function that checkpoints of 0.1 name, and has moved: from where, to where."""
 
 
 class Unpickler(pickle.Unpickler):

@@ -182,7 +182,7 @@ def _refuse_misread(states: Sequence[RunState]) -> None:
 
 
 def _check_misread(folders: Sequence[Path], configs: Sequence[RunConfig]) -> None:
-    from rltransfer.training.older_runs import refuse_misread_study
+    from rltransfer.training.resume.older_runs import refuse_misread_study
 
     refuse_misread_study(folders, configs)
 

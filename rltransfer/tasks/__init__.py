@@ -10,7 +10,7 @@ from rltransfer.tasks.build import (
     reward_threshold,
 )
 from rltransfer.tasks.env_guard import Watched, watch_of
-from rltransfer.tasks.env_snapshot import Keeping, find_joint_keeping, find_keeping, put_states, take_states
+from rltransfer.tasks.env_snapshot import Keeping, dump_states, find_joint_keeping, find_keeping, load_states
 from rltransfer.tasks.env_state import copy_generators
 from rltransfer.tasks.random_policy import UniformPolicy, action_masks, has_action_masks
 from rltransfer.tasks.stopwatch import Stopwatch
@@ -24,15 +24,15 @@ __all__ = [
     "check_randomise",
     "check_task",
     "copy_generators",
+    "dump_states",
     "evaluates_deterministically",
     "find_joint_keeping",
     "find_keeping",
     "has_action_masks",
     "import_packages",
+    "load_states",
     "make_eval_env",
     "make_train_env",
-    "put_states",
     "reward_threshold",
-    "take_states",
     "watch_of",
 ]

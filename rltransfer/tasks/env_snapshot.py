@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer import files
 from rltransfer.errors import BrokenEnvironmentError, FileWriteError, RLTransferError
-from rltransfer.tasks.env_state import Place, layers_of, opaque_places, put_state, take_state
+from rltransfer.tasks.env_state import Place, dump_state, layers_of, load_state, opaque_places
 from rltransfer.tasks.episode_limit import BoundedMonitor
 from rltransfer.tasks.stopwatch import Stopwatch
 
@@ -73,7 +73,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Resets the environment; notes the beginning of the episode where that is what is kept."""
         if self._keeping.kind == "episode":
-            self._beginning = take_state(self.env, self._keeping.opaque)
+            self._beginning = dump_state(self.env, self._keeping.opaque)
             self._reset_with = {"seed": seed, "options": options}
             self._actions = []
         started = self._start()
@@ -136,17 +136,17 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         try:
             if self._keeping.kind == "episode":
                 return pickle.dumps((self._beginning, self._reset_with, self._actions))
-            return take_state(self.env, self._keeping.opaque)
+            return dump_state(self.env, self._keeping.opaque)
         except Exception:
             return None
 
     def put(self, state: bytes) -> None:
         """Takes up a state that ``take`` returned."""
         if self._keeping.kind == "attributes":
-            put_state(self.env, state, self._keeping.opaque)
+            load_state(self.env, state, self._keeping.opaque)
             return
         beginning, reset_with, actions = pickle.loads(state)  # noqa: S301
-        put_state(self.env, beginning, self._keeping.opaque)
+        load_state(self.env, beginning, self._keeping.opaque)
         self.reset(**reset_with)
         for action in actions:
             self.step(action)
@@ -225,13 +225,13 @@ def find_joint_keeping(envs: Sequence[VecEnv], eval_envs: Sequence[VecEnv]) -> K
     return training if evaluation.is_exact else evaluation
 
 
-def take_states(env: VecEnv) -> list[bytes] | None:
+def dump_states(env: VecEnv) -> list[bytes] | None:
     """Returns the state of each environment; None where it cannot be had of all."""
     states = env.env_method("take")
     return None if None in states else states
 
 
-def put_states(env: VecEnv, states: Sequence[bytes]) -> None:
+def load_states(env: VecEnv, states: Sequence[bytes]) -> None:
     """Gives each environment its state."""
     for index, state in enumerate(states):
         env.env_method("put", state, indices=[index])

@@ -35,7 +35,7 @@ def opaque_places(env: gym.Env[Any, Any]) -> frozenset[Place]:
     )
 
 
-def take_state(env: gym.Env[Any, Any], opaque: Iterable[Place] = ()) -> bytes:
+def dump_state(env: gym.Env[Any, Any], opaque: Iterable[Place] = ()) -> bytes:
     """Returns all attributes of an environment and its wrappers, generators included, but the opaque ones.
 
     What the attributes share stays shared. The environments themselves are not in it, only references to them.
@@ -59,8 +59,8 @@ def take_state(env: gym.Env[Any, Any], opaque: Iterable[Place] = ()) -> bytes:
     return buffer.getvalue()
 
 
-def put_state(env: gym.Env[Any, Any], state: bytes, opaque: Iterable[Place] = ()) -> None:
-    """Gives an environment the attributes that ``take_state`` returned; opaque ones stay what they are."""
+def load_state(env: gym.Env[Any, Any], state: bytes, opaque: Iterable[Place] = ()) -> None:
+    """Gives an environment the attributes that ``dump_state`` returned; opaque ones stay what they are."""
     layers = layers_of(env)
     items: dict[Place, Any] = _Unpickler(io.BytesIO(state), layers).load()
     for index, layer in enumerate(layers):

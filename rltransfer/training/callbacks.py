@@ -127,7 +127,7 @@ class CurveCallback(BaseCallback):
         return {"points": list(self._points), "score": self._best, "evaluated": self._evaluated, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up an earlier curve, and writes it."""
+        """Loads an earlier curve, and writes it."""
         self._points = list(state["points"])
         self._best, self._evaluated, self.best = state["score"], state["evaluated"], state["best"]
         write_curve(self._folder, _curve(self._points))
@@ -195,7 +195,7 @@ class _KeepAgents(BaseCallback):
         return self._last
 
     def load_state_dict(self, state: int) -> None:
-        """Takes up to which step everything was saved."""
+        """Loads up to which step everything was saved."""
         self._last = state
 
     def _keep(self, steps: int) -> None:
@@ -255,7 +255,7 @@ class LogRollouts(BaseCallback):
         return self._rollouts
 
     def load_state_dict(self, state: int) -> None:
-        """Takes up how many rollouts there were."""
+        """Loads how many rollouts there were."""
         self._rollouts = state
 
     def _on_rollout_end(self) -> None:

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from rltransfer.anatomy import agent_tensors, anatomy_of_agent, layer_outputs
 from rltransfer.records import Representation, RepresentationPoint, write_representation
 from rltransfer.tasks import UniformPolicy
-from rltransfer.training.state import undisturbed
+from rltransfer.training.resume.rng_state import undisturbed
 from rltransfer.transfer.methods.redo import dormant_units
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class RepresentationCurve:
         return dict(self._points)
 
     def load_state_dict(self, state: dict[int, dict[str, RepresentationPoint]]) -> None:
-        """Takes up earlier points, and writes them."""
+        """Loads earlier points, and writes them."""
         self._points = dict(state)
         self._write()
 

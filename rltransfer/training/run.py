@@ -17,21 +17,21 @@ from rltransfer.config import RunConfig
 from rltransfer.records import CHECKPOINT, OWN_FOLDER, PLAN, RECORD, RunRecord, moved_words, read_record, write_record
 from rltransfer.run_folder import clear, write_settings
 from rltransfer.strategies import Auto, strategy_label
-from rltransfer.training import rewind
 from rltransfer.training.agents import learn_arguments
 from rltransfer.training.callbacks import CheckpointCallback, CurveCallback, LogRollouts, MilestoneCallback
-from rltransfer.training.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.heartbeat import Heart
-from rltransfer.training.older_runs import refuse_misread_run
 from rltransfer.training.prepare import Prepared, prepare, read_sources, refuse_short_budget, source_facts
 from rltransfer.training.record_writer import deciding_settings, finished_record, first_record, update_record
 from rltransfer.training.representation import Probe, RepresentationCurve
+from rltransfer.training.resume import rewind
+from rltransfer.training.resume.checkpoint import Checkpoint, Checkpoints
+from rltransfer.training.resume.older_runs import refuse_misread_run
+from rltransfer.training.resume.rng_state import undisturbed
+from rltransfer.training.resume.run_state import RunState, Stateful
 from rltransfer.training.retention import score_in_source
-from rltransfer.training.saving import Part, RunState
 from rltransfer.training.scoring import score_best, score_last, score_random, score_start
 from rltransfer.training.session import Session
-from rltransfer.training.state import undisturbed
 from rltransfer.training.successive_halving import LeaderCurve, Race
 from rltransfer.transfer import Transfer, apply_plan
 from rltransfer.transfer.counting import quiet_until
@@ -40,7 +40,7 @@ from rltransfer.transfer.counting import quiet_until
 def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lambda: False) -> RunRecord:
     """Trains one agent as configured and returns the record of the run.
 
-    A folder that holds an earlier try with the same settings is taken up at its latest checkpoint; what another try
+    A folder that holds an earlier try with the same settings is resumed from its latest checkpoint; what another try
     left is removed. Of a finished run the record is returned at once.
 
     Args:
@@ -206,7 +206,7 @@ def _callbacks(
     """Returns the callbacks of a run in their order; those with a state are saved with it."""
     config, begin, agent = session.config, session.begin, prepared.agent
     monitor = rewind.MonitorFiles(session.folder)
-    parts: dict[str, Part] = {"monitor": monitor, "curve": curve, "representation": representation}
+    parts: dict[str, Stateful] = {"monitor": monitor, "curve": curve, "representation": representation}
     # The transfer's come first: a guide's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = list(transfer.callbacks) if transfer else []
     if transfer is not None:

@@ -18,14 +18,15 @@ from rltransfer.config import RunConfig
 from rltransfer.errors import BrokenEnvironmentError, RLTransferError, Stopped
 from rltransfer.records import LAST_NORMALISER, REPLAY_BUFFER, Check, Episodes, Resumption, SourceFacts, read_record
 from rltransfer.run_folder import tensorboard_folder
-from rltransfer.training import heartbeat, rewind
+from rltransfer.training import heartbeat
 from rltransfer.training.agent_files import save_agent, save_normaliser, save_replay_buffer
 from rltransfer.training.agents import refuse_broken_weights
-from rltransfer.training.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.evaluation import derived_seed
 from rltransfer.training.heartbeat import Heart, StopNow
 from rltransfer.training.record_writer import note_end, update_record, versions
-from rltransfer.training.saving import Pace, Saved, SaveRun
+from rltransfer.training.resume import rewind
+from rltransfer.training.resume.checkpoint import Checkpoint, Checkpoints
+from rltransfer.training.resume.save_run import Pace, Saved, SaveRun
 
 
 @dataclasses.dataclass
@@ -140,7 +141,7 @@ class Session:
         return self.heart.giving_up_after(heartbeat.ROLLOUT_SECONDS)
 
     def saver(self, run: Saved, begin: dict[str, Any] | None) -> SaveRun:
-        """Returns the callback that saves a run, and takes up a state where there is one to begin with."""
+        """Returns the callback that saves a run, and loads a state where there is one to begin with."""
         return SaveRun(run, self._save, pace=self._pace, stop=self._is_asked_to_stop, begin=begin)
 
     def save_last(self, agent: BaseAlgorithm) -> None:

@@ -18,7 +18,8 @@ from rltransfer.config import RunConfig
 from rltransfer.errors import RunError, Stopped, TakenOverError
 from rltransfer.records import RunRecord, read_record
 from rltransfer.run_lock import claim
-from rltransfer.training import rewind, train_run
+from rltransfer.training import train_run
+from rltransfer.training.resume import rewind
 
 CHECKPOINT = "rltransfer/checkpoint"
 

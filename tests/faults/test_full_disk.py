@@ -22,7 +22,8 @@ from rltransfer.study.engines.processes import Processes
 from rltransfer.study.expand import Job
 from rltransfer.study.schedule import Ending
 from rltransfer.study.work import USER_ERROR, do_job
-from rltransfer.training import rewind, train_run
+from rltransfer.training import train_run
+from rltransfer.training.resume import rewind
 
 IN_SMALL_DISK = r"""
 import os, sys, warnings

@@ -13,7 +13,8 @@ from rltransfer.config import RunConfig
 from rltransfer.errors import Stopped
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import RunRecord
-from rltransfer.training import rewind, train_run
+from rltransfer.training import train_run
+from rltransfer.training.resume import rewind
 from rltransfer.transfer import Transfer
 
 with warnings.catch_warnings():

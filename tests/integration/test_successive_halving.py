@@ -16,8 +16,8 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import RunRecord, Trial, read_curve, read_record, read_training_episodes, write_record
 from rltransfer.strategies import parse_strategy
 from rltransfer.training import train_run
-from rltransfer.training.checkpoint import Checkpoints
 from rltransfer.training.heartbeat import Heart
+from rltransfer.training.resume.checkpoint import Checkpoints
 from rltransfer.training.session import Session
 from rltransfer.training.successive_halving import LeaderCurve, Race
 from rltransfer.training.successive_halving.candidates import Field, Runner

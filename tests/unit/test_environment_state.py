@@ -85,9 +85,9 @@ def goes_on_alike(env_id: str, history: int, **settings: Any) -> tuple[bool, str
         play(first, history, space)
         second.seed(99)
         second.reset()
-        states = tasks.take_states(first)
+        states = tasks.dump_states(first)
         assert states is not None
-        tasks.put_states(second, states)
+        tasks.load_states(second, states)
         later = copy.deepcopy(space)
         return play(first, 250, space) == play(second, 250, later), keeping.kind
     finally:
@@ -116,7 +116,7 @@ def test_in_processes_of_their_own_too(env_id: str) -> None:
 def test_what_neither_way_brings_back_is_not_called_exact(env_id: str) -> None:
     env = make(env_id, n_envs=1)
     assert not tasks.find_keeping(env).is_exact
-    assert tasks.take_states(env) is None
+    assert tasks.dump_states(env) is None
     env.close()
 
 
@@ -138,9 +138,9 @@ def test_what_cannot_be_pickled_any_more_is_no_state() -> None:
     assert tasks.find_keeping(env).kind == "attributes"
     env.reset()
     play(env, 99, env.action_space)
-    assert tasks.take_states(env) is not None
+    assert tasks.dump_states(env) is not None
     play(env, 1, env.action_space)
-    assert tasks.take_states(env) is None
+    assert tasks.dump_states(env) is None
 
 
 def test_the_trial_leaves_the_environments_alone() -> None:
@@ -158,9 +158,9 @@ def test_the_space_that_an_agent_samples_from_stays_the_same_object() -> None:
         env.reset()
     space = second.action_space
     first.action_space.sample()
-    states = tasks.take_states(first)
+    states = tasks.dump_states(first)
     assert states is not None
-    tasks.put_states(second, states)
+    tasks.load_states(second, states)
     assert second.get_attr("action_space")[0] is space
     assert [first.action_space.sample() for _ in range(20)] == [space.sample() for _ in range(20)]
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer.records import SourceFacts
 from rltransfer.strategies import Strategy
 from rltransfer.training.prepare import Prepared
-from rltransfer.training.saving import RunState
+from rltransfer.training.resume.run_state import RunState
 from rltransfer.transfer import Transfer
 
 

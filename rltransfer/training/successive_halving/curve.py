@@ -37,7 +37,7 @@ class LeaderCurve(CurveCallback):
         return super().state_dict() | {"best_name": self.best_name}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up an earlier curve, and writes it."""
+        """Loads an earlier curve, and writes it."""
         super().load_state_dict(state)
         self.best_name = state["best_name"]
 

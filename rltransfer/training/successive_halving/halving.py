@@ -20,10 +20,10 @@ from rltransfer.records import Check, Episodes, RaceFacts, Trial
 from rltransfer.strategies import Auto, Strategy, dump_strategy, strategy_label
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
 from rltransfer.training.prepare import prepare, refuse_short_budget
-from rltransfer.training.saving import RunState
+from rltransfer.training.resume.rng_state import rng_state_dict, undisturbed
+from rltransfer.training.resume.run_state import RunState
 from rltransfer.training.scoring import score_best, score_last, score_random, score_start
 from rltransfer.training.session import Session
-from rltransfer.training.state import take_generators, undisturbed
 from rltransfer.training.successive_halving.candidates import Field, Runner
 from rltransfer.training.successive_halving.curve import LeaderCurve
 from rltransfer.training.successive_halving.trainer import RaceState, Trainer
@@ -84,7 +84,7 @@ class Race:
         prepared = dataclasses.replace(prepared, eval_env=transfer.equip(prepared.eval_env))
         prepared.agent.set_logger(Logger(folder=None, output_formats=[]))
         run = RunState(prepared.agent, {"transfer": transfer}, eval_env=prepared.eval_env, seed=self._config.seed)
-        self.field.runners.append(Runner(label, strategy, prepared, transfer, take_generators(), run))
+        self.field.runners.append(Runner(label, strategy, prepared, transfer, rng_state_dict(), run))
 
     def keep_states(self) -> tasks.Keeping:
         """Lets all training environments keep their states, which are of one task; returns how."""

@@ -7,10 +7,10 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rltransfer.training.agents import learn_arguments
-from rltransfer.training.rewind import MonitorFiles
-from rltransfer.training.saving import Part
+from rltransfer.training.resume.rewind import MonitorFiles
+from rltransfer.training.resume.rng_state import load_rng_state_dict, rng_state_dict
+from rltransfer.training.resume.run_state import Stateful
 from rltransfer.training.session import Session
-from rltransfer.training.state import put_generators, take_generators
 from rltransfer.training.successive_halving.candidates import Field, Runner
 from rltransfer.training.successive_halving.curve import LeaderCurve
 
@@ -28,7 +28,7 @@ class RaceState:
 
     def __init__(self, field: Field, curve: LeaderCurve, folder: Path) -> None:
         self._field = field
-        self._parts: dict[str, Part] = {"monitor": MonitorFiles(folder), "curve": curve}
+        self._parts: dict[str, Stateful] = {"monitor": MonitorFiles(folder), "curve": curve}
         self.current = field.runners[0]
 
     @property
@@ -39,10 +39,10 @@ class RaceState:
     def rollout_ends(self) -> None:
         """Does nothing: agents that change without a gradient do not race."""
 
-    def take(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns the state."""
         field = self._field
-        runs = {runner.label: runner.run.take() for runner in field.runners}
+        runs = {runner.label: runner.run.state_dict() for runner in field.runners}
         return {
             "exact": all(run["exact"] for run in runs.values()),
             "runs": runs,
@@ -55,7 +55,7 @@ class RaceState:
         }
 
     def load_all(self, state: dict[str, Any]) -> None:
-        """Takes up the whole race, before any agent is trained."""
+        """Loads the whole race, before any agent is trained."""
         field = self._field
         for runner in field.runners:
             runner.run.load_state_dict(state["runs"][runner.label])
@@ -66,14 +66,14 @@ class RaceState:
         self._parts["curve"].load_state_dict(state["parts"]["curve"])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the agent that was being trained."""
+        """Loads the agent that was being trained."""
         self.current.run.load_state_dict(state["runs"][self.current.label])
         for name, part in self._parts.items():
             part.load_state_dict(state["parts"][name])
 
-    def put_draws(self, state: dict[str, Any]) -> None:
-        """Takes up its random numbers."""
-        self.current.run.put_draws(state["runs"][self.current.label])
+    def load_random_state_dict(self, state: dict[str, Any]) -> None:
+        """Loads its random numbers."""
+        self.current.run.load_random_state_dict(state["runs"][self.current.label])
 
 
 class Trainer:
@@ -96,8 +96,8 @@ class Trainer:
         config = self._session.config
         if runner.steps >= until and self._begin is None:
             return
-        outside = take_generators()
-        put_generators(None, runner.generators)
+        outside = rng_state_dict()
+        load_rng_state_dict(None, runner.generators)
         # What is stated is what schedules run by: to each agent it is the whole budget, to the winner what it gets.
         total = until if is_last else config.n_timesteps
         pause: list[BaseCallback] = [] if is_last else [_PauseAt(until)]
@@ -111,8 +111,8 @@ class Trainer:
                 reset_num_timesteps=runner.steps == 0,
                 **learn_arguments(config.algo, runner.env),
             )
-        runner.generators = take_generators()
-        put_generators(None, outside)
+        runner.generators = rng_state_dict()
+        load_rng_state_dict(None, outside)
 
 
 class _PauseError(Exception):

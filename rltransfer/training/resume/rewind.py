@@ -9,7 +9,7 @@ from pathlib import Path
 from rltransfer.config import RunConfig
 from rltransfer.records import BEST_AGENT, BEST_NORMALISER, MONITORS
 from rltransfer.run_folder import tensorboard_folder
-from rltransfer.training.checkpoint import Checkpoint, put_back_files
+from rltransfer.training.resume.checkpoint import Checkpoint, put_back_files
 
 EVENTS = "events.out.tfevents.*"
 _SAVED = re.compile(r"rl_model_(?:vecnormalize_|replay_buffer_)?(\d+)_steps\.(?:zip|pkl)")

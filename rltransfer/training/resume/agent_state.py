@@ -1,23 +1,19 @@
-"""Takes all of a training agent's state, and puts it into one that was built again as the run began.
+"""The state of a training agent, and how one that was built again as the run began takes it up.
 
 Not by way of an SB3 zip: a zip has neither buffers nor generators nor what is held on an agent, and drops part of
 VecNormalize (sb3_facts.md#returns).
 """
 
-import contextlib
 import copy
-import random
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 
 from rltransfer import tasks
+from rltransfer.training.resume.rng_state import load_rng_state_dict, rng_state_dict
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -39,14 +35,10 @@ CHANGING = (
     "_last_lstm_states",
 )
 """The attributes of SB3's agents that training changes, beside tensors, buffers and what draws random numbers."""
-_WRAPPERS = {
-    VecNormalize: ("obs_rms", "ret_rms", "returns", "old_obs", "old_reward"),
-    VecFrameStack: ("stacked_obs",),
-}
 _SDE = ("exploration_mat", "exploration_matrices")
 
 
-def take_agent(agent: "BaseAlgorithm") -> dict[str, Any]:
+def agent_state_dict(agent: "BaseAlgorithm") -> dict[str, Any]:
     """Returns an agent's weights, optimizers, counters, latest observations, replay buffer, and what it has to log."""
     _, tensors = agent._get_torch_save_params()
     return {
@@ -58,8 +50,8 @@ def take_agent(agent: "BaseAlgorithm") -> dict[str, Any]:
     }
 
 
-def put_agent(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
-    """Takes up what ``take_agent`` returned."""
+def load_agent_state_dict(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
+    """Loads what ``agent_state_dict`` returned."""
     agent.set_parameters(state["parameters"], exact_match=True, device=agent.device)
     with torch.no_grad():
         for name, value in state["tensors"].items():
@@ -75,19 +67,19 @@ def put_agent(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
         values.update(state["log"][name])
 
 
-def take_draws(agent: "BaseAlgorithm") -> dict[str, Any]:
+def random_state_dict(agent: "BaseAlgorithm") -> dict[str, Any]:
     """Returns all that decides the next random numbers of a run: generators, action noise, gSDE's matrices."""
     return {
-        "generators": take_generators(agent),
+        "generators": rng_state_dict(agent),
         "actions": copy.deepcopy(agent.action_space),
         "noise": copy.deepcopy(getattr(agent, "action_noise", None)),
         "sde": [{name: getattr(distribution, name, None) for name in _SDE} for distribution in _sde(agent)],
     }
 
 
-def put_draws(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
-    """Takes up what ``take_draws`` returned."""
-    put_generators(agent, state["generators"])
+def load_random_state_dict(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
+    """Loads what ``random_state_dict`` returned."""
+    load_rng_state_dict(agent, state["generators"])
     tasks.copy_generators(copy.deepcopy(state["actions"]), agent.action_space)
     if state["noise"] is not None:
         _put_noise(agent, state["noise"])
@@ -95,30 +87,6 @@ def put_draws(agent: "BaseAlgorithm", state: dict[str, Any]) -> None:
         for name, value in draws.items():
             if value is not None:
                 setattr(distribution, name, value.to(agent.device))
-
-
-def take_environments(env: VecEnv) -> dict[str, Any]:
-    """Returns the state of vector wrappers, and that of the environments where it can be taken."""
-    return {
-        "wrappers": [
-            {name: getattr(layer, name) for name in names if hasattr(layer, name)} for layer, names in _layers(env)
-        ],
-        "states": tasks.take_states(env),
-    }
-
-
-def put_environments(env: VecEnv, state: dict[str, Any]) -> None:
-    """Takes up what ``take_environments`` returned; environments whose state was not taken stay as they are."""
-    for (layer, _), attributes in zip(_layers(env), state["wrappers"], strict=True):
-        for name, value in copy.deepcopy(attributes).items():
-            running = getattr(layer, name, None)
-            if isinstance(value, RunningMeanStd):
-                # Statistics that a plan holds stay held, and are copied as SB3's own class.
-                vars(running).update(vars(value))
-            else:
-                setattr(layer, name, value)
-    if state["states"] is not None:
-        tasks.put_states(env, state["states"])
 
 
 def begin_episodes(agent: "BaseAlgorithm", seed: int) -> None:
@@ -133,36 +101,6 @@ def begin_episodes(agent: "BaseAlgorithm", seed: int) -> None:
     normaliser = agent.get_vec_normalize_env()
     if normaliser is not None:
         agent._last_original_obs = normaliser.get_original_obs()
-
-
-def take_generators(agent: "BaseAlgorithm | None" = None) -> dict[str, Any]:
-    """Returns the state of the generators of Python, NumPy and torch."""
-    on_gpu = agent is not None and agent.device.type == "cuda"
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(agent.device) if on_gpu and agent is not None else None,
-    }
-
-
-def put_generators(agent: "BaseAlgorithm | None", state: dict[str, Any]) -> None:
-    """Takes up what ``take_generators`` returned."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and agent is not None and agent.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], agent.device)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Leaves the generators of Python, NumPy and torch as they are found."""
-    before = take_generators()
-    try:
-        yield
-    finally:
-        put_generators(None, before)
 
 
 _LOGGER = ("name_to_value", "name_to_count", "name_to_excluded")
@@ -234,14 +172,6 @@ def _put_noise(agent: Any, noise: Any) -> None:
 def _sde(agent: "BaseAlgorithm") -> list[StateDependentNoiseDistribution]:
     distributions = (getattr(module, "action_dist", None) for module in agent.policy.modules())
     return [distribution for distribution in distributions if isinstance(distribution, StateDependentNoiseDistribution)]
-
-
-def _layers(env: VecEnv) -> list[tuple[VecEnvWrapper, tuple[str, ...]]]:
-    wrappers = []
-    while isinstance(env, VecEnvWrapper):
-        wrappers += [(env, names) for kind, names in _WRAPPERS.items() if isinstance(env, kind)]
-        env = env.venv
-    return wrappers
 
 
 def _on_device(value: Any, device: torch.device) -> Any:

@@ -1,0 +1,1 @@
+"""Exact resume: what changes in a run as state dicts, checkpoints of it on disk, and how a run goes on from one."""
