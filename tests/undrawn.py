@@ -1,4 +1,7 @@
-"""Reports without figures, for tests of studies that do not look at them: drawing takes longer than tiny runs."""
+"""Reports without figures, for tests of studies that do not look at them: drawing takes longer than tiny runs.
+
+As a program it is the command of rltransfer with that, and with runs that are scored in few episodes.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ import pytest
 
 from rltransfer import report
 from rltransfer.cli import main
+from rltransfer.study import fork_server
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,4 +27,5 @@ def _leave_out(patch: pytest.MonkeyPatch) -> None:
 
 if __name__ == "__main__":
     _leave_out(pytest.MonkeyPatch())
+    fork_server.PRELOADED.append("few_episodes")
     raise SystemExit(main(sys.argv[1:]))

@@ -11,15 +11,23 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from rltransfer.errors import RLTransferError, RunError
+from rltransfer.strategies import KINDS
 
-_PRELOADED = ["rltransfer.study.work", "rltransfer.training", "torch._dynamo", "torch.utils.tensorboard"]
+PRELOADED = [
+    "rltransfer.study.work",
+    "rltransfer.training",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    *(f"rltransfer.transfer.methods.{kind}" for kind in KINDS),
+]
+"""What the warm parent imports before it forks."""
 _Returned = TypeVar("_Returned")
 
 
 def warm_context() -> ForkServerContext:
     """Returns what starts processes, with the warm parent on its way; this process needs no torch for it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     with _signals_ignored():
         # The parent must outlive what ends this process: it tells how the others end. It takes over what is ignored.
         forkserver.ensure_running()

@@ -10,8 +10,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer import tasks
 from rltransfer.config import RunConfig, Task
 from rltransfer.records import SourceFacts
+from rltransfer.training import scoring
 from rltransfer.training.evaluation import derived_seed, evaluate_agent
-from rltransfer.training.scoring import SCORING_EPISODES
 from rltransfer.transfer import Transfer
 
 
@@ -54,7 +54,7 @@ def score_in_source(
         episodes = evaluate_agent(
             agent,
             env,
-            episodes=max(SCORING_EPISODES, config.evaluation.episodes),
+            episodes=max(scoring.SCORING_EPISODES, config.evaluation.episodes),
             seed=derived_seed(config.seed, "retention"),
             deterministic=tasks.evaluates_deterministically(task.env),
         )

@@ -58,8 +58,8 @@ def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2)
 @pytest.mark.usefixtures("no_wait")
 @pytest.mark.parametrize("algo", SMALL)
 def test_every_algorithm_goes_on_bit_by_bit(algo: str, tmp_path: Path) -> None:
-    n_timesteps = 1500 if algo == "ars" else 96
-    compare(config_of(algo, n_timesteps=n_timesteps, save_freq=32), tmp_path, calls=41 if algo == "ars" else 19)
+    n_timesteps = 500 if algo == "ars" else 96
+    compare(config_of(algo, n_timesteps=n_timesteps, save_freq=32), tmp_path, calls=61 if algo == "ars" else 19)
 
 
 # What holds other kinds of state; the rest goes with `pytest -m long`, since each is trained twice.
