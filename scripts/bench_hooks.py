@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _ratio(algo: str, strategy: Strategy, steps: int, seed: int) -> float:
-    ours, stock = _transferred(algo, strategy, seed), _transferred(algo, strategy, seed)
+    transferred, stock = _transferred(algo, strategy, seed), _transferred(algo, strategy, seed)
     # The stock side: the same weights in an agent that nothing is held on.
     plain = _make(algo, seed)
     plain.set_parameters(stock.agent.get_parameters())
@@ -69,7 +69,7 @@ def _ratio(algo: str, strategy: Strategy, steps: int, seed: int) -> float:
     if isinstance(plain, OffPolicyAlgorithm):
         # Both sides begin to learn after as many steps of their own.
         plain.learning_starts = max(0, plain.learning_starts - counted)
-    sides = [(plain, [], steps), (ours.agent, ours.callbacks, steps + counted)]
+    sides = [(plain, [], steps), (transferred.agent, transferred.callbacks, steps + counted)]
     seconds = [_cpu_seconds(*side) for side in (sides if seed % 2 else sides[::-1])]
     first, second = seconds
     return second / first if seed % 2 else first / second

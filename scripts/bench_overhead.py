@@ -50,12 +50,12 @@ def main() -> None:
     print(f"{'pair':>4}  {'rltransfer':>20}  {'plain SB3':>20}  {'ratio wall':>10}  {'ratio CPU':>9}  same weights")
     wall_ratios, cpu_ratios = [], []
     for pair in range(arguments.repeats):
-        ours, plain = (_run(side, arguments.env, steps, seed=pair) for side in SIDES)
-        wall_ratios.append(ours.wall_seconds / plain.wall_seconds)
-        cpu_ratios.append(ours.cpu_seconds / plain.cpu_seconds)
+        run, plain = (_run(side, arguments.env, steps, seed=pair) for side in SIDES)
+        wall_ratios.append(run.wall_seconds / plain.wall_seconds)
+        cpu_ratios.append(run.cpu_seconds / plain.cpu_seconds)
         print(
-            f"{pair + 1:>4}  {_seconds(ours):>20}  {_seconds(plain):>20}  {wall_ratios[-1]:>10.3f}  "
-            f"{cpu_ratios[-1]:>9.3f}  {'yes' if ours.weights == plain.weights else 'NO'}",
+            f"{pair + 1:>4}  {_seconds(run):>20}  {_seconds(plain):>20}  {wall_ratios[-1]:>10.3f}  "
+            f"{cpu_ratios[-1]:>9.3f}  {'yes' if run.weights == plain.weights else 'NO'}",
             flush=True,
         )
     print(f"median ratio: wall {statistics.median(wall_ratios):.3f}, CPU {statistics.median(cpu_ratios):.3f}")

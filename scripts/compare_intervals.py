@@ -36,26 +36,26 @@ def hits(statistic: Statistic, scores: np.ndarray, value: float, rng: np.random.
     studies, runs = scores.shape
     picks = rng.integers(runs, size=(studies, RESAMPLES, runs))
     drawn = np.sort(statistic(np.take_along_axis(scores[:, None, :], picks, axis=2)), axis=1)
-    found = statistic(scores)
+    result = statistic(scores)
     left_out = np.stack([statistic(np.delete(scores, run, axis=1)) for run in range(runs)], axis=1)
     ends = {
-        "t": student(scores, found),
+        "t": student(scores, result),
         "percentiles": np.quantile(drawn, (0.025, 0.975), axis=1),
         "widened percentiles": np.quantile(drawn, widened_tails(runs), axis=1),
-        "BCa": bca(drawn, found, left_out),
+        "BCa": bca(drawn, result, left_out),
     }
     return {kind: (low <= value) & (value <= high) for kind, (low, high) in ends.items()}
 
 
-def student(scores: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def student(scores: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     runs = scores.shape[1]
     margin = scipy.stats.t.ppf(0.975, runs - 1) * scores.std(axis=1, ddof=1) / np.sqrt(runs)
-    return found - margin, found + margin
+    return result - margin, result + margin
 
 
-def bca(drawn: np.ndarray, found: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def bca(drawn: np.ndarray, result: np.ndarray, left_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the bias-corrected and accelerated ends (Efron, JASA 1987)."""
-    below = ((drawn < found[:, None]).mean(axis=1) + (drawn <= found[:, None]).mean(axis=1)) / 2
+    below = ((drawn < result[:, None]).mean(axis=1) + (drawn <= result[:, None]).mean(axis=1)) / 2
     bias = scipy.stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
     pulls = left_out.mean(axis=1, keepdims=True) - left_out
     spread = (pulls**2).sum(axis=1)
@@ -80,11 +80,11 @@ def main() -> None:
             value = shapes.MEANS[draw] if name == "mean" else shapes.truth(draw, shapes.iqm)
             for runs in RUNS:
                 rng = np.random.default_rng([runs, len(name), len(shape)])
-                found = [
+                results = [
                     hits(statistic, draw(rng, AT_ONCE * runs).reshape(AT_ONCE, runs), value, rng)
                     for _ in range(studies // AT_ONCE)
                 ]
-                shares = (100 * np.mean([one[kind] for one in found]) for kind in KINDS)
+                shares = (100 * np.mean([item[kind] for item in results]) for kind in KINDS)
                 cells = " | ".join(f"{share:.1f}" for share in shares)
                 print(f"| {name} | {shape} | {runs} | {cells} |", flush=True)
 

@@ -121,14 +121,14 @@ class OverTasks:
     seed: int
 
 
-def own_sources(one: Study) -> OverTasks:
-    return OverTasks(one.tasks(), one.baselines(), [None] * TASKS, one.shape.mean + one.shape.sd, one.seed)
+def own_sources(study: Study) -> OverTasks:
+    return OverTasks(study.tasks(), study.baselines(), [None] * TASKS, study.shape.mean + study.shape.sd, study.seed)
 
 
-def shared_sources(one: Study) -> OverTasks:
-    common, names = one.sources(), [str(i) for i in range(one.runs)]
-    arm = [scores + common for scores in one.tasks()]
-    return OverTasks(arm, one.baselines(), [names] * TASKS, one.shape.mean + one.shape.sd, one.seed)
+def shared_sources(study: Study) -> OverTasks:
+    common, names = study.sources(), [str(i) for i in range(study.runs)]
+    arm = [scores + common for scores in study.tasks()]
+    return OverTasks(arm, study.baselines(), [names] * TASKS, study.shape.mean + study.shape.sd, study.seed)
 
 
 def improvement_over_tasks(some: OverTasks) -> stats.Estimate:
@@ -136,29 +136,29 @@ def improvement_over_tasks(some: OverTasks) -> stats.Estimate:
     return stats.improvement_over_tasks(better, some.baseline, some.sources, [None] * TASKS)
 
 
-def paired(one: Study) -> stats.Estimate:
-    shared = one.sources()
-    return stats.paired_difference(one.arm() + shared, one.baseline() + shared)
+def paired(study: Study) -> stats.Estimate:
+    shared = study.sources()
+    return stats.paired_difference(study.arm() + shared, study.baseline() + shared)
 
 
-def two_runs_a_source(one: Study) -> stats.Estimate:
-    arm, names = one.twice()
-    return stats.mean_difference(arm, one.baseline(2), names)
+def two_runs_a_source(study: Study) -> stats.Estimate:
+    arm, names = study.twice()
+    return stats.mean_difference(arm, study.baseline(2), names)
 
 
-def improvement_two_runs_a_source(one: Study) -> stats.Estimate:
-    arm, names = one.twice()
-    return stats.probability_of_improvement(arm + one.shape.sd, one.baseline(2), names)
+def improvement_two_runs_a_source(study: Study) -> stats.Estimate:
+    arm, names = study.twice()
+    return stats.probability_of_improvement(arm + study.shape.sd, study.baseline(2), names)
 
 
-def iqm_two_runs_a_source(one: Study) -> stats.Estimate:
-    arm, names = one.twice()
-    return stats.iqm_estimate([arm], seed=one.seed, sources=[names], resamples=RESAMPLES)
+def iqm_two_runs_a_source(study: Study) -> stats.Estimate:
+    arm, names = study.twice()
+    return stats.iqm_estimate([arm], seed=study.seed, sources=[names], resamples=RESAMPLES)
 
 
-def share_of_gain(one: Study) -> stats.Estimate | None:
-    gained, half = (one.arm() - one.shape.mean + size * one.shape.sd for size in (6.0, 3.0))
-    return stats.share_of_gain(gained, half, one.baseline() - MEANS[one.shape.baseline], paired=False)
+def share_of_gain(study: Study) -> stats.Estimate | None:
+    gained, half = (study.arm() - study.shape.mean + size * study.shape.sd for size in (6.0, 3.0))
+    return stats.share_of_gain(gained, half, study.baseline() - MEANS[study.shape.baseline], paired=False)
 
 
 @functools.cache
@@ -206,7 +206,7 @@ def over_tasks(
         return of_sources(shape.arm) if sourced else shape.arm
 
     def asked(ask: Callable[[OverTasks], stats.Estimate]) -> Ask:
-        return lambda one: ask(which(one))
+        return lambda study: ask(which(study))
 
     return {
         "mean": (asked(lambda some: stats.mean_over_tasks(some.arm, some.sources)), lambda shape: shape.mean),
@@ -243,36 +243,36 @@ def over_tasks(
 
 # Each method: what a study asks of it, and the truth that its interval should hold.
 METHODS: dict[str, tuple[Ask, Callable[[Shape], float]]] = {
-    "mean": (lambda one: stats.mean(one.arm()), lambda shape: shape.mean),
+    "mean": (lambda study: stats.mean(study.arm()), lambda shape: shape.mean),
     "mean difference": (
-        lambda one: stats.mean_difference(one.arm(), one.baseline()),
+        lambda study: stats.mean_difference(study.arm(), study.baseline()),
         lambda shape: shape.difference,
     ),
     "paired difference": (paired, lambda shape: shape.difference),
     "mean difference, two runs a source": (two_runs_a_source, lambda shape: shape.difference),
-    "mean over tasks": (lambda one: stats.mean_over_tasks(one.tasks()), lambda shape: shape.mean),
-    "optimality gap": (lambda one: stats.mean(stats.shortfall(one.arm(), one.shape.mean + one.shape.sd)), gap),
-    "median": (lambda one: stats.median(one.arm()), lambda shape: truth(shape.arm, median)),
+    "mean over tasks": (lambda study: stats.mean_over_tasks(study.tasks()), lambda shape: shape.mean),
+    "optimality gap": (lambda study: stats.mean(stats.shortfall(study.arm(), study.shape.mean + study.shape.sd)), gap),
+    "median": (lambda study: stats.median(study.arm()), lambda shape: truth(shape.arm, median)),
     "IQM": (
-        lambda one: stats.iqm_estimate([one.arm()], seed=one.seed, resamples=RESAMPLES),
+        lambda study: stats.iqm_estimate([study.arm()], seed=study.seed, resamples=RESAMPLES),
         lambda shape: truth(shape.arm, iqm),
     ),
     "IQM difference": (
-        lambda one: stats.iqm_difference(one.arm(), one.baseline(), seed=one.seed, resamples=RESAMPLES),
+        lambda study: stats.iqm_difference(study.arm(), study.baseline(), seed=study.seed, resamples=RESAMPLES),
         lambda shape: truth(shape.arm, iqm) - truth(shape.baseline, iqm),
     ),
     "IQM over tasks": (
-        lambda one: stats.iqm_estimate(one.tasks(), seed=one.seed, resamples=RESAMPLES),
+        lambda study: stats.iqm_estimate(study.tasks(), seed=study.seed, resamples=RESAMPLES),
         lambda shape: truth(shape.arm, iqm),
     ),
     "probability of improvement": (
-        lambda one: stats.probability_of_improvement(one.arm() + one.shape.sd, one.baseline()),
+        lambda study: stats.probability_of_improvement(study.arm() + study.shape.sd, study.baseline()),
         better,
     ),
     "share of the gain": (share_of_gain, lambda _: 0.5),
     "IQM, two runs a source": (iqm_two_runs_a_source, lambda shape: truth(of_sources(shape.arm), iqm)),
     "median, two runs a source": (
-        lambda one: stats.median(*one.twice()),
+        lambda study: stats.median(*study.twice()),
         lambda shape: truth(of_sources(shape.arm), median),
     ),
     "probability of improvement, two runs a source": (
@@ -300,10 +300,10 @@ def measure(task: tuple[str, str, int, int], seed: int = 0) -> tuple[str, str, i
     rng = np.random.default_rng([list(METHODS).index(name), list(SHAPES).index(shape), runs, seed])
     hits = asked = 0
     for number in range(studies):
-        found = ask(Study(SHAPES[shape], rng, runs, number // STUDIES_PER_SEED))
-        if found is not None and found.low is not None and found.high is not None:
+        result = ask(Study(SHAPES[shape], rng, runs, number // STUDIES_PER_SEED))
+        if result is not None and result.low is not None and result.high is not None:
             asked += 1
-            hits += found.low <= value <= found.high
+            hits += result.low <= value <= result.high
     return name, shape, runs, hits / max(asked, 1)
 
 
@@ -311,13 +311,13 @@ def measure_alarms(task: tuple[tuple[int, int], float, int], seed: int = 0) -> l
     """Returns how often arms of equal means and unequal spreads get a p-value at each level or below."""
     runs, spread, studies = task
     rng = np.random.default_rng([*runs, int(spread), seed])
-    found = np.array(
+    result = np.array(
         [
             stats.permutation_p(spread * rng.normal(size=runs[0]), rng.normal(size=runs[1]), seed=0)
             for _ in range(studies)
         ]
     )
-    return [float(np.mean(found <= level)) for level in ALARM_LEVELS]
+    return [float(np.mean(result <= level)) for level in ALARM_LEVELS]
 
 
 def lacking(table: dict) -> list[tuple[str, str, int]]:
@@ -335,7 +335,7 @@ def lacking(table: dict) -> list[tuple[str, str, int]]:
 def measured(studies: int, jobs: int, table: dict) -> dict[str, object]:
     """Returns a table with all that it lacked."""
     cells = lacking(table)
-    found: dict[str, dict[str, dict[str, float]]] = {
+    results: dict[str, dict[str, dict[str, float]]] = {
         name: {str(runs): dict(table.get("coverage", {}).get(name, {}).get(str(runs), {})) for runs in RUNS}
         for name in METHODS
     }
@@ -343,13 +343,13 @@ def measured(studies: int, jobs: int, table: dict) -> dict[str, object]:
     with multiprocessing.Pool(jobs) as pool:
         tasks = [(*cell, studies) for cell in cells]
         for done, (name, shape, runs, share) in enumerate(pool.imap(measure, tasks), start=1):
-            found[name][str(runs)][shape] = round(share, 4)
+            results[name][str(runs)][shape] = round(share, 4)
             print(f"{done:>4}/{len(tasks)} {name}, {shape}, {runs} runs: {share:.3f}", file=sys.stderr, flush=True)
         cases = [(runs, spread, studies) for runs in ALARM_RUNS for spread in SPREADS]
         alarms = [] if table else pool.map(measure_alarms, cases, chunksize=1)
     return {
         "command": "; ".join(filter(None, [table.get("command", ""), command])),
-        "coverage": found,
+        "coverage": results,
         "alarms": table.get("alarms")
         or [
             {"runs": list(runs), "spread": spread, "shares": [round(share, 4) for share in shares]}

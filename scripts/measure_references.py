@@ -112,7 +112,7 @@ def returns(row: Row, act: Act) -> np.ndarray:
     """Returns what a policy scores in each episode of a task; episode i always begins in the same way."""
     env = gym.make(PREFIX + row.name, **row.kwargs)
     env.action_space.seed(SEED)
-    found = []
+    results = []
     for episode in range(row.episodes):
         observation, _ = env.reset(seed=SEED + episode)
         total, ended = 0.0, False
@@ -120,9 +120,9 @@ def returns(row: Row, act: Act) -> np.ndarray:
             observation, reward, terminated, truncated, _ = env.step(act(env, observation))
             total += float(reward)
             ended = terminated or truncated
-        found.append(total)
+        results.append(total)
     env.close()
-    return np.array(found)
+    return np.array(results)
 
 
 def reference(row: Row) -> float:
@@ -130,10 +130,10 @@ def reference(row: Row) -> float:
         return float(returns(row, CONTROLLERS[row.name]).mean())
     if row.by == "limit":
         return LIMITS.get(row.name, MINIGRID_LIMIT)
-    found = gym.spec(PREFIX.partition(":")[2] + row.name).reward_threshold
-    if found is None:
+    result = gym.spec(PREFIX.partition(":")[2] + row.name).reward_threshold
+    if result is None:
         raise ValueError(f"{row.name} has no threshold")
-    return float(found)
+    return float(result)
 
 
 def measured(row: Row) -> dict[str, Any]:

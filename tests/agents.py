@@ -142,15 +142,17 @@ def pulls_of_last_steps(agent: BaseAlgorithm, hold: Any) -> dict[str, tuple[torc
     added: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def parameters(optimizer: torch.optim.Optimizer) -> Any:
-        return ((names[one], one) for group in optimizer.param_groups for one in group["params"])
+        return ((names[item], item) for group in optimizer.param_groups for item in group["params"])
 
     def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        losses.update({name: one.grad.clone() for name, one in parameters(optimizer) if one.grad is not None})
+        losses.update(
+            {name: parameter.grad.clone() for name, parameter in parameters(optimizer) if parameter.grad is not None}
+        )
 
     def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        for name, one in parameters(optimizer):
-            if one.grad is not None:
-                added[name] = one.grad - losses[name], one.detach().clone()
+        for name, parameter in parameters(optimizer):
+            if parameter.grad is not None:
+                added[name] = parameter.grad - losses[name], parameter.detach().clone()
 
     for optimizer in agent_optimizers(agent).values():
         optimizer.register_step_pre_hook(before)

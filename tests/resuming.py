@@ -64,11 +64,11 @@ def same(first: Any, second: Any) -> bool:
 
 def training_episodes(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Returns the rows of the monitor files without their times."""
-    found = {}
+    results = {}
     for path in folder.glob("*monitor.csv"):
         lines = path.read_text().splitlines()[1:]
-        found[path.name] = [(row["r"], row["l"]) for row in csv.DictReader(lines)]
-    return found
+        results[path.name] = [(row["r"], row["l"]) for row in csv.DictReader(lines)]
+    return results
 
 
 def scalars(folder: Path, *, purge: bool = True) -> dict[str, list[tuple[int, float]]]:
@@ -96,7 +96,7 @@ def assert_alike(config: RunConfig, folder: Path, other: Path) -> None:
     place = f"tb/{config.arm}-seed{config.seed}"
     # Files of one second, which only tests make, are read in any order.
     first_curves, second_curves = (
-        {tag: sorted(values) for tag, values in scalars(one / place, purge=False).items()} for one in (folder, other)
+        {tag: sorted(values) for tag, values in scalars(item / place, purge=False).items()} for item in (folder, other)
     )
     assert first_curves == second_curves
     assert files_of(folder) == files_of(other)

@@ -30,9 +30,9 @@ def permutation_ps(arms, baselines):
     pooled = np.concatenate([np.sort(arms, axis=1), np.sort(baselines, axis=1)], axis=1)
     low, high = pooled.min(axis=1, keepdims=True), pooled.max(axis=1, keepdims=True)
     pooled = ((pooled - low) / (high - low)).astype(np.float32)
-    found = [_tails(pooled[i : i + _PAIRS_AT_ONCE], picks) for i in range(0, len(pooled), _PAIRS_AT_ONCE)]
+    results = [_tails(pooled[i : i + _PAIRS_AT_ONCE], picks) for i in range(0, len(pooled), _PAIRS_AT_ONCE)]
     extra = 0 if exact else 1
-    p_values = np.minimum(1.0, 2 * (np.concatenate(found) + extra) / (len(picks) + extra))
+    p_values = np.minimum(1.0, 2 * (np.concatenate(results) + extra) / (len(picks) + extra))
     if runs == baselines.shape[1]:
         return p_values
     return np.maximum(p_values, scipy.stats.ttest_ind(arms, baselines, axis=1, equal_var=False).pvalue)
@@ -63,7 +63,9 @@ class Studies:
 
     def verdicts(self, monkeypatch) -> list[dict[str, str]]:
         """Returns the verdict of each arm against scratch, study by study."""
-        return [{name: one.verdict for name, one in self._against_scratch(i, monkeypatch).items()} for i in self._all()]
+        return [
+            {name: item.verdict for name, item in self._against_scratch(i, monkeypatch).items()} for i in self._all()
+        ]
 
     def causes(self, monkeypatch) -> list[dict[str, str]]:
         """Returns what is said of the origin of each gain of an arm that has a control, study by study."""
@@ -74,13 +76,15 @@ class Studies:
 
     def _family(self, opponents, study, monkeypatch, also=None):
         """Returns our contrasts of one study; the p-values, which are known, are handed to the code that asks."""
-        pairs, known = {}, {}
+        pairs, cache = {}, {}
         for name, opponent in opponents.items():
-            mine, theirs = self.scores[name][study], self.scores[opponent][study]
+            scores, opponent_scores = self.scores[name][study], self.scores[opponent][study]
             needed = (0.0, 0.0) if also is None else (also[name].p_value, also[name].smallest_p)
-            pairs[name] = Pair(mine, theirs, stats.Estimate(float(mine.mean() - theirs.mean())), needed)
-            known[mine.tobytes(), theirs.tobytes()] = float(self._p[name, opponent][study])
-        monkeypatch.setattr(stats, "permutation_p", lambda a, b, seed: known[a.tobytes(), b.tobytes()])
+            pairs[name] = Pair(
+                scores, opponent_scores, stats.Estimate(float(scores.mean() - opponent_scores.mean())), needed
+            )
+            cache[scores.tobytes(), opponent_scores.tobytes()] = float(self._p[name, opponent][study])
+        monkeypatch.setattr(stats, "permutation_p", lambda a, b, seed: cache[a.tobytes(), b.tobytes()])
         return contrast_family(pairs, {}, seed=0)
 
     def _against_scratch(self, study, monkeypatch):

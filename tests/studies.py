@@ -159,9 +159,9 @@ def wait_until(happens: Callable[[], Any]) -> Any:
     """Waits until something happens, and returns it."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
-        found = happens()
-        if found:
-            return found
+        result = happens()
+        if result:
+            return result
         time.sleep(0.02)
     raise AssertionError("it did not happen")
 
@@ -185,33 +185,33 @@ def descendants(pid: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             parents[int(path.parts[2])] = int(path.read_text().rpartition(")")[2].split()[1])
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found[1:]
+    results = [pid]
+    for item in results:
+        results += [child for child, parent in parents.items() if parent == item]
+    return results[1:]
 
 
 def processes_in(folder: Path) -> list[int]:
     """Returns the processes that have a file open below a folder, as a run has its log."""
-    found = []
+    results = []
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
             if descriptor.readlink().is_relative_to(folder):
-                found.append(int(descriptor.parts[2]))
-    return sorted(set(found))
+                results.append(int(descriptor.parts[2]))
+    return sorted(set(results))
 
 
 def outcome(folder: Path) -> dict[str, str]:
     """Returns what a study's runs have computed: hashes of curves, and of the weights of best and last agents."""
-    found = {}
+    results = {}
     for path in sorted(folder.glob("*/*/seed_*/*")):
         name = str(path.relative_to(folder))
         if path.name == "evaluations.npz":
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            results[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                found[name] = hashlib.sha256(archive.read("policy.pth")).hexdigest()
-    return found
+                results[name] = hashlib.sha256(archive.read("policy.pth")).hexdigest()
+    return results
 
 
 def attempts(folder: Path) -> dict[str, int]:

@@ -21,15 +21,15 @@ def refuses_unknown(init: Callable[P, None]) -> Callable[P, None]:
     The signature that ``inspect`` and type checkers see stays that of ``init``. Its own keywords are listed in the
     message; those of an ``**drawing: Unpack[...]`` are accepted and suggested, too.
     """
-    own, drawing = _keywords(init)
-    known = [name for name in own if name != "render_mode"]
+    arguments, drawing = _keywords(init)
+    names = [name for name in arguments if name != "render_mode"]
 
     @functools.wraps(init)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         for name in kwargs:
-            if name not in own and name not in drawing:
-                near = did_you_mean(name, [*known, *drawing])
-                raise UnknownNameError(f"{_name(args[0])} has no argument {name!r}.{near} Known: {', '.join(known)}.")
+            if name not in arguments and name not in drawing:
+                near = did_you_mean(name, [*names, *drawing])
+                raise UnknownNameError(f"{_name(args[0])} has no argument {name!r}.{near} Known: {', '.join(names)}.")
         init(*args, **kwargs)
 
     return checked
@@ -38,9 +38,9 @@ def refuses_unknown(init: Callable[P, None]) -> Callable[P, None]:
 def _keywords(init: Callable[..., None]) -> tuple[list[str], list[str]]:
     """Returns the keywords that a constructor names, and those of the TypedDict that takes up its others."""
     parameters = list(inspect.signature(init).parameters.values())[1:]
-    own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    arguments = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
     others = [parameter.annotation for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
-    return own, [name for annotation in others for name in get_args(annotation)[0].__annotations__]
+    return arguments, [name for annotation in others for name in get_args(annotation)[0].__annotations__]
 
 
 def number(env: object, name: str, value: float) -> float:

@@ -31,17 +31,17 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 
 def test_an_artifact_round_trips(encoder: Encoder, tmp_path: Path) -> None:
-    found = load_encoder(encoder.save(tmp_path / "artifact"))
-    assert found.anatomy == encoder.anatomy
-    assert found.source == encoder.source
-    assert found.observation_space == encoder.observation_space
-    assert found.action_space == encoder.action_space
-    assert found.hyperparams == encoder.hyperparams
-    assert found.normaliser is not None
+    result = load_encoder(encoder.save(tmp_path / "artifact"))
+    assert result.anatomy == encoder.anatomy
+    assert result.source == encoder.source
+    assert result.observation_space == encoder.observation_space
+    assert result.action_space == encoder.action_space
+    assert result.hyperparams == encoder.hyperparams
+    assert result.normaliser is not None
     assert encoder.normaliser is not None
-    assert found.normaliser.to_json() == encoder.normaliser.to_json()
-    assert found.tensors.keys() == encoder.tensors.keys()
-    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in encoder.tensors.items())
+    assert result.normaliser.to_json() == encoder.normaliser.to_json()
+    assert result.tensors.keys() == encoder.tensors.keys()
+    assert all(torch.equal(result.tensors[name], tensor) for name, tensor in encoder.tensors.items())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact"]
     assert sorted(path.name for path in (tmp_path / "artifact").iterdir()) == ["encoder.safetensors", "manifest.json"]
 
@@ -82,15 +82,15 @@ def test_what_is_read_from_a_damaged_zip_equals_the_original(algo: str, tmp_path
         part = content[directory:] if number % 2 else content
         path.write_bytes(content[: len(content) - len(part)] + damage(part, rng))
         try:
-            found = read_sb3_zip(path)
+            result = read_sb3_zip(path)
         except SourceError as error:
             refused += 1
             assert str(path) in str(error)
             continue
-        assert {name: getattr(found, name) for name in facts} == {name: getattr(original, name) for name in facts}
-        for theirs, ours in ((original.tensors, found.tensors), (original.variables, found.variables)):
-            assert list(theirs) == list(ours)
-            assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+        assert {name: getattr(result, name) for name in facts} == {name: getattr(original, name) for name in facts}
+        for expected, actual in ((original.tensors, result.tensors), (original.variables, result.variables)):
+            assert list(expected) == list(actual)
+            assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
     assert refused > DAMAGES // 2
 
 

@@ -46,12 +46,15 @@ def broken(how: str, algo: str = "ppo", **settings: Any) -> RunConfig:
 
 def assert_whole(config: RunConfig, folder: Path) -> None:
     """Asserts that what is left of a run is finite, and that no process is."""
-    found = Checkpoints(folder / "rltransfer" / CHECKPOINT, deciding_settings(config)).newest()
-    assert found is not None
-    for state in (found.state["agent"]["parameters"]["policy"], tensors_in(folder / "best_model.zip")["parameters"]):
+    checkpoint = Checkpoints(folder / "rltransfer" / CHECKPOINT, deciding_settings(config)).newest()
+    assert checkpoint is not None
+    for state in (
+        checkpoint.state["agent"]["parameters"]["policy"],
+        tensors_in(folder / "best_model.zip")["parameters"],
+    ):
         for tensor in tensors_of(state):
             assert torch.isfinite(tensor).all()
-    for wrapper in found.state["environments"]["wrappers"]:
+    for wrapper in checkpoint.state["environments"]["wrappers"]:
         assert np.isfinite(wrapper["obs_rms"].mean).all()
         assert np.isfinite(wrapper["returns"]).all()
     assert not multiprocessing.active_children()

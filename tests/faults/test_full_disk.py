@@ -83,9 +83,9 @@ def test_a_small_disk(tmp_path: Path) -> None:
     mounted = 'mount -t tmpfs -o size=2m none "$0" && cp_to="$1" && shift && "$@" && cp -r "$0/run" "$cp_to"'
     command = ["unshare", "-rm", "sh", "-c", mounted, str(disk), str(tmp_path / "copied"), *python]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(here)}
-    found = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    assert found.returncode == 0, found.stderr
-    refused, done = [line for line in found.stdout.splitlines() if line.startswith(("refused", "done"))]
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert completed.returncode == 0, completed.stderr
+    refused, done = [line for line in completed.stdout.splitlines() if line.startswith(("refused", "done"))]
     assert "cannot be written: No space left on device. Make room and run it again" in refused
     assert f"refused: {disk}/run/" in refused
     assert done == "done"
@@ -113,14 +113,14 @@ def test_a_study_on_a_small_disk(tmp_path: Path) -> None:
     study = [sys.executable, "-m", "rltransfer", "study", "run", str(path), "-f", str(disk / "out"), "--jobs", "1"]
     command = ["unshare", "-rm", "sh", "-c", STUDY_ON_SMALL_DISK, str(disk), *study]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    full, _, room = found.stdout.partition("exit code 2\n")
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    full, _, room = completed.stdout.partition("exit code 2\n")
     # Not even a record can be written, nor a log: the reason is said all the same.
     for name in ("source/pretrain/seed_0", "target/scratch/seed_0"):
         (line,) = [line for line in full.splitlines() if f"{name}: " in line]
         assert f"FAILED: {disk}/out/" in line or f"FAILED: a file in {disk}/out/" in line
         assert " cannot be written: No space left on device. Make room and run it again" in line
-    assert "Traceback" not in found.stdout + found.stderr
+    assert "Traceback" not in completed.stdout + completed.stderr
     assert "[2/2] target/scratch/seed_0: done" in room
     assert room.endswith("exit code 0\n")
     run_study(path, tmp_path / "alone", jobs=1, say=lambda _: None)

@@ -233,9 +233,9 @@ def test_pickles_in_an_agent_are_never_loaded(agent_zip, canary, tmp_path):
         if isinstance(shadow, dict) and ":serialized:" in shadow:
             shadow[":serialized:"] = payload
     path = _write(tmp_path / "agent.zip", members | {"data": json.dumps(data)})
-    found = read_sb3_zip(path)
-    assert found.algo == "ppo"
-    assert found.observation_space.shape == (4,)
+    content = read_sb3_zip(path)
+    assert content.algo == "ppo"
+    assert content.observation_space.shape == (4,)
 
 
 @pytest.mark.parametrize("member", ["policy.pth", "pytorch_variables.pth"])
@@ -337,9 +337,14 @@ def test_data_that_is_none(agent_zip, tmp_path, data, message):
 def test_data_of_odd_values_is_read_as_unknown(agent_zip, tmp_path):
     odd = {name: [[], {}, 3] for name in json.loads(_members(agent_zip)["data"])}
     path = _write(tmp_path / "agent.zip", _members(agent_zip) | {"data": json.dumps(odd)})
-    found = read_sb3_zip(path)
-    assert (found.observation_space, found.action_space, found.seed, found.num_timesteps) == (None, None, None, None)
-    assert (found.policy_class, found.extractor_class, found.hyperparams) == (None, None, {})
+    content = read_sb3_zip(path)
+    assert (content.observation_space, content.action_space, content.seed, content.num_timesteps) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert (content.policy_class, content.extractor_class, content.hyperparams) == (None, None, {})
 
 
 def test_a_damaged_agent_is_noticed_or_unchanged(agent_zip, tmp_path):
@@ -353,11 +358,11 @@ def test_a_damaged_agent_is_noticed_or_unchanged(agent_zip, tmp_path):
         damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged if rng.random() < 0.7 else damaged[: rng.randrange(len(damaged))])
         try:
-            found = read_sb3_zip(path).tensors
+            result = read_sb3_zip(path).tensors
         except SourceError:
             continue
-        assert list(found) == list(intact)
-        assert all(torch.equal(found[name], intact[name]) for name in intact)
+        assert list(result) == list(intact)
+        assert all(torch.equal(result[name], intact[name]) for name in intact)
 
 
 # YAML

@@ -61,13 +61,13 @@ def survive(pair: str, kills: int, folder: Path) -> int:
     for number in range(kills):
         killed = folder / f"killed_{number}"
         done = kill_and_go_on(config, killed, seconds, writes, rng)
-        found = read_record(killed)
-        assert {name: getattr(found, name) for name in RECORDED} == {
+        record = read_record(killed)
+        assert {name: getattr(record, name) for name in RECORDED} == {
             name: getattr(expected, name) for name in RECORDED
         }, done
-        assert all(entry.exact for entry in found.resumed)
+        assert all(entry.exact for entry in record.resumed)
         assert_alike(config, whole, killed)
-        resumed += bool(found.resumed)
+        resumed += bool(record.resumed)
         remove(killed)
     return resumed
 

@@ -36,10 +36,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def ancestors(job: int) -> list[int]:
     """Returns the processes above a job: the warm parent, Ray's worker, and the raylet of their node."""
-    found: list[int] = []
-    while len(found) < 3:
-        found.append(int(Path(f"/proc/{found[-1] if found else job}/stat").read_text().rpartition(")")[2].split()[1]))
-    return found
+    results: list[int] = []
+    while len(results) < 3:
+        results.append(
+            int(Path(f"/proc/{results[-1] if results else job}/stat").read_text().rpartition(")")[2].split()[1])
+        )
+    return results
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -47,7 +49,7 @@ def test_a_lost_node_and_a_lost_worker_only_delay_their_jobs(cluster: Any, tmp_p
     path, folder, gate = write(tmp_path), tmp_path / "out", tmp_path / "gate"
     command = ["run", path, "-f", folder, "--engine", "ray", "--address", cluster.address]
     with supervisor(*command, gate=gate) as study:
-        jobs = wait_until(lambda: len(found := arrivals(gate)) == 3 and found)
+        jobs = wait_until(lambda: len(observation := arrivals(gate)) == 3 and observation)
         lost = next(node for node in cluster.list_all_nodes() if node != cluster.head_node)
         (raylet,) = lost.all_processes["raylet"]
         on_lost, elsewhere = (
@@ -73,7 +75,7 @@ def test_on_a_cluster_of_its_own_a_study_can_be_stopped(tmp_path: Path, monkeypa
     path, folder, gate = write(tmp_path), tmp_path / "out", tmp_path / "gate"
     command = ["run", path, "-f", folder, "--engine", "ray", "--jobs", "2"]
     with supervisor(*command, gate=gate) as study:
-        jobs = wait_until(lambda: len(found := arrivals(gate)) == 2 and found)
+        jobs = wait_until(lambda: len(observation := arrivals(gate)) == 2 and observation)
         study.signal(signal.SIGTERM)
         code, _, err = study.end()
     assert code == 128 + signal.SIGTERM

@@ -164,11 +164,11 @@ def test_eight_runs_at_once_in_one_folder_are_eight_runs(here: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    found = {run.record.seed: run.folder for run in find_runs(Path("logs"))}
-    assert sorted(found) == list(range(8))
-    assert {folder.name for folder in found.values()} == {f"CartPole-v1_{number}" for number in range(1, 9)}
+    results = {run.record.seed: run.folder for run in find_runs(Path("logs"))}
+    assert sorted(results) == list(range(8))
+    assert {folder.name for folder in results.values()} == {f"CartPole-v1_{number}" for number in range(1, 9)}
     for seed in (0, 5):
         alone = f"pretrain -n 128 --seed {seed} --eval-freq 64 {SMALL} -f alone_{seed}"
         assert main(alone.split()) == 0
-        config = read_settings(found[seed])
-        assert_alike(config, found[seed], Path(f"alone_{seed}/ppo/CartPole-v1_1"))
+        config = read_settings(results[seed])
+        assert_alike(config, results[seed], Path(f"alone_{seed}/ppo/CartPole-v1_1"))

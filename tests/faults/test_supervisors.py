@@ -24,9 +24,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the runs of a study compute where nothing happens to them."""
     root = tmp_path_factory.mktemp("undisturbed")
     run_study(write(root), root / "out", jobs=2, say=lambda _: None)
-    found = outcome(root / "out")
-    assert len(found) == 3 * len(NAMES)
-    return found
+    result = outcome(root / "out")
+    assert len(result) == 3 * len(NAMES)
+    return result
 
 
 def states_in(folder: Path) -> dict[str, int]:
@@ -49,7 +49,7 @@ def test_a_study_goes_on_whose_supervisor_was_killed(
 ) -> None:
     path, folder, gate = write(tmp_path), tmp_path / "out", tmp_path / "gate"
     with supervisor("run", path, "-f", folder, "--jobs", "2", gate=gate) as first:
-        workers = wait_until(lambda: len(found := arrivals(gate)) == 2 and found)
+        workers = wait_until(lambda: len(observation := arrivals(gate)) == 2 and observation)
         assert main(["study", "status", str(folder), "--json"]) == 0
         status = json.loads(capsys.readouterr().out)
         assert status["counts"] == {"done": 0, "running": 2, "stopped": 0, "failed": 0, "missing": 4}

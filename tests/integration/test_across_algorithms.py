@@ -68,9 +68,9 @@ def test_each_layer_takes_the_one_at_its_place(
     assert all(check.passed for check in transfer.checks()), transfer.checks()
     frozen = {entry.tensor for entry in plan.entries if entry.frozen}
     for branch, module in ENCODER[target].items():
-        theirs = ENCODER[source].get(branch) or ENCODER[source]["critic"]
+        source_value = ENCODER[source].get(branch) or ENCODER[source]["critic"]
         for number in (0, 2):
-            tensor, other = f"{module}.{number}.weight", f"{theirs}.{number}.weight"
+            tensor, other = f"{module}.{number}.weight", f"{source_value}.{number}.weight"
             now, reads = start[tensor], encoder.tensors[other]
             if now.shape != reads.shape:
                 now, reads = now[:, :4], reads[:, :4]
@@ -98,9 +98,9 @@ def test_one_branch_can_serve_both(encoders: Callable[[str], Any]) -> None:
     for branch in ("actor", "critic"):
         agent = agent_of("sac")
         apply_plan(plan_transfer(encoder, agent, Frozen(source_branch=branch)), agent)
-        theirs = encoder.tensors[f"{ENCODER['ppo'][branch]}.2.weight"]
+        source_value = encoder.tensors[f"{ENCODER['ppo'][branch]}.2.weight"]
         for module in ("actor.latent_pi", "critic.qf0", "critic.qf1"):
-            assert torch.equal(weights(agent)[f"{module}.2.weight"], theirs)
+            assert torch.equal(weights(agent)[f"{module}.2.weight"], source_value)
 
 
 def test_full_moves_between_algorithms_with_the_same_heads(encoders: Callable[[str], Any]) -> None:
@@ -125,17 +125,17 @@ def test_an_encoder_of_images_goes_from_ppo_to_dqn(tmp_path: Path) -> None:
 
 
 def test_differences_are_named_layer_by_layer(encoders: Callable[[str], Any]) -> None:
-    with pytest.raises(IncompatibleError) as found:
+    with pytest.raises(IncompatibleError) as error_info:
         plan_transfer(encoders("ppo"), agent_of("sac", net_arch=[8, 6], activation_fn=torch.nn.Tanh), Frozen())
-    lines = str(found.value).splitlines()
+    lines = str(error_info.value).splitlines()
     assert lines[0].startswith("The source is an agent of ppo, the target one of sac.")
     assert "  actor.latent_pi.0: activation ReLU in the source, Tanh in the target" in lines
-    with pytest.raises(IncompatibleError) as found:
+    with pytest.raises(IncompatibleError) as error_info:
         plan_transfer(encoders("ppo"), agent_of("sac", net_arch=[8, 6]), Frozen())
     shape = re.compile(
         r"actor\.latent_pi\.2\.weight: source mlp_extractor\.policy_net\.2\.weight \[8, 8\], target \[6, 8\]"
     )
-    assert shape.search(str(found.value))
+    assert shape.search(str(error_info.value))
     with pytest.raises(IncompatibleError, match=r"net\.2\.weight: the source has \[8, 8\], the target has no such"):
         plan_transfer(encoders("ppo"), agent_of("sac", net_arch=[8]), Frozen())
     with pytest.raises(IncompatibleError, match=r"latent_pi\.4\.weight: the source has no such tensor"):

@@ -116,8 +116,8 @@ def by_key(function: Any, first: Any, *others: Any) -> Any:
     return {key: function(value, *(other[key] for other in others)) for key, value in first.items()}
 
 
-def _normalised(observations: np.ndarray, known: Any) -> np.ndarray:
-    return np.clip((observations - known.mean) / np.sqrt(known.var + 1e-8), -10.0, 10.0).astype(np.float32)
+def _normalised(observations: np.ndarray, statistics: Any) -> np.ndarray:
+    return np.clip((observations - statistics.mean) / np.sqrt(statistics.var + 1e-8), -10.0, 10.0).astype(np.float32)
 
 
 def assert_full_equals_the_stock_load(path: Path, stock: Mapping[str, type[BaseAlgorithm]]) -> Encoder:
@@ -142,14 +142,16 @@ def assert_full_equals_the_stock_load(path: Path, stock: Mapping[str, type[BaseA
     observations = by_key(
         lambda space: rng.normal(size=(1000, *space.shape)).astype(np.float32), encoder.observation_space
     )
-    seen = theirs = observations
+    seen = expected = observations
     if isinstance(env, VecNormalize):
-        theirs = by_key(_normalised, observations, encoder.normaliser.observation)
+        expected = by_key(_normalised, observations, encoder.normaliser.observation)
         seen = env.normalize_obs(observations)
         assert by_key(
-            lambda own, known: np.array_equal(own.mean, known.mean), env.obs_rms, encoder.normaliser.observation
+            lambda running, statistics: np.array_equal(running.mean, statistics.mean),
+            env.obs_rms,
+            encoder.normaliser.observation,
         )
-    assert np.array_equal(agent.predict(seen, deterministic=True)[0], loaded.predict(theirs, deterministic=True)[0])
+    assert np.array_equal(agent.predict(seen, deterministic=True)[0], loaded.predict(expected, deterministic=True)[0])
     return encoder
 
 

@@ -101,9 +101,9 @@ def test_noise_is_in_the_numbers_that_the_agent_sees() -> None:
     make_agent("ppo", plain, n_steps=64).learn(64)
     assert np.allclose(env.obs_rms.mean, plain.obs_rms.mean)
     assert env.obs_rms.count == plain.obs_rms.count
-    found = pickle.loads(pickle.dumps(env))
+    result = pickle.loads(pickle.dumps(env))
     assert b"rltransfer" not in pickle.dumps(env)
-    assert vars(found).keys() == vars(pickle.loads(pickle.dumps(plain))).keys()
+    assert vars(result).keys() == vars(pickle.loads(pickle.dumps(plain))).keys()
 
 
 def test_sb3s_own_evaluation_goes_on_as_always(tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_a_guide_on_the_same_environment_sees_it_unchanged(tmp_path: Path) -> No
     assert np.array_equal(np.unique(np.concatenate(seen)), [1.0])
     assert not (agent.rollout_buffer.observations == 1.0).any()
     again = hold_plan(plan, agent)
-    assert {type(one).__name__ for one in again.callbacks} >= {"AugmentedViews", "WatchGuide"}
+    assert {type(callback).__name__ for callback in again.callbacks} >= {"AugmentedViews", "WatchGuide"}
     plain = apply_plan(plan_transfer(None, agent, "scratch"), agent)
-    assert not any(isinstance(one, AugmentedViews) for one in plain.callbacks)
+    assert not any(isinstance(callback, AugmentedViews) for callback in plain.callbacks)
     assert agent.env is not None
     assert np.array_equal(agent.env.reset(), np.ones((1, 4)))
     assert not {"reset", "step_wait", "step_async", "__reduce_ex__"} & vars(agent.env).keys()
@@ -162,8 +162,8 @@ def test_off_policy_agents_remember_what_there_was_and_learn_from_what_is_change
     assert np.array_equal(np.unique(agent.replay_buffer.observations[:60]), [1.0])
     batch = minibatch(transfer, 500)
     assert float((batch.observations - 1.0).std()) == pytest.approx(0.5, rel=0.1)
-    one, other = ((part - part.round()).flatten() for part in (batch.observations, batch.next_observations))
-    assert abs(float(torch.corrcoef(torch.stack([one, other]))[0, 1])) < 0.1, "the state and the next one apart"
+    first, other = ((part - part.round()).flatten() for part in (batch.observations, batch.next_observations))
+    assert abs(float(torch.corrcoef(torch.stack([first, other]))[0, 1])) < 0.1, "the state and the next one apart"
     assert torch.equal(batch.rewards, torch.ones(500, 1))
     assert all(check.passed for check in transfer.checks()), transfer.checks()
 
@@ -224,7 +224,7 @@ def test_an_agent_goes_on_with_the_draws_that_come_next(tmp_path: Path) -> None:
         first, other = (augmented(algo, DummyVecEnv([Steady])) for _ in range(2))
         first.agent.learn(40, callback=first.callbacks)
         other.load_state_dict(first.state_dict())
-        states = [one.state_dict()[0] for one in (first, other)]
+        states = [item.state_dict()[0] for item in (first, other)]
         assert str(states[0]) == str(states[1])
         assert isinstance(first.callbacks[0], AugmentedViews if algo == "ppo" else Minibatches)
 

@@ -71,10 +71,10 @@ def test_statistics_are_those_of_everything_together(tmp_path: Path) -> None:
         place = tmp_path / str(number)
         place.mkdir()
         encoder = encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=number), place)
-        own = Statistics(values.mean(axis=0), values.var(axis=0), float(len(values)))
+        moments = Statistics(values.mean(axis=0), values.var(axis=0), float(len(values)))
         assert encoder.normaliser is not None
         encoders.append(
-            dataclasses.replace(encoder, normaliser=dataclasses.replace(encoder.normaliser, observation=own))
+            dataclasses.replace(encoder, normaliser=dataclasses.replace(encoder.normaliser, observation=moments))
         )
     pooled = average_encoders(encoders).normaliser
     assert pooled is not None
@@ -110,7 +110,7 @@ def test_extract_saves_the_average_with_its_origin(tmp_path: Path, capsys: pytes
     assert f"average of {tmp_path / '1'}" in capsys.readouterr().out
     average = load_encoder(tmp_path / "average")
     singles = [load_encoder(tmp_path / str(seed)) for seed in (1, 2)]
-    assert average.source.env_steps == sum(one.source.env_steps or 0 for one in singles)
+    assert average.source.env_steps == sum(single.source.env_steps or 0 for single in singles)
     assert average.source.mean_return is None
     assert average.source.task == singles[0].source.task
     name = "action_net.weight"
@@ -156,9 +156,9 @@ def test_other_classes_are_named_as_far_as_they_are_told(name: str, tmp_path: Pa
     encoder = source_encoder("ppo", tmp_path)
     words = "policy classes" if name == "policy_class" else "features extractors"
     sb3 = "stable_baselines3.common.torch_layers.FlattenExtractor"
-    for one, another in ((sb3, "lab.Net"), ("lab.Net", "lab.Other"), (None, "lab.Net"), (sb3, sb3 + "2")):
-        for first, second in ((one, another), (another, one)):
+    for item, another in ((sb3, "lab.Net"), ("lab.Net", "lab.Other"), (None, "lab.Net"), (sb3, sb3 + "2")):
+        for first, second in ((item, another), (another, item)):
             with pytest.raises(IncompatibleError, match=f"their {words} differ: "):
                 average_encoders([named(first), named(second)])
-    for one, another in ((None, sb3), (sb3, sb3), ("lab.Net", "lab.Net")):
-        average_encoders([named(one), named(another)])
+    for item, another in ((None, sb3), (sb3, sb3), ("lab.Net", "lab.Net")):
+        average_encoders([named(item), named(another)])

@@ -65,13 +65,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 class TestTheExample:
     def test_each_run_has_a_folder_with_its_facts(self, there: Path) -> None:
-        found = {str(run.folder): run.record for run in find_runs(Path("logs"))}
-        assert {path: (record.role, record.arm, record.status) for path, record in found.items()} == {
+        results = {str(run.folder): run.record for run in find_runs(Path("logs"))}
+        assert {path: (record.role, record.arm, record.status) for path, record in results.items()} == {
             "logs/ppo/CartPole-v1_1": ("source", "pretrain", "done"),
             "logs/ppo/rltransfer-CartPole-v0_1": ("target", "finetune", "done"),
             "logs/ppo/rltransfer-CartPole-v0_2": ("target", "scratch", "done"),
         }
-        finetune = found["logs/ppo/rltransfer-CartPole-v0_1"]
+        finetune = results["logs/ppo/rltransfer-CartPole-v0_1"]
         assert finetune.task.kwargs == {"length": 1.5, "force_mag": 5, "gravity": 12}
         assert finetune.source is not None
         assert finetune.source.env_steps == 512

@@ -159,11 +159,11 @@ def test_other_statistics_are_named(files: Path, tmp_path: Path, capsys: pytest.
     names = ("norm.pkl", "old.pickle", "vec_normalize.pkl", "Env-v0/vecnormalize.pkl")
     assert encoder.normaliser is None
     assert encoder.statistics.unused == names
-    found = findings(encoder)
-    assert found["statistics_unused"].severity == "warning"
-    assert all(name in found["statistics_unused"].words for name in names)
-    assert "--normaliser FILE" in found["statistics_unused"].words
-    assert not any("no statistics lie beside" in finding.words for finding in found.values())
+    results = findings(encoder)
+    assert results["statistics_unused"].severity == "warning"
+    assert all(name in results["statistics_unused"].words for name in names)
+    assert "--normaliser FILE" in results["statistics_unused"].words
+    assert not any("no statistics lie beside" in finding.words for finding in results.values())
     assert cli.main(["inspect", str(source)]) == 0
     shown = capsys.readouterr().out
     assert "none: the source saw raw observations, or its statistics were not recognised" in shown
@@ -189,8 +189,8 @@ def test_statistics_are_known_by_their_start_whatever_their_suffix(files: Path, 
     os.mkfifo(tmp_path / "pipe")
     encoder = load_encoder(source)
     assert encoder.statistics.unused == names
-    found = findings(encoder)
-    assert all(name in found["statistics_unused"].words for name in names)
+    results = findings(encoder)
+    assert all(name in results["statistics_unused"].words for name in names)
     assert "comes without statistics of its own" in raw_findings(encoder)["normalisation_unknown"].words
     assert all(mean_of(load_encoder(source, normaliser=tmp_path / name)) == 1 for name in names)
 
@@ -232,12 +232,12 @@ def test_a_file_of_a_general_name_that_cannot_be_read_is_a_warning(
     (tmp_path / place).write_bytes(change((files / "1.pkl").read_bytes()))
     encoder = load_encoder(source)
     assert (encoder.normaliser, encoder.statistics.unused) == (None, ())
-    found = findings(encoder)
-    assert found["unreadable_files"].severity == "warning"
-    assert all(words in found["unreadable_files"].words for words in (str(tmp_path / place), reason, "--normaliser"))
+    results = findings(encoder)
+    assert results["unreadable_files"].severity == "warning"
+    assert all(words in results["unreadable_files"].words for words in (str(tmp_path / place), reason, "--normaliser"))
     assert "comes without statistics of its own" in raw_findings(encoder)["normalisation_unknown"].words
     again = load_encoder(encoder.save(tmp_path / "artifact"))
-    assert findings(again)["unreadable_files"] == found["unreadable_files"]
+    assert findings(again)["unreadable_files"] == results["unreadable_files"]
     assert cli.main(["inspect", str(source)]) == 0
     assert reason in capsys.readouterr().out
     with pytest.raises(SourceError, match=re.escape(reason)):
@@ -266,7 +266,9 @@ def test_a_file_named_after_the_zip_must_be_readable(place: str, files: Path, tm
 def test_that_no_statistics_lie_there_is_said_where_it_is_true(files: Path, tmp_path: Path) -> None:
     encoder = load_encoder(lay(files, tmp_path, {"ppo.zip": "agent.zip"}))
     agent = make_agent("ppo", "Pendulum-v1")
-    (finding,) = [one for one in plan_transfer(encoder, agent, Full()).findings if one.kind == "normalisation_unknown"]
+    (finding,) = [
+        finding for finding in plan_transfer(encoder, agent, Full()).findings if finding.kind == "normalisation_unknown"
+    ]
     assert finding.words.startswith("no statistics lie beside the source")
     assert "--normaliser FILE" in finding.words
 

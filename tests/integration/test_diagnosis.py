@@ -96,8 +96,8 @@ def test_inputs_far_from_the_sources_statistics_are_named(tmp_path: Path) -> Non
         envs = [VecNormalize(shifted(place), training=training) for training in (True, False)]
         agent = make_agent("ppo", envs[0])
         before = (weights(agent), envs[0].obs_rms.mean.copy(), envs[1].obs_rms.mean.copy())
-        found = findings(encoder, agent, envs[1])
-        assert {name for one in found.values() for name in one.numbers if name.startswith("input")} == far
+        results = findings(encoder, agent, envs[1])
+        assert {name for item in results.values() for name in item.numbers if name.startswith("input")} == far
         assert all(torch.equal(tensor, before[0][name]) for name, tensor in weights(agent).items())
         assert np.array_equal(envs[0].obs_rms.mean, before[1])
         assert np.array_equal(envs[1].obs_rms.mean, before[2])
@@ -106,8 +106,8 @@ def test_inputs_far_from_the_sources_statistics_are_named(tmp_path: Path) -> Non
 def test_the_map_of_inputs_says_which_input_is_far(tmp_path: Path) -> None:
     encoder = encoder_of(make_agent("ppo", normalised("CartPole-v1"), seed=7).learn(256), tmp_path)
     envs = [VecNormalize(DummyVecEnv([lambda: Shifted(gym.make("CartPole-v1"), 0)])) for _ in range(2)]
-    found = findings(encoder, make_agent("ppo", envs[0]), envs[1], inputs=[2, 1, None, 3])
-    assert set(found["observations_outside"].numbers) == {"input_0"}
+    results = findings(encoder, make_agent("ppo", envs[0]), envs[1], inputs=[2, 1, None, 3])
+    assert set(results["observations_outside"].numbers) == {"input_0"}
 
 
 def test_bounds_stand_in_for_statistics(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_dead_and_saturated_units_are_counted(algo: str, tmp_path: Path) -> None
     with torch.no_grad():
         dict(source.policy.named_parameters())[f"{layer}.bias"][:6] = -50.0
     target = make_agent(algo, policy_kwargs=dict(kwargs))
-    found = findings(encoder_of(source, tmp_path), target, target.get_env())
-    assert found[kind].numbers["share"] >= 0.75
-    assert found[kind].words.startswith(f"{layer}: ")
+    results = findings(encoder_of(source, tmp_path), target, target.get_env())
+    assert results[kind].numbers["share"] >= 0.75
+    assert results[kind].words.startswith(f"{layer}: ")
 
 
 def test_the_command_prints_them_and_gives_them_to_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,9 @@ HEAD = {
 
 def freeze(agent: Any, *prefixes: str) -> set[str]:
     """Freezes parameters as a user does; returns the names of the online ones."""
-    named = {name: one for name, one in agent.policy.named_parameters() if name.startswith(prefixes)}
+    named = {
+        name: named_parameter for name, named_parameter in agent.policy.named_parameters() if name.startswith(prefixes)
+    }
     for parameter in named.values():
         parameter.requires_grad_(False)
     return set(named)
@@ -89,7 +91,7 @@ def train(agent: Any, transfer: Any, algo: str) -> None:
 @pytest.mark.parametrize("algo", ["ppo", "sac", "dqn", "td3"])
 def test_what_the_user_froze_stays_whatever_the_strategy(algo: str, strategy: Any, tmp_path: Path) -> None:
     encoder, target = source_encoder(algo, tmp_path), make_agent(algo)
-    frozen = freeze(target, *(one for one in (FIRST[algo], HEAD[algo]) if one))
+    frozen = freeze(target, *(item for item in (FIRST[algo], HEAD[algo]) if item))
     plan = plan_transfer(encoder, target, strategy)
     assert {entry.tensor for entry in plan.entries if entry.frozen_by_user} == frozen
     shown = columns(plan)
@@ -183,7 +185,7 @@ def test_the_plan_freezes_again_after_a_load(tmp_path: Path) -> None:
     target.save(tmp_path / "held.zip")
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     loaded = type(target).load(tmp_path / "held.zip", env=target.get_env())
-    assert all(one.requires_grad for one in loaded.policy.parameters())
+    assert all(item.requires_grad for item in loaded.policy.parameters())
     read = read_plan(tmp_path / "plan.json")
     assert read == plan
     transfer = hold_plan(read, loaded)

@@ -44,7 +44,7 @@ def states_of(encoder: Encoder, amount: int = 5) -> np.ndarray:
 def by_autograd(policy: Any, outputs: Any, states: np.ndarray) -> dict[str, torch.Tensor]:
     """Returns the mean of the weighted squared gradients, one state and one output at a time."""
     named = dict(policy.named_parameters())
-    total = {name: torch.zeros_like(one) for name, one in named.items()}
+    total = {name: torch.zeros_like(tensor) for name, tensor in named.items()}
     policy.requires_grad_(True)
     for state in states:
         for weight, value in outputs(torch.as_tensor(state[None])):
@@ -52,7 +52,7 @@ def by_autograd(policy: Any, outputs: Any, states: np.ndarray) -> dict[str, torc
             for name, gradient in zip(named, gradients, strict=True):
                 if gradient is not None:
                     total[name] += (weight * gradient**2).detach()
-    return {name: one / len(states) for name, one in total.items()}
+    return {name: tensor / len(states) for name, tensor in total.items()}
 
 
 def test_of_a_categorical_policy_it_is_the_expected_square_of_each_log_probability(tmp_path: Path) -> None:
@@ -67,11 +67,11 @@ def test_of_a_categorical_policy_it_is_the_expected_square_of_each_log_probabili
         yield 1.0, policy.predict_values(state)[0, 0]
 
     expected = by_autograd(policy, outputs, states)
-    found = fisher_diagonal(policy, "ppo", states)
-    assert found.keys() == expected.keys()
-    assert all(one.any() for one in found.values())
-    for name, one in found.items():
-        torch.testing.assert_close(one, expected[name], rtol=1e-4, atol=1e-7)
+    importance = fisher_diagonal(policy, "ppo", states)
+    assert importance.keys() == expected.keys()
+    assert all(tensor.any() for tensor in importance.values())
+    for name, tensor in importance.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-7)
 
 
 def test_of_a_normal_policy_it_is_what_sampled_actions_give(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_of_a_normal_policy_it_is_what_sampled_actions_give(tmp_path: Path) -> N
     encoder = source_encoder("ppo", tmp_path, "Pendulum-v1")
     policy: Any = build_policy(encoder)
     states = states_of(encoder, amount=2)
-    found = fisher_diagonal(policy, "ppo", states)
+    importance = fisher_diagonal(policy, "ppo", states)
 
     def outputs(state: torch.Tensor) -> Any:
         distribution = policy.get_distribution(state).distribution
@@ -91,7 +91,7 @@ def test_of_a_normal_policy_it_is_what_sampled_actions_give(tmp_path: Path) -> N
 
     expected = by_autograd(policy, outputs, states)
     for name in ("action_net.weight", "mlp_extractor.policy_net.0.weight", "log_std"):
-        torch.testing.assert_close(found[name].sum(), expected[name].sum(), rtol=0.1, atol=1e-6)
+        torch.testing.assert_close(importance[name].sum(), expected[name].sum(), rtol=0.1, atol=1e-6)
 
 
 def test_of_q_values_and_deterministic_actions_it_is_their_squared_gradient(tmp_path: Path) -> None:
@@ -99,17 +99,17 @@ def test_of_q_values_and_deterministic_actions_it_is_their_squared_gradient(tmp_
     policy: Any = build_policy(encoder)
     states = states_of(encoder)
     expected = by_autograd(policy, lambda state: ((1.0, value) for value in policy.q_net(state)[0]), states)
-    found = fisher_diagonal(policy, "dqn", states)
-    for name, one in found.items():
-        torch.testing.assert_close(one, expected[name], rtol=1e-4, atol=1e-7)
+    importance = fisher_diagonal(policy, "dqn", states)
+    for name, tensor in importance.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-7)
     encoder = source_encoder("td3", tmp_path)
     policy = build_policy(encoder)
     states = states_of(encoder)
     expected = by_autograd(policy, lambda state: ((1.0, value) for value in policy.actor(state)[0]), states)
-    found = fisher_diagonal(policy, "td3", states)
-    for name, one in found.items():
+    importance = fisher_diagonal(policy, "td3", states)
+    for name, tensor in importance.items():
         if name.startswith("actor"):
-            torch.testing.assert_close(one, expected[name], rtol=1e-4, atol=1e-7)
+            torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-7)
 
 
 def test_large_batches_in_parts_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +119,8 @@ def test_large_batches_in_parts_give_the_same(tmp_path: Path, monkeypatch: pytes
     whole = fisher_diagonal(policy, "ppo", states.astype(np.float32))
     monkeypatch.setattr(ewc, "_MOST_NUMBERS", 1)
     in_parts = fisher_diagonal(policy, "ppo", states.astype(np.float32))
-    for name, one in whole.items():
-        torch.testing.assert_close(one, in_parts[name])
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, in_parts[name])
     assert not any(parameter.requires_grad for parameter in policy.parameters())
 
 
@@ -195,7 +195,7 @@ def test_the_same_plan_finds_the_same_importance_again(tmp_path: Path) -> None:
     plan = plan_transfer(load_encoder(tmp_path), target, [Full(), EWC(steps=30)])
     part = EWC(steps=30)
     first, second = (importance_of(plan, target, part).tensors for _ in range(2))
-    assert all(torch.equal(one, second[name]) for name, one in first.items())
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
 def test_a_source_that_cannot_play_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -204,15 +204,15 @@ def test_a_source_that_cannot_play_is_refused_with_the_reason(tmp_path: Path) ->
     with pytest.raises(IncompatibleError, match="does not tell it.*states:target"):
         plan_transfer(encoder, target, [Full(), EWC()])
     pretrained(tmp_path / "source", env="CartPole-v1")
-    known = load_encoder(tmp_path / "source")
-    assert known.source.task is not None
+    pretrained_encoder = load_encoder(tmp_path / "source")
+    assert pretrained_encoder.source.task is not None
 
     def played_in(env: str, **hyperparams: Any) -> Encoder:
-        task = known.source.task.model_copy(update={"env": env})  # type: ignore[union-attr]
+        task = pretrained_encoder.source.task.model_copy(update={"env": env})  # type: ignore[union-attr]
         return dataclasses.replace(
-            known,
-            source=known.source.model_copy(update={"task": task}),
-            hyperparams={**known.hyperparams, **hyperparams},
+            pretrained_encoder,
+            source=pretrained_encoder.source.model_copy(update={"task": task}),
+            hyperparams={**pretrained_encoder.hyperparams, **hyperparams},
         )
 
     for hostile in (played_in("antigravity:Fly-v0"), played_in("CartPole-v1", env_wrapper=["subprocess.Popen"])):

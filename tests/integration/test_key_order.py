@@ -103,7 +103,7 @@ def outputs(agent: Any, observations: Any) -> dict[str, np.ndarray]:
 def samples(space: spaces.Dict, amount: int = 32) -> dict[str, np.ndarray]:
     space.seed(3)
     drawn = [space.sample() for _ in range(amount)]
-    return {key: np.stack([one[key] for one in drawn]) for key in space.spaces}
+    return {key: np.stack([item[key] for item in drawn]) for key in space.spaces}
 
 
 @pytest.mark.parametrize("target", SPACES)
@@ -135,11 +135,11 @@ def test_the_encoder_gives_the_sources_features(algo: str, strategy: Any, tmp_pa
     first = {"ppo": "mlp_extractor.policy_net", "sac": "actor.latent_pi", "td3": "actor.mu", "dqn": "q_net.q_net"}[algo]
     extractor = {"ppo": "features_extractor", "dqn": "q_net.features_extractor"}.get(algo, "actor.features_extractor")
     features = []
-    for one in (teacher, agent):
-        tensors, _ = one.policy.obs_to_tensor(observations)
+    for item in (teacher, agent):
+        tensors, _ = item.policy.obs_to_tensor(observations)
         with torch.no_grad():
-            read = one.policy.get_submodule(extractor)(preprocessed(one, tensors))
-            features.append(one.policy.get_submodule(first)[:2](read).numpy())
+            read = item.policy.get_submodule(extractor)(preprocessed(item, tensors))
+            features.append(item.policy.get_submodule(first)[:2](read).numpy())
     np.testing.assert_allclose(features[0], features[1], atol=1e-5)
 
 

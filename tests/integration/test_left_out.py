@@ -202,8 +202,8 @@ def test_the_critics_values_differ_as_the_warning_says(tmp_path: Path) -> None:
     apply_plan(plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, Full()), agent)
     seen = torch.as_tensor(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     with torch.no_grad():
-        values = [one.policy.predict_values(seen) for one in (teacher, agent)]
-        actions = [one.policy.get_distribution(seen).distribution.probs for one in (teacher, agent)]
+        values = [item.policy.predict_values(seen) for item in (teacher, agent)]
+        actions = [item.policy.get_distribution(seen).distribution.probs for item in (teacher, agent)]
     torch.testing.assert_close(*actions)
     assert not torch.allclose(*values, atol=1e-2)
 

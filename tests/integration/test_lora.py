@@ -91,11 +91,11 @@ def reference_step(policy: Any, factors: dict[str, tuple[torch.Tensor, torch.Ten
         def forward(self) -> torch.Tensor:
             return loss_of(self.policy, seed)
 
-    own = {f"policy.{name}": merged.get(name, parameter) for name, parameter in parameters.items()}
+    expected = {f"policy.{name}": merged.get(name, parameter) for name, parameter in parameters.items()}
     for name, alias in policy.state_dict(keep_vars=True).items():
         # A shared features extractor has several names.
-        own.setdefault(f"policy.{name}", next((m for n, m in merged.items() if parameters[n] is alias), alias))
-    torch.func.functional_call(Loss(), own, ()).backward()
+        expected.setdefault(f"policy.{name}", next((m for n, m in merged.items() if parameters[n] is alias), alias))
+    torch.func.functional_call(Loss(), expected, ()).backward()
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_its_steps_are_those_of_explicit_factors_that_autograd_trains(
         down = torch.as_tensor(drawn / math.sqrt(width), dtype=torch.float32)
         factors[name] = (torch.zeros(out, 2, requires_grad=True), down.requires_grad_())
     slowed = {entry.tensor for entry in transfer.plan.entries if entry.lr_scale == 0.5}
-    plain = [(name, one) for name, one in other.named_parameters() if name not in factors]
+    plain = [(name, named_parameter) for name, named_parameter in other.named_parameters() if name not in factors]
     settings_of = {key: value for key, value in optimizer.defaults.items() if key != "decoupled_weight_decay"}
     rate = 1e-2
     reference = type(optimizer)(
         [
-            {"params": [one for name, one in plain if name not in slowed], "lr": rate},
-            {"params": [one for name, one in plain if name in slowed], "lr": rate / 2},
+            {"params": [item for name, item in plain if name not in slowed], "lr": rate},
+            {"params": [item for name, item in plain if name in slowed], "lr": rate / 2},
             {"params": [factor for pair in factors.values() for factor in pair], "lr": rate / 2},
         ],
         **{**settings_of, "lr": rate},

@@ -58,11 +58,11 @@ def test_an_adapter_is_learned_in_front_of_the_sources_encoder(strategy: str, so
     )
     record = train_run(config, tmp_path / "run")
     assert all(check.passed for check in record.checks)
-    theirs, ours = load_encoder(source), load_encoder(tmp_path / "run", "last")
+    source_encoder, target_encoder = load_encoder(source), load_encoder(tmp_path / "run", "last")
     layer = "mlp_extractor.policy_net.2.weight"
-    assert torch.equal(ours.tensors[layer], theirs.tensors[layer]) == (strategy == "frozen")
-    adapter = next(layer for layer in ours.anatomy.layers if layer.role == "adapter")
-    assert [tuple(ours.tensors[name].shape) for name in adapter.tensors] == [(4, 3), (4,)]
+    assert torch.equal(target_encoder.tensors[layer], source_encoder.tensors[layer]) == (strategy == "frozen")
+    adapter = next(layer for layer in target_encoder.anatomy.layers if layer.role == "adapter")
+    assert [tuple(target_encoder.tensors[name].shape) for name in adapter.tensors] == [(4, 3), (4,)]
     plan = read_plan(tmp_path / "run" / "rltransfer" / "plan.json")
     entries = {entry.tensor: entry for entry in plan.entries}
     weight = entries[adapter.tensors[0]]
@@ -94,9 +94,9 @@ def test_an_adapted_agent_loads_where_rltransfer_is_not(source: Path, tmp_path: 
         "print(agent.predict(np.zeros(3, dtype=np.float32), deterministic=True)[0])\n"
     )
     path = tmp_path / "ShortPendulum-v0.zip"
-    found = subprocess.run([sys.executable, "-c", reader, str(path)], capture_output=True, text=True, check=True)
-    ours, _ = PPO.load(path, device="cpu").predict(np.zeros(3, dtype=np.float32), deterministic=True)
-    assert found.stdout.strip() == str(ours)
+    completed = subprocess.run([sys.executable, "-c", reader, str(path)], capture_output=True, text=True, check=True)
+    target_encoder, _ = PPO.load(path, device="cpu").predict(np.zeros(3, dtype=np.float32), deterministic=True)
+    assert completed.stdout.strip() == str(target_encoder)
 
 
 STUDY = """

@@ -112,12 +112,12 @@ def test_zero_new_inputs_and_kept_heads_keep_the_function(
     for place, index in enumerate(places):
         if index is not None:
             original[:, index] = seen[:, place]
-    expected, found = actions_of(source, original), actions_of(target, seen)
+    expected, result = actions_of(source, original), actions_of(target, seen)
     if algo in CONTINUOUS:
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(result, expected, atol=1e-5)
         assert np.ptp(expected) > 1e-3
     else:
-        assert np.array_equal(found, expected)
+        assert np.array_equal(result, expected)
     assert_q_is_kept(algo, source, target, original, seen)
 
 
@@ -130,20 +130,20 @@ def assert_q_is_kept(
             actions = torch.full((len(seen), 1), 0.3)
             for policy in (source.policy, target.policy):
                 policy.set_training_mode(False)
-            theirs = source.critic(torch.as_tensor(original), actions)
-            ours = target.critic(torch.as_tensor(seen), actions)
+            expected = source.critic(torch.as_tensor(original), actions)
+            actual = target.critic(torch.as_tensor(seen), actions)
         elif algo in ("ppo", "a2c", "trpo", "maskable_ppo"):
-            theirs = source.policy.predict_values(torch.as_tensor(original))
-            ours = target.policy.predict_values(torch.as_tensor(seen))
+            expected = source.policy.predict_values(torch.as_tensor(original))
+            actual = target.policy.predict_values(torch.as_tensor(seen))
         elif algo in ("dqn", "qrdqn"):
-            theirs, ours = (
+            expected, actual = (
                 getattr(agent, "q_net" if algo == "dqn" else "quantile_net")(torch.as_tensor(situations))
                 for agent, situations in ((source, original), (target, seen))
             )
         else:
             return
-    for one, other in zip(theirs, ours, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    for item, other in zip(expected, actual, strict=True):
+        torch.testing.assert_close(item, other, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c", "dqn", "qrdqn", "sac", "td3", "crossq", "ppo_lstm"])
@@ -198,8 +198,8 @@ def test_numbered_states_are_mapped(algo: str, tmp_path: Path) -> None:
     apply_plan(plan_transfer(encoder, target, Full(), inputs=places), target)
     for place, state in enumerate(places):
         if state is not None:
-            ours, theirs = (agent.predict(np.array([n]))[0] for agent, n in ((target, place), (source, state)))
-            assert ours.shape == theirs.shape
+            actual, expected = (agent.predict(np.array([n]))[0] for agent, n in ((target, place), (source, state)))
+            assert actual.shape == expected.shape
             assert torch.allclose(*(logits(agent, n) for agent, n in ((target, place), (source, state))), atol=1e-6)
 
 
@@ -237,9 +237,11 @@ def test_vectors_by_key_keep_the_function(algo: str, tmp_path: Path) -> None:
     apply_plan(plan, target)
     for _ in range(30):
         seen = target.observation_space.sample()
-        known = {"joints": seen["joints"][[2, 4, 1]], "wheels": seen["wheels"]}
-        ours, theirs = (agent.predict(one, deterministic=True)[0] for agent, one in ((target, seen), (source, known)))
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        source_observation = {"joints": seen["joints"][[2, 4, 1]], "wheels": seen["wheels"]}
+        actual, expected = (
+            agent.predict(item, deterministic=True)[0] for agent, item in ((target, seen), (source, source_observation))
+        )
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("algo", TARGETS)
@@ -252,13 +254,13 @@ def test_actions_are_mapped_with_the_heads(algo: str, sources: Callable[[str], t
     fresh = weights(target)
     assert apply_plan(plan, target).checks()[0].passed
     observations = np.random.default_rng(1).normal(size=(100, len(places))).astype(np.float32)
-    expected, found = actions_of(source, observations), actions_of(target, observations)
+    expected, result = actions_of(source, observations), actions_of(target, observations)
     if algo in CONTINUOUS:
-        np.testing.assert_allclose(found[:, 1], expected[:, 0], atol=1e-5)
+        np.testing.assert_allclose(result[:, 1], expected[:, 0], atol=1e-5)
     else:
-        kept = found != 1
+        kept = result != 1
         assert kept.any()
-        assert np.array_equal(np.array(actions)[found[kept]], expected[kept])
+        assert np.array_equal(np.array(actions)[result[kept]], expected[kept])
     head = next(entry for entry in plan.entries if entry.rows is not None)
     new = head.rows.index(None)
     assert torch.equal(weights(target)[head.tensor][new], fresh[head.tensor][new])
@@ -315,9 +317,9 @@ def test_the_shuffled_control_permutes_what_arrives(sources: Any) -> None:
     transfer = apply_plan(plan, target)
     assert transfer.checks()[0].passed
     now, source = weights(target)["actor.latent_pi.0.weight"], encoder.tensors["actor.latent_pi.0.weight"]
-    moved, theirs = now[:, [0, 2]].reshape(-1), source[:, [2, 0]].reshape(-1)
-    assert torch.equal(moved.sort().values, theirs.sort().values)
-    assert not torch.equal(moved, theirs)
+    moved, expected = now[:, [0, 2]].reshape(-1), source[:, [2, 0]].reshape(-1)
+    assert torch.equal(moved.sort().values, expected.sort().values)
+    assert not torch.equal(moved, expected)
     assert not now[:, 1].any()
 
 
@@ -331,10 +333,10 @@ def test_statistics_go_with_the_inputs(tmp_path: Path) -> None:
     plan = plan_transfer(encoder, target, Frozen(), inputs=places)
     assert "mapped from the source, held" in str(plan)
     apply_plan(plan, target)
-    theirs, ours = env.obs_rms, wrapped.obs_rms
-    assert ours.mean.tolist() == [theirs.mean[2], 0.0, theirs.mean[0]]
-    assert ours.var.tolist() == [theirs.var[2], 1.0, theirs.var[0]]
-    assert ours.count == theirs.count
+    expected, actual = env.obs_rms, wrapped.obs_rms
+    assert actual.mean.tolist() == [expected.mean[2], 0.0, expected.mean[0]]
+    assert actual.var.tolist() == [expected.var[2], 1.0, expected.var[0]]
+    assert actual.count == expected.count
 
 
 def stacked(places: list[int | None], frames: int) -> tuple[VecNormalize, VecFrameStack]:
@@ -343,19 +345,19 @@ def stacked(places: list[int | None], frames: int) -> tuple[VecNormalize, VecFra
 
 
 def test_each_of_stacked_frames_is_mapped_and_their_statistics_once(tmp_path: Path) -> None:
-    theirs, env = stacked([0, 1, 2, 3], 2)
+    expected, env = stacked([0, 1, 2, 3], 2)
     source = make_agent("ppo", env, seed=7).learn(64)
     source.save(tmp_path / "best_model.zip")
-    theirs.save(str(tmp_path / "best_model_vecnormalize.pkl"))
+    expected.save(str(tmp_path / "best_model_vecnormalize.pkl"))
     encoder = load_encoder(tmp_path / "best_model.zip")
-    ours, env = stacked([2, None, 0], 2)
+    actual, env = stacked([2, None, 0], 2)
     target = make_agent("ppo", env)
     with pytest.raises(IncompatibleError, match="observation spaces do not fit"):
         plan_transfer(encoder, target, Full())
     with pytest.raises(IncompatibleError, match="entry 2 means other inputs of the source from frame to frame"):
         plan_transfer(encoder, target, Full(), inputs=[2, None, 0, 6, None, 5])
     apply_plan(plan_transfer(encoder, target, Full(), inputs=[2, None, 0, 6, None, 4]), target)
-    assert ours.obs_rms.mean.tolist() == [theirs.obs_rms.mean[2], 0.0, theirs.obs_rms.mean[0]]
+    assert actual.obs_rms.mean.tolist() == [expected.obs_rms.mean[2], 0.0, expected.obs_rms.mean[0]]
     assert_alike(source, target, [2, None, 0, 6, None, 4])
 
 
@@ -451,8 +453,8 @@ def test_keys_meet_by_name_and_new_ones_change_nothing(algo: str, tmp_path: Path
     apply_plan(plan, target)
     observations = [target.observation_space.sample() for _ in range(20)]
     for observation in observations:
-        known = {key: observation[key] for key in ("camera", "joints")}
-        expected, _ = source.predict(known, deterministic=True)
+        source_observation = {key: observation[key] for key in ("camera", "joints")}
+        expected, _ = source.predict(source_observation, deterministic=True)
         assert target.predict(observation, deterministic=True)[0] == expected
 
 
@@ -464,9 +466,9 @@ def test_keys_can_have_other_names_and_their_own_maps(tmp_path: Path) -> None:
     apply_plan(plan_transfer(encoder, target, Full(), inputs=inputs), target)
     for _ in range(20):
         observation = target.observation_space.sample()
-        known = {"camera": observation["eye"], "joints": observation["arm"][[3, 1, 0]]}
+        source_observation = {"camera": observation["eye"], "joints": observation["arm"][[3, 1, 0]]}
         value = target.policy.predict_values(target.policy.obs_to_tensor(observation)[0])
-        expected = source.policy.predict_values(source.policy.obs_to_tensor(known)[0])
+        expected = source.policy.predict_values(source.policy.obs_to_tensor(source_observation)[0])
         torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(IncompatibleError, match="'camera', 'joints', which the target's lacks"):
         plan_transfer(encoder, target, Full())
@@ -487,15 +489,17 @@ def image_agent(channels: int, algo: str = "ppo", seed: int = 0) -> BaseAlgorith
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 @pytest.mark.parametrize(
-    ("theirs", "ours", "way"), [(1, 3, "repeat"), (1, 4, "mean"), (3, 1, "mean"), (3, 12, "repeat")]
+    ("source_channels", "target_channels", "way"), [(1, 3, "repeat"), (1, 4, "mean"), (3, 1, "mean"), (3, 12, "repeat")]
 )
-def test_equal_channels_give_what_they_gave(algo: str, theirs: int, ours: int, way: str, tmp_path: Path) -> None:
-    source, target = image_agent(theirs, algo, seed=7).learn(STEPS[algo]), image_agent(ours, algo)
+def test_equal_channels_give_what_they_gave(
+    algo: str, source_channels: int, target_channels: int, way: str, tmp_path: Path
+) -> None:
+    source, target = image_agent(source_channels, algo, seed=7).learn(STEPS[algo]), image_agent(target_channels, algo)
     transfer = apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Full(), inputs={"channels": way}), target)
     assert transfer.checks()[0].passed
     grey = np.random.default_rng(0).integers(0, 256, (8, 1, 36, 36), dtype=np.uint8)
     features = []
-    for agent, channels in ((source, theirs), (target, ours)):
+    for agent, channels in ((source, source_channels), (target, target_channels)):
         extractor = agent.policy.features_extractor if algo == "ppo" else agent.q_net.features_extractor
         seen = torch.as_tensor(grey.repeat(channels, axis=1)).float() / 255
         features.append(extractor(seen).detach())
@@ -506,9 +510,9 @@ def test_channels_are_mapped_by_index(tmp_path: Path) -> None:
     source, target = image_agent(1, seed=7).learn(32), image_agent(4)
     apply_plan(plan_transfer(encoder_of(source, tmp_path), target, Frozen(), inputs=[None, None, None, 0]), target)
     frames = np.random.default_rng(0).integers(0, 256, (8, 4, 36, 36), dtype=np.uint8)
-    ours = target.policy.features_extractor(torch.as_tensor(frames).float() / 255)
-    theirs = source.policy.features_extractor(torch.as_tensor(frames[:, 3:]).float() / 255)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    actual = target.policy.features_extractor(torch.as_tensor(frames).float() / 255)
+    expected = source.policy.features_extractor(torch.as_tensor(frames[:, 3:]).float() / 255)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -538,9 +542,9 @@ def test_a_wrong_map_is_refused(inputs: Any, message: str, sources: Any) -> None
 )
 def test_a_map_that_makes_no_sense_is_refused(inputs: Any, message: str, sources: Any) -> None:
     _, encoder = sources("ppo")
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(ConfigError) as error_info:
         plan_transfer(encoder, make_agent("ppo"), Finetune(), inputs=inputs)
-    assert message in str(found.value)
+    assert message in str(error_info.value)
 
 
 def test_other_images_say_what_to_type(tmp_path: Path) -> None:
@@ -570,7 +574,7 @@ def test_components_of_multidiscrete_actions_are_mapped(tmp_path: Path) -> None:
     apply_plan(plan_transfer(encoder, target, Full(), actions=[1, None, 0]), target)
     observations = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     expected, _ = source.predict(observations, deterministic=True)
-    found, _ = target.predict(observations, deterministic=True)
-    assert np.array_equal(found[:, [2, 0]], expected)
+    actions, _ = target.predict(observations, deterministic=True)
+    assert np.array_equal(actions[:, [2, 0]], expected)
     with pytest.raises(IncompatibleError, match="component 0 of the target has 3 values"):
         plan_transfer(encoder, target, Full(), actions=[0, None, 1])

@@ -173,11 +173,11 @@ def silence(agent: BaseAlgorithm) -> None:
         for name, parameter in agent.policy.named_parameters():
             if ".laterals." in name and (".project." in name):
                 parameter.zero_()
-        own = extractors(agent)[0]
-        width = own.features_dim - sum(lateral.size for _, _, lateral in own._ends)
+        layers = extractors(agent)[0]
+        width = layers.features_dim - sum(lateral.size for _, _, lateral in layers._ends)
         for module in agent.policy.modules():
-            if isinstance(module, torch.nn.Linear) and module.in_features >= own.features_dim:
-                module.weight[:, width : own.features_dim] = 0.0
+            if isinstance(module, torch.nn.Linear) and module.in_features >= layers.features_dim:
+                module.weight[:, width : layers.features_dim] = 0.0
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c", "dqn", "sac", "td3"])
@@ -191,8 +191,8 @@ def test_without_laterals_it_is_the_agent_without_columns(algo: str, kwargs: dic
     space = stock.observation_space
     space.seed(1)
     seen, _ = stock.policy.obs_to_tensor(np.stack([space.sample() for _ in range(6)]))
-    for expected, found in zip(outputs(stock, seen), outputs(transfer.agent, seen), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    for expected, result in zip(outputs(stock, seen), outputs(transfer.agent, seen), strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
 
 PATHS = {
@@ -221,8 +221,8 @@ def on_path(policy: Any, path: tuple[str, ...]) -> list[torch.Tensor]:
 def fill_from_columns(stock: BaseAlgorithm, agent: BaseAlgorithm, algo: str) -> None:
     """Copies the own column and what follows it into an agent without columns, layer by layer in order."""
     for path in PATHS[algo]:
-        for own, other in zip(on_path(stock.policy, path), on_path(agent.policy, path), strict=True):
-            own.copy_(other[:, : own.shape[1]] if own.dim() == 2 else other)
+        for layers, other in zip(on_path(stock.policy, path), on_path(agent.policy, path), strict=True):
+            layers.copy_(other[:, : layers.shape[1]] if layers.dim() == 2 else other)
 
 
 @torch.no_grad()
@@ -247,7 +247,7 @@ def test_where_nothing_is_said_the_own_column_is_as_wide_as_what_sb3_builds(
     built = progressive_kwargs(source_of(algo, tmp_path, kwargs), algo)
     agent = make_agent(algo, environment(algo, kwargs), policy=policy_of(kwargs), policy_kwargs=built, **settings)
     for path in PATHS[algo]:
-        widths = [[len(one) for one in on_path(each.policy, path)] for each in (stock, agent)]
+        widths = [[len(item) for item in on_path(each.policy, path)] for each in (stock, agent)]
         assert widths[0] == widths[1]
     # SB3's networks of actor and critic are apart behind vectors, and share the features extractor of images.
     if PATHS[algo] is PATHS["ppo"]:
@@ -261,16 +261,16 @@ def test_the_own_column_of_images_is_sb3s_extractor_on_images_of_any_size(tmp_pa
     arguments = progressive_kwargs(source_of("ppo", tmp_path, NATURE), "ppo")["features_extractor_kwargs"]
     for size in (44, 84):
         space = gym.spaces.Box(0, 255, (2, size, size), np.uint8)
-        own = [tuple(level.layer.weight.shape) for level in ProgressiveColumns(space, **arguments).own]
-        assert own == [tuple(one.shape) for name, one in NatureCNN(space).state_dict().items() if "weight" in name]
+        layers = [tuple(level.layer.weight.shape) for level in ProgressiveColumns(space, **arguments).own]
+        assert layers == [tuple(item.shape) for name, item in NatureCNN(space).state_dict().items() if "weight" in name]
 
 
 def test_what_the_networks_have_in_common_is_the_column_and_the_rest_follows_it(tmp_path: Path) -> None:
     encoder = source_of("ppo", tmp_path)
 
     def split(algo: str, net_arch: Any) -> tuple[list[int], Any]:
-        found = progressive_kwargs(encoder, algo, {"net_arch": net_arch})
-        return [layer["size"] for layer in found["features_extractor_kwargs"]["own"]["layers"]], found["net_arch"]
+        result = progressive_kwargs(encoder, algo, {"net_arch": net_arch})
+        return [layer["size"] for layer in result["features_extractor_kwargs"]["own"]["layers"]], result["net_arch"]
 
     assert split("ppo", [8, 4]) == ([8, 4], {"pi": [], "vf": []})
     assert split("ppo", {"pi": [8, 4], "vf": [8, 6, 2]}) == ([8], {"pi": [4], "vf": [6, 2]})
@@ -311,9 +311,9 @@ def test_columns_read_the_sources_inputs_through_the_map(tmp_path: Path) -> None
     encoder = encoder_of(source, tmp_path)
     transfer = with_columns(encoder, "ppo", inputs=[2, None, 0, 1])
     seen = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    theirs = torch.stack([seen[:, 2], seen[:, 3], seen[:, 0], torch.zeros(5)], dim=1)
+    expected = torch.stack([seen[:, 2], seen[:, 3], seen[:, 0], torch.zeros(5)], dim=1)
     given = extractors(transfer.agent)[0]._given("0_actor", seen)
-    torch.testing.assert_close(given[-1], features_of_source(source, "actor", theirs))
+    torch.testing.assert_close(given[-1], features_of_source(source, "actor", expected))
     learn(transfer)
     torch.testing.assert_close(extractors(transfer.agent)[0]._given("0_actor", seen)[-1], given[-1], rtol=0, atol=0)
     assert "ignored for good" not in str(transfer.plan)
@@ -415,7 +415,8 @@ SOURCES: dict[str, tuple[Callable[[Path], Encoder], str]] = {
     "linear": (lambda folder: source_encoder("ppo", folder, policy_kwargs={"net_arch": []}), "has no feature layers"),
     "activation": (
         lambda folder: dataclasses.replace(
-            found := source_of("ppo", folder), anatomy=dataclasses.replace(found.anatomy, activation="unknown")
+            observation := source_of("ppo", folder),
+            anatomy=dataclasses.replace(observation.anatomy, activation="unknown"),
         ),
         "its activation function is unknown",
     ),

@@ -65,9 +65,9 @@ def test_dead_units_start_again_and_live_ones_stay(algo: str, tmp_path: Path) ->
     weight = now[f"{layer}.weight"]
     assert weight[[2, 5]].abs().sum(dim=1).min() > 0
     anatomy = anatomy_of_agent(target)
-    found = readers(anatomy, next(one for one in anatomy.encoders() if one.name == layer))
-    assert found
-    for reader in found:
+    result = readers(anatomy, next(encoder for encoder in anatomy.encoders() if encoder.name == layer))
+    assert result
+    for reader in result:
         assert start[reader.tensor].any(dim=0).all()
         live = now[reader.tensor].any(dim=0)
         assert live.any()
@@ -141,7 +141,7 @@ def test_channels_start_again_with_the_columns_that_read_them(tmp_path: Path) ->
     kill(target, "features_extractor.cnn.4", [3])
     target.learn(32, callback=transfer.callbacks)
     anatomy = anatomy_of_agent(target)
-    layer = next(one for one in anatomy.encoders() if one.name == "features_extractor.cnn.4")
+    layer = next(encoder for encoder in anatomy.encoders() if encoder.name == "features_extractor.cnn.4")
     (reader,) = readers(anatomy, layer)
     width = anatomy.shapes[reader.tensor][1]
     assert reader.per_unit == width // 64
@@ -152,7 +152,7 @@ def test_channels_start_again_with_the_columns_that_read_them(tmp_path: Path) ->
 
 def test_features_are_read_by_both_branches_and_by_q_of_states_and_actions() -> None:
     shared = anatomy_of_agent(make_agent("ppo", Images(), policy="CnnPolicy", policy_kwargs=dict(NATURE)))
-    last = next(one for one in shared.encoders() if one.name == "features_extractor.linear")
+    last = next(encoder for encoder in shared.encoders() if encoder.name == "features_extractor.linear")
     assert {reader.tensor for reader in readers(shared, last)} == {
         "mlp_extractor.policy_net.0.weight",
         "mlp_extractor.value_net.0.weight",
@@ -185,4 +185,4 @@ def test_the_plan_tells_and_the_run_is_the_same_again(tmp_path: Path) -> None:
         target.learn(128, callback=transfer.callbacks)
         assert recycle_of(transfer).recycled > 0
         agents.append(weights(target))
-    assert all(torch.equal(one, agents[1][name]) for name, one in agents[0].items())
+    assert all(torch.equal(item, agents[1][name]) for name, item in agents[0].items())

@@ -126,16 +126,16 @@ def test_every_transition_is_drawn_and_each_number_is_the_sources(tmp_path: Path
     numbers = (batch.rewards.numpy().reshape(-1) - MARK).astype(int)
     counts = np.bincount(numbers, minlength=30)
     assert (counts > 30).all(), "uniformly"
-    for part, known in (
+    for part, expected in (
         (batch.observations, buffer.observations),
         (batch.next_observations, buffer.next_observations),
         (batch.actions, buffer.actions),
         (batch.dones, buffer.dones),
         (batch.rewards, buffer.rewards),
     ):
-        np.testing.assert_array_equal(part.numpy(), known[numbers, 0].reshape(part.shape))
-    own = transfer.agent.replay_buffer.to_torch(buffer.actions)  # type: ignore[attr-defined]
-    assert batch.actions.dtype == own.dtype
+        np.testing.assert_array_equal(part.numpy(), expected[numbers, 0].reshape(part.shape))
+    actions = transfer.agent.replay_buffer.to_torch(buffer.actions)  # type: ignore[attr-defined]
+    assert batch.actions.dtype == actions.dtype
 
 
 @pytest.mark.parametrize("algo", OFF_POLICY)
@@ -202,13 +202,13 @@ def test_dictionaries_meet_by_key_and_new_keys_are_zero(tmp_path: Path) -> None:
     transfer = apply_plan(plan, agent)
     agent.learn(20, callback=transfer.callbacks)
     batch = drawn(transfer, 40)
-    theirs = batch.rewards.flatten() >= MARK
-    first = 100.0 * (batch.rewards[theirs] - MARK + 1)
-    assert int(theirs.sum()) == 20
-    torch.testing.assert_close(batch.observations["near"][theirs], first + torch.arange(2.0))
-    torch.testing.assert_close(batch.next_observations["distant"][theirs], first + torch.arange(3.0) + 0.5)
+    is_source = batch.rewards.flatten() >= MARK
+    first = 100.0 * (batch.rewards[is_source] - MARK + 1)
+    assert int(is_source.sum()) == 20
+    torch.testing.assert_close(batch.observations["near"][is_source], first + torch.arange(2.0))
+    torch.testing.assert_close(batch.next_observations["distant"][is_source], first + torch.arange(3.0) + 0.5)
     assert not batch.observations["wind"].any()
-    assert not batch.observations["near"][~theirs].any()
+    assert not batch.observations["near"][~is_source].any()
     assert all(check.passed for check in transfer.checks()), transfer.checks()
 
 
@@ -221,10 +221,10 @@ def test_channels_of_images_follow_the_map(tmp_path: Path) -> None:
     agent.save_replay_buffer(tmp_path / "replay_buffer.pkl")
     encoder = encoder_of(agent, tmp_path)
     transfer = mixed(encoder, env(wider, spaces.Discrete(2)), Replay(ratio=1.0), "dqn", inputs=[2, 0, None, 1], **cnn)
-    found = drawn(transfer, 3).observations[0].numpy()
-    assert found.dtype == np.uint8
-    assert np.array_equal(found[[0, 1, 3]], shown[0][[2, 0, 1]])
-    assert not found[2].any()
+    result = drawn(transfer, 3).observations[0].numpy()
+    assert result.dtype == np.uint8
+    assert np.array_equal(result[[0, 1, 3]], shown[0][[2, 0, 1]])
+    assert not result[2].any()
 
 
 def test_actions_follow_the_map_and_what_the_target_cannot_do_is_left_out(tmp_path: Path) -> None:
@@ -234,16 +234,16 @@ def test_actions_follow_the_map_and_what_the_target_cannot_do_is_left_out(tmp_pa
     numbers = (batch.rewards.flatten() - MARK).long()
     assert set((numbers % 3).tolist()) == {0, 2}, "action 1 of the source is none of the target's"
     assert torch.equal(batch.actions.flatten(), torch.where(numbers % 3 == 0, 2, 0))
-    finding = next(one for one in transfer.plan.findings if one.kind == "replay")
+    finding = next(finding for finding in transfer.plan.findings if finding.kind == "replay")
     assert finding.numbers == {"transitions": 20, "left_out": 10}
     assert "10 more are left out, since the target does not have their actions" in finding.words
 
 
 def test_actions_between_other_bounds_are_what_the_environment_received(tmp_path: Path) -> None:
     """Of a Box, SB3 stores them from -1 to 1; those out of the target's reach are left out."""
-    theirs, ours = box(2, bound=2.0), spaces.Box(np.float32([-1, -4]), np.float32([3, 4]))
-    encoder = source(tmp_path, box(3), theirs, n=200)
-    transfer = mixed(encoder, env(box(3), ours), Replay(ratio=1.0))
+    source_space, target_space = box(2, bound=2.0), spaces.Box(np.float32([-1, -4]), np.float32([3, 4]))
+    encoder = source(tmp_path, box(3), source_space, n=200)
+    transfer = mixed(encoder, env(box(3), target_space), Replay(ratio=1.0))
     with (tmp_path / "replay_buffer.pkl").open("rb") as stream:
         stored = pickle.load(stream).actions[:200, 0]
     batch = drawn(transfer, 500)
@@ -283,15 +283,17 @@ def test_rewards_are_the_targets_where_its_function_is_named(rewards: Any, tmp_p
     batch = drawn(transfer)
     expected = batch.observations[:, 0] + 2000 * batch.actions[:, 1] + batch.next_observations[:, 2]
     torch.testing.assert_close(batch.rewards.flatten(), expected)
-    assert not any(one.kind == "source_rewards" for one in transfer.plan.findings)
+    assert not any(finding.kind == "source_rewards" for finding in transfer.plan.findings)
     plain = plan_transfer(load_encoder(tmp_path / "best_model.zip"), transfer.agent, "replay")
-    (warning,) = [one for one in plain.findings if one.kind == "source_rewards"]
+    (warning,) = [finding for finding in plain.findings if finding.kind == "source_rewards"]
     assert warning.severity == "warning"
     assert "name the target's function with reward" in str(plain)
 
 
 def test_a_reward_function_of_discrete_actions_and_dictionaries(rewards: Any, tmp_path: Path) -> None:
-    rewards.reward = lambda one, actions, other: one["near"][:, 0] * 0 + actions + other["near"][:, 1] * 0
+    rewards.reward = lambda observation, actions, other: (
+        observation["near"][:, 0] * 0 + actions + other["near"][:, 1] * 0
+    )
     both = spaces.Dict(near=box(2))
     encoder = source(tmp_path, both, spaces.Discrete(2))
     agent = make_agent("dqn", env(both, spaces.Discrete(2)), policy="MultiInputPolicy", policy_kwargs={})
@@ -307,9 +309,17 @@ def test_a_reward_function_of_discrete_actions_and_dictionaries(rewards: Any, tm
         ("their_rewards:rewrad", None, r"has no function 'rewrad'. Did you mean 'reward'\?"),
         ("their_rewards:constant", None, "has no function 'constant'"),
         ("their_rewards:reward", lambda *_: 1.0, r"expected 30 finite numbers, .* of shape \[\]"),
-        ("their_rewards:reward", lambda one, *_: one, r"expected 30 finite numbers, .* of shape \[30, 3\]"),
-        ("their_rewards:reward", lambda one, *_: one[:, 0] * np.nan, "with NaN or infinity"),
-        ("their_rewards:reward", lambda one, *_: one["height"], "fails on the source's transitions: IndexError"),
+        (
+            "their_rewards:reward",
+            lambda observation, *_: observation,
+            r"expected 30 finite numbers, .* of shape \[30, 3\]",
+        ),
+        ("their_rewards:reward", lambda observation, *_: observation[:, 0] * np.nan, "with NaN or infinity"),
+        (
+            "their_rewards:reward",
+            lambda observation, *_: observation["height"],
+            "fails on the source's transitions: IndexError",
+        ),
     ],
 )
 def test_reward_functions_that_cannot_be_used(
@@ -326,7 +336,7 @@ def test_memory_optimised_buffers_are_mixed_in_and_not_relabelled(rewards: Any, 
     encoder = source(tmp_path, box(3), **settings)
     batch = drawn(mixed(encoder, env(box(3)), Replay(ratio=1.0)))
     assert batch.rewards.min() >= MARK
-    rewards.reward = lambda one, *_: one[:, 0]
+    rewards.reward = lambda observation, *_: observation[:, 0]
     with pytest.raises(IncompatibleError, match="was memory-optimised"):
         plan_transfer(encoder, make_agent("sac", env(box(3))), Replay(reward="their_rewards:reward"))
 
@@ -337,9 +347,9 @@ def test_an_agent_that_learns_from_several_steps_gets_single_ones_with_their_dis
     assert isinstance(agent.replay_buffer, NStepReplayBuffer)
     agent.learn(40, callback=transfer.callbacks)
     batch = drawn(transfer, 40)
-    theirs = batch.rewards.flatten() >= MARK
-    assert torch.allclose(batch.discounts[theirs], torch.tensor(0.9))
-    assert batch.discounts[~theirs].min() < 0.8
+    is_source = batch.rewards.flatten() >= MARK
+    assert torch.allclose(batch.discounts[is_source], torch.tensor(0.9))
+    assert batch.discounts[~is_source].min() < 0.8
 
 
 def test_nothing_of_it_is_in_what_is_saved_and_the_agents_own_buffer_holds_its_own(tmp_path: Path) -> None:
@@ -443,7 +453,7 @@ def test_a_run_finds_its_sources_buffer(which: str, tmp_path: Path) -> None:
     record = train_run(config, tmp_path / "target")
     assert all(check.passed for check in record.checks), record.checks
     plan = json.loads((tmp_path / "target/rltransfer/plan.json").read_text())
-    (finding,) = [one for one in plan["findings"] if one["kind"] == "replay"]
+    (finding,) = [item for item in plan["findings"] if item["kind"] == "replay"]
     assert finding["numbers"]["transitions"] == (31 if which == "32" else 96)
     encoder = load_encoder(tmp_path / "source", which)
     assert encoder.replay_buffer is not None

@@ -45,13 +45,13 @@ def test_the_effective_rank_counts_directions() -> None:
 @pytest.mark.parametrize("algo", [algo for algo in SMALL if algo != "ars"])
 def test_every_algorithm_leaves_a_curve_beside_its_evaluations(algo: str, tmp_path: Path) -> None:
     train_run(run_config(algo, n_timesteps=64, eval_freq=32), tmp_path / "run")
-    found = read_representation(tmp_path / "run")
-    assert found is not None
-    assert found.env_steps.tolist() == read_curve(tmp_path / "run").env_steps.tolist()
-    assert found.layers
-    start, end = ({name: values[row] for name, values in found.measures.items()} for row in (0, -1))
-    assert start["cka"] == pytest.approx(np.ones(len(found.layers)))
-    assert start["distance"].tolist() == [0.0] * len(found.layers)
+    points = read_representation(tmp_path / "run")
+    assert points is not None
+    assert points.env_steps.tolist() == read_curve(tmp_path / "run").env_steps.tolist()
+    assert points.layers
+    start, end = ({name: values[row] for name, values in points.measures.items()} for row in (0, -1))
+    assert start["cka"] == pytest.approx(np.ones(len(points.layers)))
+    assert start["distance"].tolist() == [0.0] * len(points.layers)
     assert (end["distance"] > 0).any(), "it has learned"
     assert ((end["dormant"] >= 0) & (end["dormant"] <= 1)).all()
 
@@ -85,10 +85,10 @@ def test_states_are_normalised_as_the_agent_sees_them_now(tmp_path: Path) -> Non
     record = train_run(
         run_config("sac", n_timesteps=64, eval_freq=32, hyperparams={"normalize": True}), tmp_path / "run"
     )
-    found = read_representation(tmp_path / "run")
+    points = read_representation(tmp_path / "run")
     assert record.status == "done"
-    assert found is not None
-    assert np.isfinite(found.measures["effective_rank"]).all()
+    assert points is not None
+    assert np.isfinite(points.measures["effective_rank"]).all()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

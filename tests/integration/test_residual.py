@@ -69,9 +69,9 @@ class Noted(gym.Env[np.ndarray, Any]):
 
 
 def noted(env: VecEnv) -> Noted:
-    found = innermost(env).envs[0].unwrapped  # type: ignore[attr-defined]
-    assert isinstance(found, Noted)
-    return found
+    result = innermost(env).envs[0].unwrapped  # type: ignore[attr-defined]
+    assert isinstance(result, Noted)
+    return result
 
 
 def source_of(folder: Path, algo: str = "sac", env: Any = Noted) -> Encoder:
@@ -152,11 +152,11 @@ def test_buffers_hold_the_agents_own_actions(algo: str, tmp_path: Path) -> None:
     agent: Any = transfer.agent
     agent.learn(32, callback=transfer.callbacks)
     buffer = agent.rollout_buffer if steps else agent.replay_buffer
-    own = buffer.actions[:32, 0] if not steps else buffer.actions.reshape(32, 2)
-    own = np.clip(own, -2, 2) if steps else agent.policy.unscale_action(own)
-    assert np.std(own) > 0.1
+    actions = buffer.actions[:32, 0] if not steps else buffer.actions.reshape(32, 2)
+    actions = np.clip(actions, -2, 2) if steps else agent.policy.unscale_action(actions)
+    assert np.std(actions) > 0.1
     states = list(buffer.observations.reshape(-1, 3)[:32])
-    expected = np.clip(by_the_source(encoder, states) + 0.5 * own, -2, 2)
+    expected = np.clip(by_the_source(encoder, states) + 0.5 * actions, -2, 2)
     np.testing.assert_allclose(noted(agent.env).done, expected, atol=1e-4)
     assert all(check.passed for check in transfer.checks()), transfer.checks()
 
@@ -182,8 +182,8 @@ def test_each_of_several_environments_has_its_own_source(kind: Any, tmp_path: Pa
 
 def test_the_source_sees_through_its_own_statistics_and_the_agent_through_its_own(tmp_path: Path) -> None:
     """In the source's own environments it does what it did there, whatever wrappers the target has."""
-    own = VecFrameStack(normalised("Pendulum-v1"), 2)
-    source = make_agent("ppo", own, seed=7).learn(256)
+    actions = VecFrameStack(normalised("Pendulum-v1"), 2)
+    source = make_agent("ppo", actions, seed=7).learn(256)
     encoder = encoder_of(source, tmp_path)
     target = VecFrameStack(normalised("Pendulum-v1", norm_reward=False), 2)
     transfer = transferred(encoder, "ppo", target)
@@ -192,7 +192,7 @@ def test_the_source_sees_through_its_own_statistics_and_the_agent_through_its_ow
     assert isinstance(env.venv, VecNormalize)
     assert isinstance(env.venv.venv, ResidualVecEnv)
     frozen = normalised("Pendulum-v1", norm_reward=False, training=False)
-    frozen.obs_rms = own.venv.obs_rms  # type: ignore[attr-defined]
+    frozen.obs_rms = actions.venv.obs_rms  # type: ignore[attr-defined]
     alone, _ = evaluate_policy(source, seeded(VecFrameStack(frozen, 2)), 3, return_episode_rewards=True, warn=False)
     fresh = VecFrameStack(normalised("Pendulum-v1", norm_reward=False), 2)
     together, _ = evaluate_policy(
@@ -207,11 +207,11 @@ def seeded(env: VecEnv) -> VecEnv:
 
 
 def wrappers(env: VecEnv | None) -> list[type]:
-    found = []
+    results = []
     while isinstance(env, VecEnvWrapper):
-        found.append(type(env))
+        results.append(type(env))
         env = env.venv
-    return found
+    return results
 
 
 def test_environments_are_equipped_once_and_given_up_again(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_an_agent_learns_the_same_from_where_it_was_stopped(tmp_path: Path) -> N
     transfer.agent.learn(15, callback=transfer.callbacks)
     other = transferred(source_of(tmp_path), "sac", Noted())
     other.load_state_dict(transfer.state_dict())
-    views = [unwrap_vec_wrapper(one.agent.env, ResidualVecEnv) for one in (transfer, other)]  # type: ignore[arg-type]
+    views = [unwrap_vec_wrapper(item.agent.env, ResidualVecEnv) for item in (transfer, other)]  # type: ignore[arg-type]
     assert views[0] is not None
     assert views[1] is not None
     assert np.array_equal(views[0]._sources, views[1]._sources)

@@ -39,8 +39,8 @@ def config_of(
     if algo == "ars":
         settings |= {"role": "source", "arm": "pretrain"}
     config = run_config(algo, hyperparams=hyperparams, **settings)
-    own = Hyperparameters(policy=policy or POLICIES[algo], agent=SMALL[algo] | (agent or {}), **hyperparams)
-    return config.model_copy(update={"hyperparams": own})
+    settings_of_run = Hyperparameters(policy=policy or POLICIES[algo], agent=SMALL[algo] | (agent or {}), **hyperparams)
+    return config.model_copy(update={"hyperparams": settings_of_run})
 
 
 def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2) -> RunRecord:

@@ -297,7 +297,7 @@ def test_a_control_that_sees_the_same_everywhere_fails_its_check() -> None:
 
     target = deep("ppo", Still())
     transfer = apply_plan(plan_transfer(None, target, RandomFrozen()), target)
-    (check,) = (one for one in transfer.checks() if one.name.startswith("recomputed"))
+    (check,) = (check for check in transfer.checks() if check.name.startswith("recomputed"))
     assert not check.passed
     assert "features_extractor.body.2" in check.detail
     assert torch.equal(target.policy.features_extractor.body[2].running_var, torch.ones(6))

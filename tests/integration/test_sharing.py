@@ -28,20 +28,20 @@ SHARED: dict[str, Any] = {
 
 def at_once(*actions: Callable[[], Any]) -> list[Any]:
     """Does all of these at the same time and returns what they return."""
-    found: list[Any] = [None] * len(actions)
+    results: list[Any] = [None] * len(actions)
 
     def act(index: int) -> None:
         try:
-            found[index] = actions[index]()
+            results[index] = actions[index]()
         except Exception as error:
-            found[index] = error
+            results[index] = error
 
     threads = [threading.Thread(target=act, args=(index,)) for index in range(len(actions))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return results
 
 
 def run(path: Path, folder: Path, jobs: int = 2, **options: Any) -> list[str]:
@@ -78,9 +78,9 @@ class TestOneFolder:
         folder = tmp_path / "out"
         usual = write(tmp_path, **SHARED)
         other = write(tmp_path, "other", **SHARED, hyperparams={**TINY, "gamma": 0.9})
-        found = at_once(lambda: run(usual, folder), lambda: run(other, folder))
-        refusals = [str(one) for one in found if isinstance(one, Exception)]
-        refusals += [line for one in found if isinstance(one, list) for line in one if "FAILED" in line]
+        result = at_once(lambda: run(usual, folder), lambda: run(other, folder))
+        refusals = [str(item) for item in result if isinstance(item, Exception)]
+        refusals += [line for item in result if isinstance(item, list) for line in item if "FAILED" in line]
         assert refusals
         for words in refusals:
             assert "holds a run with other settings: 'hyperparams'" in words or "its source run failed" in words
@@ -93,9 +93,9 @@ class TestOneFolder:
             assert (results_of(name, outcome(folder)) == results_of(name, alone)) == is_usual
 
 
-def results_of(name: str, found: dict[str, str]) -> dict[str, str]:
+def results_of(name: str, result: dict[str, str]) -> dict[str, str]:
     """Returns what one run of a study has computed."""
-    return {file: content for file, content in found.items() if file.startswith(name)}
+    return {file: content for file, content in result.items() if file.startswith(name)}
 
 
 class TestWork:
@@ -131,7 +131,7 @@ class TestCache:
         cache = tmp_path / "cache"
         paths = [write(tmp_path, "first", **SHARED), write(tmp_path, "second", **SHARED)]
         folders = [tmp_path / "a", tmp_path / "b"]
-        at_once(*(lambda one=one: run(paths[one], folders[one], cache=cache) for one in (0, 1)))
+        at_once(*(lambda item=item: run(paths[item], folders[item], cache=cache) for item in (0, 1)))
         entries = list(cache.iterdir())
         assert len(entries) == 2
         for entry in entries:
@@ -157,8 +157,8 @@ class TestCache:
         run(write(tmp_path, **longer), tmp_path / "c", cache=cache)
         assert len(list(cache.iterdir())) == 2
         for folder in (tmp_path / "a", tmp_path / "b"):
-            found = outcome(folder)
-            assert found == {name: value for name, value in alone.items() if name in found}
+            result = outcome(folder)
+            assert result == {name: value for name, value in alone.items() if name in result}
 
     def test_a_damaged_source_run_is_made_again(self, alone: dict[str, str], tmp_path: Path) -> None:
         cache = tmp_path / "cache"
@@ -167,9 +167,9 @@ class TestCache:
         (agent,) = cache.glob("*/best_model.zip")
         agent.write_bytes(agent.read_bytes()[:1000])
         run(write(tmp_path, **few), tmp_path / "b", cache=cache)
-        found = outcome(tmp_path / "b")
-        assert len(found) == 6  # Of the source and of scratch: curve, best agent, last agent.
-        assert found == {name: value for name, value in alone.items() if name in found}
+        result = outcome(tmp_path / "b")
+        assert len(result) == 6  # Of the source and of scratch: curve, best agent, last agent.
+        assert result == {name: value for name, value in alone.items() if name in result}
 
     def test_a_source_run_that_fails_in_the_cache_fails_with_its_reason(self, tmp_path: Path) -> None:
         # PPO normalises advantages, which one step alone has none of.

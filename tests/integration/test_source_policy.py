@@ -55,8 +55,8 @@ def test_a_rebuilt_policy_acts_as_its_agent(name: str, tmp_path: Path) -> None:
     if isinstance(agent.observation_space, gym.spaces.Box) and observations.dtype != np.uint8:
         observations = np.clip(observations, -3, 3)
     expected, _ = agent.policy.predict(observations, deterministic=True)
-    found, _ = policy.predict(observations, deterministic=True)
-    np.testing.assert_array_equal(found, expected)
+    actions, _ = policy.predict(observations, deterministic=True)
+    np.testing.assert_array_equal(actions, expected)
     assert not any(parameter.requires_grad for parameter in policy.parameters())
     assert ENVS[algo]
 

@@ -174,7 +174,7 @@ def test_dormant_units_are_looked_for_as_often_in_pieces(reset: bool, tmp_path: 
     transfer = transferred(None, agent, ["scratch", ReDo(threshold=1e9, every=100)])
 
     def recycled_units(transfer: Transfer, pieces: int) -> list[int]:
-        (recycle,) = (one for one in transfer.callbacks if isinstance(one, Recycle))
+        (recycle,) = (callback for callback in transfer.callbacks if isinstance(callback, Recycle))
         units = []
         for _ in range(pieces):
             transfer.agent.learn(32, callback=transfer.callbacks, reset_num_timesteps=reset)
@@ -193,7 +193,7 @@ def test_dormant_units_are_looked_for_as_often_in_pieces(reset: bool, tmp_path: 
 def test_a_teacher_fades_and_the_sources_steps_count_once(reset: bool, ppo: Encoder) -> None:
     agent = make_agent("ppo")
     transfer = transferred(ppo, agent, [Kickstart(until=1000, episodes=0), JumpStart(horizon=2, episodes=1)])
-    (distillation,) = (one for one in transfer.callbacks if isinstance(one, Distillation))
+    (distillation,) = (callback for callback in transfer.callbacks if isinstance(callback, Distillation))
     taken = 0
     step = agent.env.envs[0].step  # type: ignore[union-attr]
 
@@ -258,7 +258,7 @@ def test_it_is_said_only_where_steps_count(ppo: Encoder) -> None:
         warnings.simplefilter("always")
         for strategy in (Finetune(lr_scale=0.5), Frozen(), "l2_sp", JumpStart(episodes=1), "lora"):
             hold_plan(plan_transfer(ppo, agent, strategy), agent)
-    assert [str(one.message) for one in caught] == []
+    assert [str(item.message) for item in caught] == []
     counting: list[Any] = [
         GradualUnfreeze(),
         ReDo(),

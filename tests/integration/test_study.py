@@ -160,8 +160,8 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list
 
 class TestTroubled:
     def line(self, said: list[str], name: str) -> str:
-        (found,) = [line for line in said if f" {name}: " in line]
-        return found
+        (results,) = [line for line in said if f" {name}: " in line]
+        return results
 
     def test_each_failure_is_reported_with_its_reason_and_the_others_finish(self, troubled: Any) -> None:
         _, folder, said = troubled
@@ -355,8 +355,8 @@ def test_who_joins_from_another_folder_finds_an_agent_that_was_named_relatively(
     folder = set_up_study(path, "out").absolute()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    found = work_on_study(folder, say=lambda _: None)
-    assert [(state.state, state.detail) for state in found] == [("done", "")] * 2
+    result = work_on_study(folder, say=lambda _: None)
+    assert [(state.state, state.detail) for state in result] == [("done", "")] * 2
     monkeypatch.chdir(tmp_path)
     _, said = run(path, "out")
     assert said == ["2 of 2 runs are done already"]

@@ -143,11 +143,11 @@ def test_the_curve_is_the_leaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     subject = LeaderCurve.subject
 
     def noting(curve: LeaderCurve) -> Any:
-        found = subject(curve)
+        result = subject(curve)
         runners = curve._field.runners
-        seen.append((found.env_steps, next(i for i, one in enumerate(runners) if one.agent is found.agent)))
+        seen.append((result.env_steps, next(i for i, item in enumerate(runners) if item.agent is result.agent)))
         assert not runners[seen[-1][1]].end
-        return found
+        return result
 
     monkeypatch.setattr(LeaderCurve, "subject", noting)
     scores = {"scratch": 1.0, "full": 0.0, "finetune": 0.5, "frozen": 2.0}
@@ -166,8 +166,8 @@ def test_of_equal_agents_scratch_is_the_last_unless_the_source_cannot_do_its_own
 ) -> None:
     made = pretrained(tmp_path / "source")
     assert made.final is not None
-    found = made.final.model_copy(update={"episode_returns": returns, "episode_lengths": (9, 9)})
-    write_record(tmp_path / "source", made.model_copy(update={"final": found, "best": found}))
+    result = made.final.model_copy(update={"episode_returns": returns, "episode_lengths": (9, 9)})
+    write_record(tmp_path / "source", made.model_copy(update={"final": result, "best": result}))
     config, folder = run_config(strategy="auto", source=str(tmp_path / "source")), tmp_path / "x"
     heart = Heart(folder, step_timeout_seconds=None)
     with Race(Session(config, folder, Checkpoints(folder, {}), None, lambda: False, heart)).prepared() as race:
@@ -198,7 +198,7 @@ def test_off_policy_agents_race_too(tmp_path: Path) -> None:
     config = run_config("sac", strategy={"kind": "auto", "of": ["full", "frozen"]}, source=str(tmp_path / "source"))
     record = train_run(config.model_copy(update={"n_timesteps": 200}), tmp_path / "target")
     assert list(trials_of(record)) == ["scratch", "full", "frozen"]
-    assert record.env_steps == sum(one.env_steps + one.evaluation_steps for one in trials_of(record).values())
+    assert record.env_steps == sum(item.env_steps + item.evaluation_steps for item in trials_of(record).values())
 
 
 def test_strategies_are_named_as_elsewhere() -> None:

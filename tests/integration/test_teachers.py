@@ -154,8 +154,8 @@ def test_holding_again_replaces_the_guide_and_a_plan_from_a_file_needs_its_sourc
 
 def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) -> None:
     """In environments without either, it does what it did in its own."""
-    own = VecFrameStack(normalised("CartPole-v1"), 3)
-    source = make_agent("ppo", own, seed=7).learn(64)
+    stacked = VecFrameStack(normalised("CartPole-v1"), 3)
+    source = make_agent("ppo", stacked, seed=7).learn(64)
     encoder = encoder_of(source, tmp_path)
     raw = gym.make("CartPole-v1")
     teacher = SourcePolicy(
@@ -166,18 +166,18 @@ def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) 
         action_space=raw.action_space,
         n_envs=1,
     )
-    normaliser = own.venv
+    normaliser = stacked.venv
     assert isinstance(normaliser, VecNormalize)
     normaliser.training = False
-    own.seed(3)
-    observations = own.reset()
+    stacked.seed(3)
+    observations = stacked.reset()
     starts = True
     for step in range(60):
         advice = teacher.see(normaliser.get_original_obs(), np.array([0]), np.array([starts]))
         with torch.no_grad():
             expected = source.policy.get_distribution(torch.as_tensor(observations)).distribution.probs.numpy()
         np.testing.assert_allclose(advice.centre, expected, atol=1e-6)
-        observations, _, dones, _ = own.step(np.array([step % 2]))
+        observations, _, dones, _ = stacked.step(np.array([step % 2]))
         starts = bool(dones[0])
 
 
@@ -187,11 +187,11 @@ def test_the_teachers_inputs_and_actions_follow_the_maps(tmp_path: Path) -> None
     plan = plan_transfer(encoder, target, Kickstart(), inputs=[2, 3, 0, 1], actions=[1, 0])
     transfer = apply_plan(plan, target)
     observations = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
-    found = guide_of(transfer).source_policy.see(observations, np.array([0]), np.array([True]))
+    result = guide_of(transfer).source_policy.see(observations, np.array([0]), np.array([True]))
     with torch.no_grad():
         policy: Any = build_policy(encoder)
         expected = policy.get_distribution(torch.as_tensor(observations[:, [2, 3, 0, 1]])).distribution.probs.numpy()
-    np.testing.assert_allclose(found.centre, expected[:, ::-1], atol=1e-6)
+    np.testing.assert_allclose(result.centre, expected[:, ::-1], atol=1e-6)
 
 
 PAIRS = [
@@ -229,7 +229,7 @@ def test_distillation_drives_the_distance_to_zero_on_fixed_states(
         if distillation.losses[-1] < 1e-3 * max(1.0, distillation.losses[0]):
             break
     assert distillation.losses[-1] < max(0.02 * distillation.losses[0], 2e-3)
-    assert all(len(one.param_groups) == 1 for one in names.values())
+    assert all(len(name.param_groups) == 1 for name in names.values())
 
 
 def test_the_added_gradient_is_that_of_the_weighted_divergence(tmp_path: Path) -> None:

@@ -61,12 +61,12 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Curve, Run
         "frozen": {"strategy": "frozen"},
         "other": {"strategy": "frozen", "seed": 1},
     }
-    found = {}
+    results = {}
     for name, settings in runs.items():
         config = run_config(env="FirstObservation-v0", source=str(root / "source"), **settings)
         record = train_run(config, root / name)
-        found[name] = (read_curve(root / name), record)
-    return found
+        results[name] = (read_curve(root / name), record)
+    return results
 
 
 class TestCurve:

@@ -169,13 +169,13 @@ def test_copies_are_in_place_and_a_replaced_parameter_is_reported(tmp_path: Path
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "sac"])
 def test_the_feature_layers_of_mlp_policies_are_found(algo: str) -> None:
     agent = make_agent(algo)
-    found = {layer.name for layer in anatomy_of_agent(agent).online if layer.role == "encoder"}
+    results = {layer.name for layer in anatomy_of_agent(agent).online if layer.role == "encoder"}
     paths = {
         "ppo": ("mlp_extractor.policy_net", "mlp_extractor.value_net"),
         "dqn": ("q_net.q_net",),
         "sac": ("actor.latent_pi", "critic.qf0", "critic.qf1"),
     }
-    assert found == {f"{path}.{index}" for path in paths[algo] for index in (0, 2)}
+    assert results == {f"{path}.{index}" for path in paths[algo] for index in (0, 2)}
 
 
 @pytest.mark.parametrize("algo", ["dqn", "sac"])
@@ -262,14 +262,14 @@ def test_normalisation_travels_and_its_absence_is_refused(tmp_path: Path) -> Non
         plan_transfer(encoder, make_agent("ppo"), Finetune())
     target = make_agent("ppo", normalised("CartPole-v1"))
     apply_plan(plan_transfer(encoder, target, Finetune()), target)
-    theirs, ours = source.get_vec_normalize_env(), target.get_vec_normalize_env()
-    assert theirs is not None
-    assert ours is not None
-    np.testing.assert_array_equal(ours.obs_rms.mean, theirs.obs_rms.mean)
-    np.testing.assert_array_equal(ours.obs_rms.var, theirs.obs_rms.var)
-    assert ours.obs_rms.count == theirs.obs_rms.count
+    source_normaliser, target_normaliser = source.get_vec_normalize_env(), target.get_vec_normalize_env()
+    assert source_normaliser is not None
+    assert target_normaliser is not None
+    np.testing.assert_array_equal(target_normaliser.obs_rms.mean, source_normaliser.obs_rms.mean)
+    np.testing.assert_array_equal(target_normaliser.obs_rms.var, source_normaliser.obs_rms.var)
+    assert target_normaliser.obs_rms.count == source_normaliser.obs_rms.count
     target.learn(32)
-    assert ours.obs_rms.count > theirs.obs_rms.count
+    assert target_normaliser.obs_rms.count > source_normaliser.obs_rms.count
 
 
 def test_observation_statistics_are_held_while_reward_statistics_run(tmp_path: Path) -> None:

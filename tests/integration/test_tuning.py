@@ -83,10 +83,10 @@ def test_a_tuning_that_is_stopped_goes_on_and_finds_what_an_uninterrupted_one_fi
     assert study.tune is None
     for job in expand_study(study, tmp_path / "tuned"):
         if job.config.role == "target":
-            found = {
+            results = {
                 name: job.config.hyperparams.agent[name] for name in tuned.best["target", job.config.arm].hyperparams
             }
-            assert found == tuned.best["target", job.config.arm].hyperparams
+            assert results == tuned.best["target", job.config.arm].hyperparams
     assert count_states(study_status(whole / TUNE))["done"] == 7
     assert len(list(cache.iterdir())) == 1
 
@@ -97,5 +97,5 @@ def test_a_source_that_fails_stops_a_tuning_and_no_trial_counts(tmp_path: Path) 
     path = write(tmp_path, source=source, arms={"scratch": "scratch"}, tune={"trials": 2, "space": SPACE})
     with pytest.raises(RunError, match=r"source/pretrain/seed_1500 is not done .*The same command tries again"):
         tune_study(path, tmp_path / "out", jobs=2, retries=0, say=lambda _: None)
-    found = trials_in(tmp_path / "out")
-    assert [(trial["scores"], trial["failure"]) for trial in found] == [(None, None)] * 2
+    result = trials_in(tmp_path / "out")
+    assert [(trial["scores"], trial["failure"]) for trial in result] == [(None, None)] * 2

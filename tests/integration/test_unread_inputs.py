@@ -156,7 +156,7 @@ def samples(space: spaces.Space[Any], amount: int = 16) -> Any:
     space.seed(5)
     drawn = [space.sample() for _ in range(amount)]
     if isinstance(space, spaces.Dict):
-        return {key: np.stack([one[key] for one in drawn]) for key in space.spaces}
+        return {key: np.stack([item[key] for item in drawn]) for key in space.spaces}
     return np.stack(drawn)
 
 
@@ -454,8 +454,8 @@ def test_keys_that_only_one_side_normalises_are_named(key: str, added: str, tmp_
         return VecNormalize(DummyVecEnv([lambda: Still(space)]), norm_obs_keys=list(keys))
 
     settings = {"policy": "MultiInputPolicy", "policy_kwargs": {"net_arch": [8]}}
-    both, one = normalised("z", "a"), normalised(key)
-    for name, env in (("both", both), ("one", one)):
+    both, first = normalised("z", "a"), normalised(key)
+    for name, env in (("both", both), ("one", first)):
         agent = make_agent("ppo", env, seed=0, **settings).learn(32)
         agent.save(tmp_path / f"{name}.zip")
         env.save(str(tmp_path / f"{name}_vecnormalize.pkl"))

@@ -26,10 +26,10 @@ def draws() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(2021)
     few = rng.normal([0.2, 0.6, 0.9], 0.3, size=(5, 3)), rng.normal(0.5, 0.3, size=(5, 3))
     many = rng.normal([0.1, 0.4, 0.8, 1.1], 0.2, size=(20, 4)), rng.normal(0.6, 0.4, size=(20, 4))
-    one = rng.exponential(0.6, size=(10, 1)), rng.exponential(0.4, size=(8, 1))
+    first = rng.exponential(0.6, size=(10, 1)), rng.exponential(0.4, size=(8, 1))
     ties = rng.integers(0, 4, size=(10, 2)) / 4, rng.integers(0, 4, size=(10, 2)) / 4
     bimodal = rng.normal(0.1, 0.1, size=(10, 2)) + (rng.random((10, 2)) < 0.4), rng.normal(0.3, 0.1, size=(7, 2))
-    return {"few runs": few, "many runs": many, "one task": one, "ties": ties, "bimodal": bimodal}
+    return {"few runs": few, "many runs": many, "one task": first, "ties": ties, "bimodal": bimodal}
 
 
 def aggregates(scores: np.ndarray) -> np.ndarray:

@@ -73,8 +73,8 @@ def test_the_methods_still_cover_what_the_table_says(method, shape, runs, script
 def test_the_test_still_raises_as_many_false_alarms_as_the_table_says(runs, spread, script):
     (row,) = [row for row in TABLE["alarms"] if (row["runs"], row["spread"]) == (runs, spread)]
     expected = row["shares"][0]
-    found = script.measure_alarms((tuple(runs), spread, 200), seed=1)[0]
-    assert abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / 200)
+    result = script.measure_alarms((tuple(runs), spread, 200), seed=1)[0]
+    assert abs(result - expected) < 4 * np.sqrt(expected * (1 - expected) / 200)
 
 
 @pytest.mark.long

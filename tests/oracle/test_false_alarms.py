@@ -21,8 +21,8 @@ def equal_arms(draw, *, runs, studies, seed):
 
 def false_alarms(draw, monkeypatch, **sizes):
     """The share of A/A studies, all arms alike, in which any arm gets a verdict."""
-    found = Studies(equal_arms(draw, **sizes)).verdicts(monkeypatch)
-    return np.mean([set(verdicts.values()) != {"inconclusive"} for verdicts in found])
+    result = Studies(equal_arms(draw, **sizes)).verdicts(monkeypatch)
+    return np.mean([set(verdicts.values()) != {"inconclusive"} for verdicts in result])
 
 
 @pytest.mark.parametrize("runs", [(3, 3), (5, 5), (7, 7), (10, 10), (12, 12), (3, 9), (5, 20)])
@@ -54,8 +54,8 @@ def power_found(monkeypatch, *, runs, studies, effect, seed):
     scores = {name: rng.normal(size=(studies, runs)) for name in ("scratch", *map(str, range(ARMS)))}
     scores["0"] -= effect
     scores["1"] += effect
-    found = Studies(scores).verdicts(monkeypatch)
-    return [np.mean([one[arm] == said for one in found]) for arm, said in (("0", "negative"), ("1", "positive"))]
+    verdicts = Studies(scores).verdicts(monkeypatch)
+    return [np.mean([item[arm] == said for item in verdicts]) for arm, said in (("0", "negative"), ("1", "positive"))]
 
 
 @pytest.mark.parametrize(("runs", "studies"), [(5, 1_500), (10, 500)])
@@ -111,17 +111,17 @@ def shared_gain(draw, *, runs, studies, seed, by_source=0.0):
 @pytest.mark.parametrize(("runs", "studies"), [(5, 1_000), (10, 200)])
 @pytest.mark.parametrize("by_source", [0.0, 40.0])
 def test_a_gain_that_the_control_shares_is_not_called_features(runs, studies, by_source, monkeypatch):
-    found = shared_gain(bell, runs=runs, studies=studies, seed=8, by_source=by_source).causes(monkeypatch)
-    assert np.mean(["features" in causes.values() for causes in found]) <= LEVEL + noise(studies)
-    assert np.mean(["initialisation scale" in causes.values() for causes in found]) > 0.75
+    result = shared_gain(bell, runs=runs, studies=studies, seed=8, by_source=by_source).causes(monkeypatch)
+    assert np.mean(["features" in causes.values() for causes in result]) <= LEVEL + noise(studies)
+    assert np.mean(["initialisation scale" in causes.values() for causes in result]) > 0.75
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("draw", [bell, skewed])
 @pytest.mark.parametrize("runs", [5, 10, 20])
 def test_95_percent_of_2000_studies_call_a_shared_gain_initialisation_scale_or_undecided(draw, runs, monkeypatch):
-    found = shared_gain(draw, runs=runs, studies=2_000, seed=9).causes(monkeypatch)
-    rate = np.mean(["features" in causes.values() for causes in found])
+    result = shared_gain(draw, runs=runs, studies=2_000, seed=9).causes(monkeypatch)
+    rate = np.mean(["features" in causes.values() for causes in result])
     print(f"shared gain, {draw.__name__}, {runs} seeds: features in {100 * rate:.2f} % of 2,000 studies")
     assert rate <= LEVEL
 
@@ -137,13 +137,13 @@ def test_features_are_not_claimed_more_often_where_either_half_of_the_claim_may_
     for name in "cd":
         scores[name] += 600
         scores[f"control_{name}"] += 600
-    found = Studies(scores, {name: f"control_{name}" for name in "abcd"}).causes(monkeypatch)
-    assert np.mean(["features" in causes.values() for causes in found]) <= LEVEL + noise(studies)
+    result = Studies(scores, {name: f"control_{name}" for name in "abcd"}).causes(monkeypatch)
+    assert np.mean(["features" in causes.values() for causes in result]) <= LEVEL + noise(studies)
 
 
 def test_features_are_found_where_they_are(monkeypatch):
     rng = np.random.default_rng(11)
     scores = {name: bell(rng, (300, 5)) for name in ("scratch", "a", "control_a")}
     scores["a"] += 150
-    found = Studies(scores, {"a": "control_a"}).causes(monkeypatch)
-    assert np.mean([causes.get("a") == "features" for causes in found]) > 0.9
+    result = Studies(scores, {"a": "control_a"}).causes(monkeypatch)
+    assert np.mean([causes.get("a") == "features" for causes in result]) > 0.9

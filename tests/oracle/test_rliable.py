@@ -32,14 +32,14 @@ def test_point_estimates_are_those_of_rliable(case):
     arm, baseline = tasks_of(case["arm"]), tasks_of(case["baseline"])
     better = stats.improvement_over_tasks(arm, baseline, [None] * len(arm), [None] * len(arm))
     profile = stats.profile(arm, np.array(NUMBERS["taus"]))
-    found = {
+    results = {
         "mean": stats.mean_over_tasks(arm).value,
         "median": stats.median_over_tasks(arm, seed=0).value,
         "iqm": stats.iqm_estimate(arm, seed=0).value,
         "optimality_gap": stats.mean_over_tasks([stats.shortfall(task) for task in arm]).value,
     }
     for name, value in case["points"].items():
-        assert found[name] == pytest.approx(value, abs=1e-12)
+        assert results[name] == pytest.approx(value, abs=1e-12)
     assert better.value == pytest.approx(case["probability_of_improvement"], abs=1e-12)
     assert profile.share == pytest.approx(case["profile"], abs=1e-12)
 

@@ -14,13 +14,13 @@ NOISE = 3 * np.sqrt(0.95 * 0.05 / STUDIES)
 
 
 def covered(estimates, truth):
-    return np.mean([one.low <= truth <= one.high for one in estimates])
+    return np.mean([estimate.low <= truth <= estimate.high for estimate in estimates])
 
 
 def of_profile(tasks, sources):
     """The estimate of the share of runs above 0."""
-    found = stats.profile(tasks, np.array([0.0]), sources)
-    return stats.Estimate(float(found.share[0]), float(found.low[0]), float(found.high[0]))
+    estimate = stats.profile(tasks, np.array([0.0]), sources)
+    return stats.Estimate(float(estimate.share[0]), float(estimate.low[0]), float(estimate.high[0]))
 
 
 def serving_tasks(rng):
@@ -59,23 +59,23 @@ TRUTHS = {"improvement": 0.5, "profile": 0.5, "share": 0.5, "time": 50.0}
 @pytest.mark.parametrize("name", OVER_TASKS)
 def test_intervals_over_tasks_hold_the_truth_where_one_source_serves_all_tasks(name):
     rng = np.random.default_rng(1)
-    found = [OVER_TASKS[name](*serving_tasks(rng)) for _ in range(STUDIES)]
-    assert covered(found, TRUTHS.get(name, 0.0)) >= 0.93 - NOISE
+    results = [OVER_TASKS[name](*serving_tasks(rng)) for _ in range(STUDIES)]
+    assert covered(results, TRUTHS.get(name, 0.0)) >= 0.93 - NOISE
 
 
 @pytest.mark.parametrize("name", OF_A_TASK)
 def test_intervals_of_a_task_hold_the_truth_where_one_source_serves_two_runs(name):
     rng = np.random.default_rng(2)
-    found = [OF_A_TASK[name](*serving_twice(rng)) for _ in range(STUDIES)]
-    assert covered(found, TRUTHS.get(name, 0.0)) >= 0.93 - NOISE
+    results = [OF_A_TASK[name](*serving_twice(rng)) for _ in range(STUDIES)]
+    assert covered(results, TRUTHS.get(name, 0.0)) >= 0.93 - NOISE
 
 
 def test_over_tasks_a_source_is_averaged_first_and_then_the_interval_is_students():
     arm, base = serving_tasks(np.random.default_rng(3))
     averages = np.mean(arm, axis=0)
     expected = scipy.stats.t.interval(0.95, 9, averages.mean(), scipy.stats.sem(averages))
-    found = stats.mean_over_tasks(arm, SHARED)
-    assert (found.low, found.high) == pytest.approx(expected)
+    estimate = stats.mean_over_tasks(arm, SHARED)
+    assert (estimate.low, estimate.high) == pytest.approx(expected)
     paired = stats.difference_over_tasks(arm, base, SHARED, SHARED)
     apart = averages - np.mean(base, axis=0)
     assert (paired.low, paired.high) == pytest.approx(
@@ -90,8 +90,8 @@ def test_neither_the_order_of_runs_nor_the_names_of_sources_matter(name, monkeyp
     expected = OVER_TASKS[name](arm, base)
     orders = [rng.permutation(10) for _ in arm]
     monkeypatch.setitem(globals(), "SHARED", [[f"agent {9 - i}" for i in order] for order in orders])
-    found = OVER_TASKS[name]([one[order] for one, order in zip(arm, orders, strict=True)], base)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    result = OVER_TASKS[name]([item[order] for item, order in zip(arm, orders, strict=True)], base)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_sources_that_serve_one_run_each_change_nothing():
@@ -106,17 +106,17 @@ def test_sources_that_serve_one_run_each_change_nothing():
 
 
 def test_a_complete_separation_is_as_uncertain_as_its_sources_are_few():
-    found = stats.probability_of_improvement([9.0] * 10, [1.0] * 10, [source for source in "ab" for _ in range(5)])
-    assert found.value == found.high == 1
-    assert found.low == pytest.approx(2 / (2 + scipy.stats.norm.ppf(0.975) ** 2))
+    estimate = stats.probability_of_improvement([9.0] * 10, [1.0] * 10, [source for source in "ab" for _ in range(5)])
+    assert estimate.value == estimate.high == 1
+    assert estimate.low == pytest.approx(2 / (2 + scipy.stats.norm.ppf(0.975) ** 2))
 
 
 def test_a_source_that_one_task_lacks_leaves_wider_intervals():
     arm, _ = serving_tasks(np.random.default_rng(6))
     fewer = [arm[0], arm[1][:3]]
-    found = stats.mean_over_tasks(fewer, [SOURCES, SOURCES[:3]])
+    estimate = stats.mean_over_tasks(fewer, [SOURCES, SOURCES[:3]])
     whole = stats.mean_over_tasks(arm[:2], [SOURCES] * 2)
-    assert found.high - found.low > whole.high - whole.low
+    assert estimate.high - estimate.low > whole.high - whole.low
     median = stats.median_over_tasks(fewer, seed=0, sources=[SOURCES, SOURCES[:3]], resamples=500)
     assert median.low < median.value < median.high
 

@@ -87,20 +87,20 @@ def test_the_probability_of_improvement_is_the_mann_whitney_statistic():
 @pytest.mark.parametrize("shift", [-0.5, 0.0, 1.0, 9.0])
 def test_the_ends_of_the_probability_of_improvement_solve_newcombes_equation(shift):
     rng = np.random.default_rng(2)
-    found = stats.probability_of_improvement(rng.normal(shift, 1, size=6), rng.normal(size=8))
-    ends = [end for end in (found.low, found.high) if 0 < end < 1]
+    estimate = stats.probability_of_improvement(rng.normal(shift, 1, size=6), rng.normal(size=8))
+    ends = [end for end in (estimate.low, estimate.high) if 0 < end < 1]
     assert ends
     for end in ends:
         variance = end * (1 - end) * (1 + 6 * ((1 - end) / (2 - end) + end / (1 + end))) / 48
-        assert abs(found.value - end) == pytest.approx(scipy.stats.norm.ppf(0.975) * math.sqrt(variance))
+        assert abs(estimate.value - end) == pytest.approx(scipy.stats.norm.ppf(0.975) * math.sqrt(variance))
 
 
 @pytest.mark.parametrize("runs", range(6, 16))
 def test_the_interval_of_the_median_lies_between_the_order_statistics_around_95_percent(runs):
-    found = stats.median(np.arange(runs, dtype=float))
+    estimate = stats.median(np.arange(runs, dtype=float))
     outer = next(depth for depth in range(runs, 0, -1) if 1 - 2 * scipy.stats.binom.cdf(depth - 1, runs, 0.5) >= 0.95)
-    assert outer - 1 <= found.low <= outer
-    assert found.high == pytest.approx(runs - 1 - found.low)
+    assert outer - 1 <= estimate.low <= outer
+    assert estimate.high == pytest.approx(runs - 1 - estimate.low)
 
 
 def test_the_interval_of_the_median_is_that_of_hettmansperger_and_sheather():
@@ -113,18 +113,20 @@ def test_the_interval_of_the_median_is_that_of_hettmansperger_and_sheather():
 
 @pytest.mark.parametrize("hits", range(6))
 def test_the_band_of_a_profile_is_wilsons(hits):
-    found = stats.profile([[1.0] * hits + [0.0] * (5 - hits)], np.array([0.5]))
+    estimate = stats.profile([[1.0] * hits + [0.0] * (5 - hits)], np.array([0.5]))
     expected = scipy.stats.binomtest(hits, 5).proportion_ci(method="wilson")
-    assert (found.low[0], found.high[0]) == pytest.approx((expected.low, expected.high))
+    assert (estimate.low[0], estimate.high[0]) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_share_far_from_a_vanishing_gain_is_fiellers():
     # With a denominator that is known, Fieller's interval is the t interval of the numerator, divided by it.
     control, zero = [4.0, 5.0, 6.0, 5.5], [0.0, 0.5, -0.5, 0.2]
     exact = stats.MeanFacts(10.0, 0.0, math.inf)
-    found = stats.ratio([(1.0, 0.0, stats.mean_facts(control)), (-1.0, 0.0, stats.mean_facts(zero)), (0.0, 1.0, exact)])
+    estimate = stats.ratio(
+        [(1.0, 0.0, stats.mean_facts(control)), (-1.0, 0.0, stats.mean_facts(zero)), (0.0, 1.0, exact)]
+    )
     difference = stats.mean_difference(control, zero)
-    assert [10 * value for value in (found.value, found.low, found.high)] == pytest.approx(
+    assert [10 * value for value in (estimate.value, estimate.low, estimate.high)] == pytest.approx(
         [difference.value, difference.low, difference.high]
     )
 
@@ -133,7 +135,7 @@ def test_a_share_far_from_a_vanishing_gain_is_fiellers():
 def test_at_the_ends_of_a_share_the_contrast_is_as_far_from_0_as_its_t_interval(seed):
     rng = np.random.default_rng(seed)
     arm, control, zero = (rng.normal(level, 1, 6) for level in (10, 5, 0))
-    found = stats.share_of_gain(arm, control, zero, paired=False)
+    estimate = stats.share_of_gain(arm, control, zero, paired=False)
     squares = [x.var(ddof=1) / 6 for x in (control, arm, zero)]
 
     def contrast(r):
@@ -142,16 +144,16 @@ def test_at_the_ends_of_a_share_the_contrast_is_as_far_from_0_as_its_t_interval(
     def weights(r):
         return [squares[0], r**2 * squares[1], (1 - r) ** 2 * squares[2]]
 
-    freedom = sum(weights(found.value)) ** 2 / sum(square**2 / 5 for square in weights(found.value))
-    for end in (found.low, found.high):
+    freedom = sum(weights(estimate.value)) ** 2 / sum(square**2 / 5 for square in weights(estimate.value))
+    for end in (estimate.low, estimate.high):
         assert contrast(end) ** 2 / sum(weights(end)) == pytest.approx(scipy.stats.t.ppf(0.975, freedom) ** 2)
 
 
 def test_one_source_per_run_and_balanced_sources_by_hand():
     # Three sources with means 2, 5, 8: their variance is 9, that of their mean 3, with 2 degrees of freedom.
-    found = stats.mean([1.0, 3.0, 4.0, 6.0, 7.0, 9.0], ["a", "a", "b", "b", "c", "c"])
+    estimate = stats.mean([1.0, 3.0, 4.0, 6.0, 7.0, 9.0], ["a", "a", "b", "b", "c", "c"])
     margin = scipy.stats.t.ppf(0.975, 2) * math.sqrt(3)
-    assert (found.value, found.low, found.high) == pytest.approx((5, 5 - margin, 5 + margin))
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((5, 5 - margin, 5 + margin))
 
 
 def test_means_over_tasks_add_their_variances():
@@ -159,8 +161,8 @@ def test_means_over_tasks_add_their_variances():
     squares = [1 / 3 / 4, 8 / 2 / 4]
     freedom = sum(squares) ** 2 / (squares[0] ** 2 / 2 + squares[1] ** 2)
     margin = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(sum(squares))
-    found = stats.mean_over_tasks(tasks)
-    assert (found.value, found.low, found.high) == pytest.approx((7, 7 - margin, 7 + margin))
+    estimate = stats.mean_over_tasks(tasks)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((7, 7 - margin, 7 + margin))
     assert stats.difference_over_tasks(tasks, [[0.0, 0.0], [1.0, 1.0]]).value == pytest.approx(6.5)
 
 

@@ -55,13 +55,13 @@ ON_IMAGES = {
 def test_images_stay_images_and_each_draw_is_its_own(name: str, seed: int) -> None:
     given_images = images(seed)
     before = given_images.clone()
-    found = ON_IMAGES[name](given_images, seed)
-    assert (found.dtype, found.shape) == (torch.uint8, given_images.shape)
+    result = ON_IMAGES[name](given_images, seed)
+    assert (result.dtype, result.shape) == (torch.uint8, given_images.shape)
     assert torch.equal(given_images, before), "the batch that came in is what a buffer holds"
-    assert torch.equal(found, ON_IMAGES[name](given_images, seed)), "the generator decides"
+    assert torch.equal(result, ON_IMAGES[name](given_images, seed)), "the generator decides"
     alike = given_images[:1].repeat(8, 1, 1, 1)
     changed = ON_IMAGES[name](alike, seed)
-    assert len({one.numpy().tobytes() for one in changed}) > 1, "each image of a batch has a draw of its own"
+    assert len({item.numpy().tobytes() for item in changed}) > 1, "each image of a batch has a draw of its own"
 
 
 @settings(deadline=None, max_examples=25)
@@ -70,20 +70,20 @@ def test_images_stay_images_and_each_draw_is_its_own(name: str, seed: int) -> No
 def test_all_channels_of_an_image_are_changed_alike(name: str, seed: int) -> None:
     """So the frames that are stacked in it keep what they say about movement."""
     frame = images(seed)[:, :1]
-    found = ON_IMAGES[name](frame.repeat(1, 4, 1, 1), seed)
+    result = ON_IMAGES[name](frame.repeat(1, 4, 1, 1), seed)
     for channel in range(1, 4):
-        assert torch.equal(found[:, channel], found[:, 0])
+        assert torch.equal(result[:, channel], result[:, 0])
 
 
 @settings(deadline=None, max_examples=50)
 @given(seed=seeds, pixels=st.integers(1, 5))
 def test_a_shift_moves_an_image_as_padding_with_its_edge_and_cropping_does(seed: int, pixels: int) -> None:
     given_images = images(seed)
-    found = shifted(given_images, pixels, rng(seed)).numpy()
+    result = shifted(given_images, pixels, rng(seed)).numpy()
     padded = np.pad(given_images.numpy(), ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)), mode="edge")
     height, width = IMAGE.shape[1:]
     places = set()
-    for index, image in enumerate(found):
+    for index, image in enumerate(result):
         fits = [
             (row, column)
             for row in range(2 * pixels + 1)
@@ -92,7 +92,7 @@ def test_a_shift_moves_an_image_as_padding_with_its_edge_and_cropping_does(seed:
         ]
         assert len(fits) == 1, "it is one of the crops of the padded image"
         places.update(fits)
-    assert len(places) > 1 or len(found) == 1
+    assert len(places) > 1 or len(result) == 1
 
 
 def test_every_shift_occurs_as_often_as_others() -> None:
@@ -109,8 +109,8 @@ def test_every_shift_occurs_as_often_as_others() -> None:
 @given(seed=seeds, side=st.integers(1, 10))
 def test_a_cutout_is_one_black_square(seed: int, side: int) -> None:
     white = torch.full((4, 3, 12, 10), 255, dtype=torch.uint8)
-    found = cut_out(white, side, rng(seed))
-    for image in found:
+    result = cut_out(white, side, rng(seed))
+    for image in result:
         rows, columns = np.nonzero(image[0].numpy() == 0)
         assert len(rows) == side * side
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (side, side)
@@ -124,11 +124,11 @@ def test_brightness_multiplies_and_contrast_stretches_around_the_mean(seed: int,
     factors = rng(seed).uniform(*bounds, size=(5, 1, 1, 1)).astype(np.float32)
     values = given_images.numpy().astype(np.float32)
     mean = values.mean(axis=(1, 2, 3), keepdims=True)
-    for found, expected in (
+    for result, expected in (
         (brightened(given_images, bounds, rng(seed)), values * factors),
         (contrasted(given_images, bounds, rng(seed)), mean + (values - mean) * factors),
     ):
-        assert np.abs(found.numpy().astype(float) - np.clip(expected, 0, 255)).max() <= 0.51
+        assert np.abs(result.numpy().astype(float) - np.clip(expected, 0, 255)).max() <= 0.51
 
 
 @settings(deadline=None, max_examples=25)
@@ -156,26 +156,26 @@ def test_amplitude_is_one_factor_for_all_of_an_observation(seed: int, low: float
 
 def test_noise_has_the_deviation_named_and_mean_zero() -> None:
     zeros = torch.zeros(50_000, 6)
-    found = with_noise(zeros, 0.3, rng(0))
-    assert float(found.std()) == pytest.approx(0.3, rel=0.02)
-    assert float(found.mean()) == pytest.approx(0.0, abs=0.01)
-    assert float(torch.corrcoef(found.T).triu(1).abs().max()) < 0.02
+    result = with_noise(zeros, 0.3, rng(0))
+    assert float(result.std()) == pytest.approx(0.3, rel=0.02)
+    assert float(result.mean()) == pytest.approx(0.0, abs=0.01)
+    assert float(torch.corrcoef(result.T).triu(1).abs().max()) < 0.02
     assert not zeros.any()
 
 
 def test_the_frames_of_a_stacked_vector_get_the_same_noise() -> None:
-    found = with_noise(torch.zeros(4, 6), 0.3, rng(0), n_frames=3)
-    assert torch.equal(found[:, :2], found[:, 2:4])
-    assert torch.equal(found[:, :2], found[:, 4:])
-    assert not torch.equal(found[:, 0], found[:, 1])
+    result = with_noise(torch.zeros(4, 6), 0.3, rng(0), n_frames=3)
+    assert torch.equal(result[:, :2], result[:, 2:4])
+    assert torch.equal(result[:, :2], result[:, 4:])
+    assert not torch.equal(result[:, 0], result[:, 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_vectors_keep_their_type(dtype: torch.dtype) -> None:
     space = spaces.Box(-1, 1, (6,), np.float64)
     augmentation = Augmentation(Augment(noise=0.1, amplitude=(0.5, 2.0)), space, seed=0)
-    found = augmentation.changed(torch.ones(3, 6, dtype=dtype))
-    assert found.dtype == dtype
+    result = augmentation.changed(torch.ones(3, 6, dtype=dtype))
+    assert result.dtype == dtype
     array = augmentation.changed(np.ones((3, 6)))
     assert array.dtype == np.float64
     assert not np.allclose(array, 1.0)
@@ -185,10 +185,10 @@ def test_each_part_of_a_dictionary_gets_what_is_for_it() -> None:
     space = spaces.Dict(eye=IMAGE, body=VECTOR, key=spaces.Discrete(3))
     part = Augment(shift=2, noise=0.5)
     observations = {"eye": images(0).numpy(), "body": vectors(0).numpy(), "key": np.arange(5)[:, None]}
-    found = Augmentation(part, space, seed=0).changed(observations)
-    assert found["key"] is observations["key"]
-    assert not np.array_equal(found["eye"], observations["eye"])
-    assert not np.array_equal(found["body"], observations["body"])
+    result = Augmentation(part, space, seed=0).changed(observations)
+    assert result["key"] is observations["key"]
+    assert not np.array_equal(result["eye"], observations["eye"])
+    assert not np.array_equal(result["body"], observations["body"])
     only = Augmentation(Augment(shift=2), space, seed=0).changed(observations)
     assert only["body"] is observations["body"]
 
@@ -197,8 +197,8 @@ def test_operations_come_in_the_order_that_is_documented() -> None:
     part = Augment(noise=1.0, amplitude=(2.0, 2.0), contrast=(0.5, 2.0), shift=1)
     assert part.operations == ("shift", "contrast", "amplitude", "noise")
     ones = np.ones((2000, 6), np.float32)
-    found = Augmentation(Augment(noise=0.1, amplitude=(2.0, 2.0)), VECTOR, seed=0).changed(ones)
-    assert found.std() == pytest.approx(0.1, rel=0.1), "noise is not multiplied"
+    result = Augmentation(Augment(noise=0.1, amplitude=(2.0, 2.0)), VECTOR, seed=0).changed(ones)
+    assert result.std() == pytest.approx(0.1, rel=0.1), "noise is not multiplied"
 
 
 def test_the_generator_goes_on_from_its_state() -> None:

@@ -122,5 +122,5 @@ def test_scale_1_trains_as_no_hook_does(algo: str, data: Any, architecture: list
 def test_scratch_trains_as_an_agent_that_was_never_touched(algo: str, architecture: list[int]) -> None:
     agent = agent_of(algo, architecture)
     apply_plan(plan_transfer(None, agent, Scratch()), agent)
-    trained, expected = (trained_alike(algo, one) for one in (agent, agent_of(algo, architecture)))
+    trained, expected = (trained_alike(algo, item) for item in (agent, agent_of(algo, architecture)))
     assert all(torch.equal(trained[name], expected[name]) for name in expected)

@@ -85,16 +85,16 @@ def dictionaries(draw: Any) -> tuple[Any, Any, Inputs | None]:
     sizes = {key: draw(st.integers(1, 3)) for key in "abc"[: draw(st.integers(1, 3))]}
     source = spaces.Dict([(key, box(sizes[key])) for key in draw(st.permutations(sorted(sizes)))])
     renamed = draw(st.booleans())
-    own = {(key.upper() if renamed else key): box(size) for key, size in sizes.items()}
+    extractor_kwargs = {(key.upper() if renamed else key): box(size) for key, size in sizes.items()}
     maps = {}
     if draw(st.booleans()):
-        key = draw(st.sampled_from(sorted(own)))
+        key = draw(st.sampled_from(sorted(extractor_kwargs)))
         entries = tuple(draw(st.permutations([*range(sizes[key.lower()]), None])))
-        own[key], maps[key] = box(len(entries)), entries
+        extractor_kwargs[key], maps[key] = box(len(entries)), entries
     if draw(st.booleans()):
-        own["new"] = box(2)
-    target = spaces.Dict([(key, own[key]) for key in draw(st.permutations(sorted(own)))])
-    keys = {key: key.lower() for key in own if key != "new"} if renamed else {}
+        extractor_kwargs["new"] = box(2)
+    target = spaces.Dict([(key, extractor_kwargs[key]) for key in draw(st.permutations(sorted(extractor_kwargs)))])
+    keys = {key: key.lower() for key in extractor_kwargs if key != "new"} if renamed else {}
     return source, target, Inputs(map=maps or None, keys=keys) if maps or keys else None
 
 
@@ -265,9 +265,9 @@ def test_what_a_plan_says_is_what_the_agent_holds(
 ) -> None:
     source, target, inputs = observations
     has_own = extractor and not isinstance(source, spaces.Dict)
-    own = {"features_extractor_class": Stated} if has_own else {}
-    encoder = numbered(make(algo, source, actions_of(algo, 2), widths, 0, **own))
-    agent = make(algo, target, actions_of(algo, 2), widths, 1, **own)
+    extractor_kwargs = {"features_extractor_class": Stated} if has_own else {}
+    encoder = numbered(make(algo, source, actions_of(algo, 2), widths, 0, **extractor_kwargs))
+    agent = make(algo, target, actions_of(algo, 2), widths, 1, **extractor_kwargs)
     try:
         plan = plan_transfer(encoder, agent, strategy, inputs=inputs)
     except IncompatibleError:

@@ -95,8 +95,8 @@ def test_bounds_without_an_end_are_those_that_the_old_gym_wrote_as_the_largest_f
     for source, target in ((old, endless), (endless, old), (doubled, old)):
         assert not other_bounds(source, target, None)
     assert not other_bounds(gym.spaces.Box(-0.1, 0.1, (1,)), gym.spaces.Box(-0.1, 0.1, (1,), np.float64), None)
-    assert [one.clips for one in other_bounds(endless, Reach().action_space, None)] == [True, True]
-    assert [one.clips for one in other_bounds(Reach().action_space, endless, None)] == [False, False]
+    assert [other_bound.clips for other_bound in other_bounds(endless, Reach().action_space, None)] == [True, True]
+    assert [other_bound.clips for other_bound in other_bounds(Reach().action_space, endless, None)] == [False, False]
     assert not other_bounds(gym.spaces.Discrete(2), gym.spaces.Discrete(3), None)
 
 

@@ -38,17 +38,17 @@ def test_arms_are_told_apart_with_any_colour_vision(palette, least, vision):
 @pytest.mark.parametrize(("palette", "paper"), [(ON_LIGHT, "#ffffff"), (ON_DARK, "#14161a")], ids=["light", "dark"])
 def test_every_colour_is_seen_on_its_paper(palette, paper):
     for colour in palette:
-        low, high = sorted(float(XYZ[1] @ linear(one)) + 0.05 for one in (colour, paper))
+        low, high = sorted(float(XYZ[1] @ linear(item)) + 0.05 for item in (colour, paper))
         assert high / low > 2.2
 
 
 def test_a_control_has_the_colour_of_its_arm_dashed(tmp_path):
     make_study(tmp_path, seeds=1)
-    found = looks(compare(tmp_path).tasks[0])
-    assert found["scratch"].colour == 0
-    assert found["shuffled_frozen"].colour == found["frozen"].colour != found["finetune"].colour
-    assert found["frozen"].dashes == ()
-    assert found["shuffled_frozen"].dashes == (5.0, 3.0)
+    result = looks(compare(tmp_path).tasks[0])
+    assert result["scratch"].colour == 0
+    assert result["shuffled_frozen"].colour == result["frozen"].colour != result["finetune"].colour
+    assert result["frozen"].dashes == ()
+    assert result["shuffled_frozen"].dashes == (5.0, 3.0)
 
 
 def test_no_two_of_many_arms_look_alike_with_their_controls(tmp_path):
@@ -59,7 +59,7 @@ def test_no_two_of_many_arms_look_alike_with_their_controls(tmp_path):
         for name in ("shuffled", "again")[: 1 + index % 2]:
             make_run(tmp_path, arm=f"a{index}_{name}", strategy=shuffled(strategy), seed=0)
     make_run(tmp_path, arm="orphan", strategy=shuffled(FROZEN), seed=0)
-    found = looks(compare(tmp_path).tasks[0])
-    assert len(found) == 1 + 30 + 45 + 1
-    assert len({(look.colour, look.dashes) for look in found.values()}) == len(found)
-    assert found["a28"].colour == found["a28_shuffled"].colour
+    result = looks(compare(tmp_path).tasks[0])
+    assert len(result) == 1 + 30 + 45 + 1
+    assert len({(look.colour, look.dashes) for look in result.values()}) == len(result)
+    assert result["a28"].colour == result["a28_shuffled"].colour

@@ -63,8 +63,8 @@ def test_arms_whose_names_hold_numbers_are_in_the_order_of_these(tmp_path):
         control = {**arm, "strategy": shuffled(arm["strategy"])}
         make_run(tmp_path, arm=f"from_{steps}_steps_shuffled", seed=0, **control)
     names = [arm.name for arm in only_task(tmp_path).arms]
-    one = [f"from_{steps}_steps{end}" for steps in (5_000, 10_000, 40_000) for end in ("", "_shuffled")]
-    assert names == ["scratch", *one]
+    first = [f"from_{steps}_steps{end}" for steps in (5_000, 10_000, 40_000) for end in ("", "_shuffled")]
+    assert names == ["scratch", *first]
 
 
 def test_origins(study):
@@ -402,9 +402,9 @@ def test_the_threshold_is_the_argument_or_the_record_and_never_from_results(tmp_
 def test_a_run_that_never_reaches_the_threshold_counts_with_the_whole_budget(tmp_path):
     make_run(tmp_path, arm="scratch", seed=0)
     make_run(tmp_path, arm="scratch", seed=1, returns=[0.0] * 6)
-    found = only_task(tmp_path, threshold=30.0).arm("scratch").time
-    assert (found.reached, found.runs) == (1, 2)
-    assert found.restricted_mean.value == (4_000 + 10_000) / 2
+    result = only_task(tmp_path, threshold=30.0).arm("scratch").time
+    assert (result.reached, result.runs) == (1, 2)
+    assert result.restricted_mean.value == (4_000 + 10_000) / 2
 
 
 def test_without_a_threshold_there_is_no_time_and_no_break_even(tmp_path):
@@ -503,9 +503,9 @@ def test_over_tasks_that_the_same_sources_serve_the_interval_is_over_sources(tmp
             make_run(tmp_path, arm="frozen", folder=f"{name}/frozen/{seed}", **made, **facts)
     comparison = compare(tmp_path)
     by_task = [[run.scores["normalised"] for run in task.arm("frozen").runs] for task in comparison.tasks]
-    found = next(arm for arm in comparison.across if arm.name == "frozen")
-    assert found.mean.low == pytest.approx(stats.mean(np.mean(by_task, axis=0)).low)
-    assert found.mean.low < stats.mean_over_tasks(by_task).low
+    result = next(arm for arm in comparison.across if arm.name == "frozen")
+    assert result.mean.low == pytest.approx(stats.mean(np.mean(by_task, axis=0)).low)
+    assert result.mean.low < stats.mean_over_tasks(by_task).low
     fewer = stats.measured_coverage("IQM over tasks, shared sources", 3)
     assert f"IQM over tasks, shared sources {100 * fewer.least:.1f} % with 3" in comparison.across_reason
     assert "is not known" not in comparison.across_reason
@@ -528,23 +528,23 @@ def test_everything_of_an_arm_whose_sources_serve_several_seeds_is_over_its_sour
     assert np.mean(arm.profile.high - arm.profile.low) > np.mean(alone.high - alone.low)
     steps = [run.times[0].env_steps for run in runs]
     assert arm.times[0].time.restricted_mean.low < stats.mean(steps).low
-    coverages = {one.method: one for one in task.coverages}
+    coverages = {coverage.method: coverage for coverage in task.coverages}
     assert coverages["median, two runs a source"].runs == 3
     assert not coverages["IQM difference, two runs a source (not measured)"].shares
 
 
 def test_two_seeds_have_the_measured_coverage_of_two(tmp_path):
     make_study(tmp_path, seeds=2)
-    found = {one.method: one for one in compare(tmp_path).tasks[0].coverages}
-    assert {one.runs for one in found.values()} == {2}
-    assert found["IQM"].least < 0.6
+    results = {coverage.method: coverage for coverage in compare(tmp_path).tasks[0].coverages}
+    assert {item.runs for item in results.values()} == {2}
+    assert results["IQM"].least < 0.6
 
 
 def test_forward_transfer_is_refused_near_a_perfect_baseline_that_does_not_vary(tmp_path):
     for seed in range(5):
         make_run(tmp_path, arm="scratch", seed=seed, successes=[0.75, 1, 1, 1, 1, 1])
         make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed, successes=[0.5] * 6, source=source(seed))
-    found = compare(tmp_path, metric="success_auc").tasks[0].arm("frozen").forward_transfer
-    assert isinstance(found, Undefined)
-    assert "the room above it is 0.025 of the scale" in found.reason
-    assert "less than 0.05" in found.reason
+    result = compare(tmp_path, metric="success_auc").tasks[0].arm("frozen").forward_transfer
+    assert isinstance(result, Undefined)
+    assert "the room above it is 0.025 of the scale" in result.reason
+    assert "less than 0.05" in result.reason

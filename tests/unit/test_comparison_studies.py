@@ -20,13 +20,13 @@ def study(length: float, **setting: Any) -> dict[str, Any]:
 
 def scales(comparison: Comparison) -> list[tuple[float | None, float | None]]:
     """Returns the reference of each task, and the effect that its last arm was tested for."""
-    found = []
+    results = []
     for task in comparison.tasks:
         tested = task.arm("finetune").detectable
         assert tested is not None
         reference = None if isinstance(task.reference, Undefined) else task.reference.reference
-        found.append((reference, tested.named.effect if tested.named else None))
-    return found
+        results.append((reference, tested.named.effect if tested.named else None))
+    return results
 
 
 @pytest.fixture

@@ -58,13 +58,13 @@ def vec_env(randomise: Any, *, vec_env: Any = "dummy", seed: int = 0, n_envs: in
 
 def episodes(env: VecEnv, n: int) -> np.ndarray:
     """Returns what the first observations of episodes tell: [episodes, environments, 2]."""
-    found = [env.reset()]
+    results = [env.reset()]
     for _ in range(n - 1):
         for _ in range(3):
             seen, _, dones, _ = env.step(np.zeros(env.num_envs, dtype=int))
         assert dones.all()
-        found.append(seen)
-    return np.array(found)
+        results.append(seen)
+    return np.array(results)
 
 
 @pytest.mark.parametrize("kind", ["dummy", "subproc"])
@@ -114,13 +114,13 @@ def test_whole_numbers_stay_whole_where_the_argument_is_one(
     name: str, values: Any, kwargs: dict[str, Any], whole: bool
 ) -> None:
     env = vec_env({name: values}, n_envs=1, **kwargs)
-    found = set()
+    results = set()
     for _ in range(30):
         env.reset()
-        found.add(env.get_attr(name)[0])
+        results.add(env.get_attr(name)[0])
     env.close()
-    assert all(isinstance(one, int) for one in found) is whole
-    assert found == {5, 6, 7, 8} if whole else len(found) == 30
+    assert all(isinstance(item, int) for item in results) is whole
+    assert results == {5, 6, 7, 8} if whole else len(results) == 30
 
 
 def test_other_arguments_are_the_usual_ones_and_evaluation_draws_nothing() -> None:

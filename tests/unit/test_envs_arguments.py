@@ -291,13 +291,13 @@ def test_wrong_values_are_refused_by_name(env_id: str, kwargs: dict[str, Any], m
 
 @pytest.mark.parametrize("env_id", [family.env_id for family in rltransfer_envs.FAMILIES])
 def test_unknown_arguments_are_refused_with_near_misses(env_id: str) -> None:
-    known = list(rltransfer_envs.arguments(env_id))
+    names = list(rltransfer_envs.arguments(env_id))
     with pytest.raises(UnknownNameError) as caught:
-        make(env_id, **{f"{known[0]}x": 1})
+        make(env_id, **{f"{names[0]}x": 1})
     name = gym.spec(env_id).entry_point.rpartition(":")[2]
     message = str(caught.value)
-    assert message.startswith(f"{name} has no argument '{known[0]}x'. Did you mean '{known[0]}'")
-    assert message.endswith(f"Known: {', '.join(known)}.")
+    assert message.startswith(f"{name} has no argument '{names[0]}x'. Did you mean '{names[0]}'")
+    assert message.endswith(f"Known: {', '.join(names)}.")
 
 
 def test_cart_pole_recomputes_what_gymnasium_derives() -> None:

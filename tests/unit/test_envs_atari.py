@@ -121,16 +121,16 @@ def test_a_seed_starts_a_new_game_where_lives_are_left(wrapped: Any) -> None:
 
 
 def test_without_seeds_lives_follow_each_other_as_in_sb3s_wrapper() -> None:
-    ours, theirs = make(game="breakout"), AtariWrapper(raw("breakout"))
-    np.testing.assert_array_equal(ours.reset(seed=1)[0], theirs.reset(seed=1)[0])
+    variant, reference = make(game="breakout"), AtariWrapper(raw("breakout"))
+    np.testing.assert_array_equal(variant.reset(seed=1)[0], reference.reset(seed=1)[0])
     lives = set()
     for action in np.random.default_rng(0).integers(0, 4, size=250):
-        mine, original = ours.step(action), theirs.step(action)
-        np.testing.assert_array_equal(mine[0], original[0])
-        assert mine[1:] == original[1:]
-        lives.add(mine[4]["lives"])
-        if mine[2]:
-            np.testing.assert_array_equal(ours.reset()[0], theirs.reset()[0])
+        actual, original = variant.step(action), reference.step(action)
+        np.testing.assert_array_equal(actual[0], original[0])
+        assert actual[1:] == original[1:]
+        lives.add(actual[4]["lives"])
+        if actual[2]:
+            np.testing.assert_array_equal(variant.reset()[0], reference.reset()[0])
     assert len(lives) > 3
 
 

@@ -74,7 +74,10 @@ ANEW = [
 ]
 # MuJoCo draws with OpenGL alone, which a machine without a screen need not have.
 UNDRAWN = {
-    env_id for ours, _, original in TWINS for env_id in (ours, original) if rltransfer_envs.extra(ours) == "mujoco"
+    env_id
+    for variant, _, original in TWINS
+    for env_id in (variant, original)
+    if rltransfer_envs.extra(variant) == "mujoco"
 }
 
 
@@ -124,17 +127,20 @@ def test_every_family_has_a_twin_with_its_limits_spaces_and_threshold() -> None:
     defaults = {env_id: original for env_id, kwargs, original in TWINS if not kwargs}
     assert set(defaults) == {family.env_id for family in rltransfer_envs.FAMILIES}
     for env_id, original in defaults.items():
-        ours, theirs = make(env_id), make_original(original)
-        assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
-        ours_spec, theirs_spec = gym.spec(env_id), gym.spec(original)
-        assert ours_spec.max_episode_steps == theirs_spec.max_episode_steps
-        assert ours_spec.reward_threshold == theirs_spec.reward_threshold
+        variant, reference = make(env_id), make_original(original)
+        assert (variant.observation_space, variant.action_space) == (
+            reference.observation_space,
+            reference.action_space,
+        )
+        variant_spec, original_spec = gym.spec(env_id), gym.spec(original)
+        assert variant_spec.max_episode_steps == original_spec.max_episode_steps
+        assert variant_spec.reward_threshold == original_spec.reward_threshold
 
 
 def test_rgb_view_equals_minigrids_own() -> None:
-    ours = rollout(make("rltransfer/MiniGrid-DoorKey-v0", size=5, view="rgb"), 0, 60)
-    assert ours == rollout(make_original("MiniGrid-DoorKey-5x5-v0", view="rgb"), 0, 60)
-    assert ours[0][0][:2] == ("uint8", (56, 56, 3))
+    variant = rollout(make("rltransfer/MiniGrid-DoorKey-v0", size=5, view="rgb"), 0, 60)
+    assert variant == rollout(make_original("MiniGrid-DoorKey-5x5-v0", view="rgb"), 0, 60)
+    assert variant[0][0][:2] == ("uint8", (56, 56, 3))
 
 
 def checker_warnings(env: gym.Env) -> set[str]:
@@ -153,8 +159,8 @@ def test_both_checkers_pass_without_a_warning_that_the_original_does_not_raise(
     # Gymnasium's checker draws in every mode, also in a window.
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
-    ours, theirs = make(env_id, **kwargs), make_original(original, view=kwargs.get("view"))
-    assert checker_warnings(ours) <= checker_warnings(theirs)
+    variant, reference = make(env_id, **kwargs), make_original(original, view=kwargs.get("view"))
+    assert checker_warnings(variant) <= checker_warnings(reference)
 
 
 @pytest.mark.parametrize(
@@ -181,10 +187,10 @@ def test_copies_go_on_from_the_middle_of_an_episode(env_id: str, kwargs: dict[st
     twin = duplicate(env)
     for _ in range(40):
         action = env.action_space.sample()
-        ours, theirs = env.step(action), twin.step(action)
-        assert ours[0].tolist() == theirs[0].tolist()
-        assert ours[1:4] == theirs[1:4]
-        if ours[2] or ours[3]:
+        variant, reference = env.step(action), twin.step(action)
+        assert variant[0].tolist() == reference[0].tolist()
+        assert variant[1:4] == reference[1:4]
+        if variant[2] or variant[3]:
             assert env.reset()[0].tolist() == twin.reset()[0].tolist()
 
 

@@ -42,26 +42,26 @@ def walk(env: gym.Env, steps: int = 40) -> list[tuple[np.ndarray, np.ndarray, fl
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_infos_and_types_are_the_originals(robot: str) -> None:
-    ours, theirs = make(robot), gym.make(f"{robot}-v5")
-    assert ours.reset(seed=5)[1] == theirs.reset(seed=5)[1]
-    ours.action_space.seed(5)
+    variant, reference = make(robot), gym.make(f"{robot}-v5")
+    assert variant.reset(seed=5)[1] == reference.reset(seed=5)[1]
+    variant.action_space.seed(5)
     for _ in range(1000):
-        action = ours.action_space.sample()
-        mine, original = ours.step(action), theirs.step(action)
-        assert mine[0].tobytes() == original[0].tobytes()
-        assert mine[1:] == original[1:]
-        assert list(map(type, mine)) == list(map(type, original))
-        if mine[2] or mine[3]:
-            assert ours.reset()[1] == theirs.reset()[1]
+        action = variant.action_space.sample()
+        actual, original = variant.step(action), reference.step(action)
+        assert actual[0].tobytes() == original[0].tobytes()
+        assert actual[1:] == original[1:]
+        assert list(map(type, actual)) == list(map(type, original))
+        if actual[2] or actual[3]:
+            assert variant.reset()[1] == reference.reset()[1]
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_defaults_leave_the_model_alone(robot: str) -> None:
-    ours, theirs = model(robot), gym.make(f"{robot}-v5").unwrapped.model
-    for name, values in arrays(theirs).items():
-        assert getattr(ours, name).tobytes() == values.tobytes()
-    for name, values in arrays(theirs.opt).items():
-        assert getattr(ours.opt, name).tobytes() == values.tobytes()
+    variant, reference = model(robot), gym.make(f"{robot}-v5").unwrapped.model
+    for name, values in arrays(reference).items():
+        assert getattr(variant, name).tobytes() == values.tobytes()
+    for name, values in arrays(reference.opt).items():
+        assert getattr(variant.opt, name).tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

@@ -71,11 +71,11 @@ def test_settings_of_a_task_come_before_those_of_the_study_and_arms_differ_in_no
     budgets = {job.config.task_name: job.config.n_timesteps for job in jobs}
     assert budgets == {"source": 500, "long": 100, "short": 200}
     assert {job.config.hyperparams.agent["n_steps"] for job in jobs if job.config.role == "source"} == {64}
-    own = {"arm", "strategy", "source"}
+    fields = {"arm", "strategy", "source"}
     for task in ("long", "short"):
         for seed in (3, 1):
             arms = [
-                job.config.model_dump(exclude=own)
+                job.config.model_dump(exclude=fields)
                 for job in jobs
                 if (job.config.task_name, job.config.seed) == (task, seed)
             ]

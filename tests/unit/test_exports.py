@@ -41,9 +41,9 @@ def two_tasks(tmp_path):
 
 
 def test_there_is_one_tidy_row_for_each_run(two_tasks):
-    found = rows(runs_csv(two_tasks))
-    assert len(found) == 3 + 2 + 3 + 3 + 1
-    (row,) = [row for row in found if row["folder"] == "short/f1"]
+    table = rows(runs_csv(two_tasks))
+    assert len(table) == 3 + 2 + 3 + 3 + 1
+    (row,) = [row for row in table if row["folder"] == "short/f1"]
     assert (row["arm"], row["kind"], row["seed"], row["source_env_steps"]) == ("frozen", "transfer", "1", "40000")
     assert float(row["auc"]) == pytest.approx(45.5)
     assert row["success_auc"] == row["source_task_return"] == ""
@@ -53,25 +53,25 @@ def test_there_is_one_tidy_row_for_each_run(two_tasks):
 
 
 def test_curves_are_tidy_too(two_tasks):
-    found = [row for row in rows(curves_csv(two_tasks)) if "swap" in row["task"] and row["arm"] == "scratch"]
-    first = [(row["env_steps"], float(row["value"])) for row in found if row["seed"] == "1"]
+    table = [row for row in rows(curves_csv(two_tasks)) if "swap" in row["task"] and row["arm"] == "scratch"]
+    first = [(row["env_steps"], float(row["value"])) for row in table if row["seed"] == "1"]
     assert first == [("0", 0.0), ("5000", 25.5), ("10000", 51.0)]
 
 
 def test_arrays_have_rliables_shape_and_no_holes(two_tasks):
-    found = rliable_arrays(two_tasks)
-    assert [title.partition("(")[2] for title in found["tasks"]] == ["length=1.5)", "swap_actions=True)"]
-    scores = {arm: np.array(runs) for arm, runs in found["scores"].items()}
+    result = rliable_arrays(two_tasks)
+    assert [title.partition("(")[2] for title in result["tasks"]] == ["length=1.5)", "swap_actions=True)"]
+    scores = {arm: np.array(runs) for arm, runs in result["scores"].items()}
     assert {arm: array.shape for arm, array in scores.items()} == {"scratch": (3, 2), "frozen": (2, 2)}
     assert scores["frozen"] == pytest.approx(np.array([[45.0, 45.0], [45.5, 45.5]]))
     swapped = reference_of(TASK)
     expected = [(score - swapped.random) / (swapped.reference - swapped.random) for score in (45.0, 45.5)]
-    assert [runs[1] for runs in found["normalised"]["frozen"]] == pytest.approx(expected)
-    assert [runs[0] for runs in found["normalised"]["frozen"]] == [None, None]
-    curves = {arm: np.array(runs) for arm, runs in found["curves"].items()}
+    assert [runs[1] for runs in result["normalised"]["frozen"]] == pytest.approx(expected)
+    assert [runs[0] for runs in result["normalised"]["frozen"]] == [None, None]
+    curves = {arm: np.array(runs) for arm, runs in result["curves"].items()}
     assert {arm: array.shape for arm, array in curves.items()} == {"scratch": (3, 2, 101), "frozen": (2, 2, 101)}
     assert curves["scratch"][1, 1, 50] == pytest.approx(25.5)
-    assert found["left_out"] == ["arm only: not in every task", "arm frozen, seed 2: not in every task"]
+    assert result["left_out"] == ["arm only: not in every task", "arm frozen, seed 2: not in every task"]
 
 
 def test_tasks_with_the_same_evaluations_keep_them(tmp_path):
@@ -85,6 +85,6 @@ def test_undefined_scores_are_empty_and_no_json_that_others_cannot_read(tmp_path
     table, _, arrays = write_exports(compare(tmp_path), tmp_path / "data")
     (row,) = rows(table.read_text())
     assert (row["arm"], row["auc"]) == ('a,"b\n=1', "")
-    found = json.loads(arrays.read_text(), parse_constant=pytest.fail)
-    assert found["scores"] == {'a,"b\n=1': [[None]]}
-    assert found["curves"]['a,"b\n=1'][0][0] == [1.0, None, 2.0]
+    result = json.loads(arrays.read_text(), parse_constant=pytest.fail)
+    assert result["scores"] == {'a,"b\n=1': [[None]]}
+    assert result["curves"]['a,"b\n=1'][0][0] == [1.0, None, 2.0]

@@ -101,11 +101,11 @@ def test_levels_of_a_column_are_read_by_the_same_levels_of_the_own_one():
     torch.manual_seed(0)
     extractor = columns(spaces.Box(-1, 1, (4,)), *layers)
     seen = torch.randn(7, 4)
-    source, own, laterals = extractor.columns["0_actor"], extractor.own, extractor.laterals["0_actor"]
-    theirs = torch.tanh(source[0].layer(seen / 2.0))
-    last = torch.tanh(source[1].layer(theirs))
-    taken = torch.tanh(laterals["1"].reduce(laterals["1"].scale * theirs)) @ laterals["1"].project.weight.T
-    hidden = torch.tanh(own[1].layer(torch.tanh(own[0].layer(seen))) + taken)
+    source, target_layers, laterals = extractor.columns["0_actor"], extractor.own, extractor.laterals["0_actor"]
+    expected = torch.tanh(source[0].layer(seen / 2.0))
+    last = torch.tanh(source[1].layer(expected))
+    taken = torch.tanh(laterals["1"].reduce(laterals["1"].scale * expected)) @ laterals["1"].project.weight.T
+    hidden = torch.tanh(target_layers[1].layer(torch.tanh(target_layers[0].layer(seen))) + taken)
     beside = torch.tanh(laterals["2"].reduce(laterals["2"].scale * last))
     torch.testing.assert_close(extractor(seen), torch.cat([hidden, beside], dim=1))
     assert extractor.features_dim == 5 + 3

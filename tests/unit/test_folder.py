@@ -45,19 +45,19 @@ def test_a_unique_name_keeps_the_number_in_front(tmp_path: Path) -> None:
 
 
 def test_concurrent_threads_never_get_the_same_folder(tmp_path: Path) -> None:
-    start, found = threading.Barrier(16), []
+    start, result = threading.Barrier(16), []
 
     def take() -> None:
         start.wait()
-        found.extend(claim_numbered(tmp_path, "ppo", "A-v1") for _ in range(4))
+        result.extend(claim_numbered(tmp_path, "ppo", "A-v1") for _ in range(4))
 
     threads = [threading.Thread(target=take) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == len(set(found)) == 64
-    assert {path.name for path in found} == {f"A-v1_{number}" for number in range(1, 65)}
+    assert len(result) == len(set(result)) == 64
+    assert {path.name for path in result} == {f"A-v1_{number}" for number in range(1, 65)}
 
 
 def test_concurrent_processes_never_get_the_same_folder(tmp_path: Path) -> None:

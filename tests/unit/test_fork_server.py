@@ -34,8 +34,8 @@ def test_a_worker_starts_with_everything_loaded() -> None:
     """
     code = "from test_fork_server import *; print(*call_warm(loaded_modules))"
     variables = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    found = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
-    assert set(found.stdout.split()) >= {"torch", "torch._dynamo", "stable_baselines3", "rltransfer.training"}
+    completed = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert set(completed.stdout.split()) >= {"torch", "torch._dynamo", "stable_baselines3", "rltransfer.training"}
 
 
 def test_our_errors_come_back_as_they_are() -> None:

@@ -89,9 +89,9 @@ def test_every_default_entry_is_valid(algo):
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "sac"])
 def test_a_family_shares_the_entry_of_its_original(algo):
     for family in FAMILIES:
-        ours = resolve(algo, f"rltransfer_envs:rltransfer/{family}-v0")
-        assert ours == resolve(algo, next(name for name in gym.registry if name.startswith(f"{family}-v")))
-        has_entry = ours != resolve(algo, "default")
+        resolved = resolve(algo, f"rltransfer_envs:rltransfer/{family}-v0")
+        assert resolved == resolve(algo, next(name for name in gym.registry if name.startswith(f"{family}-v")))
+        has_entry = resolved != resolve(algo, "default")
         assert has_entry == (
             family in {"sac": ("Pendulum", "LunarLander", *ROBOTS)}.get(algo, FAMILIES)
             and not (algo == "dqn" and family in ("Pendulum", *ROBOTS))
@@ -108,9 +108,9 @@ def test_discrete_and_continuous_variants_share_their_architecture(algo):
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_minigrid_ids_need_a_wrapper_and_ours_do_not(algo):
     assert resolve(algo, "MiniGrid-DoorKey-6x6-v0").env_wrapper == ("minigrid.wrappers.ImgObsWrapper",)
-    ours = resolve(algo, "rltransfer_envs:rltransfer/MiniGrid-DoorKey-v0")
-    assert ours.env_wrapper == ()
-    assert build_agent_kwargs(ours)["policy_kwargs"]["features_extractor_class"] is SmallCNN
+    resolved = resolve(algo, "rltransfer_envs:rltransfer/MiniGrid-DoorKey-v0")
+    assert resolved.env_wrapper == ()
+    assert build_agent_kwargs(resolved)["policy_kwargs"]["features_extractor_class"] is SmallCNN
 
 
 def test_acrobot_is_normalised_and_cartpole_is_not():

@@ -50,10 +50,10 @@ def test_what_is_pickled_or_copied_is_the_object_alone(again: Any) -> None:
     buffer = made()
     buffer.add(np.ones(2), np.zeros(2), np.array([1]), np.array([2.0]), np.array([0.0]), [{}])
     lay_over(buffer, {"size": lambda: 7, "sample": lambda *_: None})
-    found = again(buffer)
-    assert type(found) is ReplayBuffer
-    assert vars(found).keys() == vars(made()).keys()
-    assert found.size() == 1
-    assert found.rewards[0, 0] == 2.0
+    result = again(buffer)
+    assert type(result) is ReplayBuffer
+    assert vars(result).keys() == vars(made()).keys()
+    assert result.size() == 1
+    assert result.rewards[0, 0] == 2.0
     assert b"rltransfer" not in pickle.dumps(buffer)
     assert buffer.size() == 7

@@ -31,9 +31,9 @@ from rltransfer.cli.pairs import StorePairs, read_value
     ],
 )
 def test_a_word_is_read_as_the_value_that_it_spells_and_never_run(text: str, value: Any) -> None:
-    found = read_value(text)
-    assert found == value
-    assert type(found) is type(value)
+    result = read_value(text)
+    assert result == value
+    assert type(result) is type(value)
 
 
 def parse(*argv: str) -> Any:

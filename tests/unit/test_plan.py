@@ -141,8 +141,8 @@ def test_statistics_by_strategy(tmp_path: Path) -> None:
     }
     for strategy, (observation, hold, reward) in expected.items():
         plan = plan_transfer(encoder, make_agent("ppo", normalised("CartPole-v1")), strategy)
-        found = plan.statistics
-        assert (found.observation, found.hold_observation, found.reward) == (observation, hold, reward), strategy
+        result = plan.statistics
+        assert (result.observation, result.hold_observation, result.reward) == (observation, hold, reward), strategy
 
 
 def test_a_target_that_normalises_under_a_source_that_did_not_is_noted(encoder: Any) -> None:

@@ -48,16 +48,16 @@ def test_every_transition_is_read_exactly_the_latest_last(
     kind: Any, moments: int, kept: range, protocol: int, tmp_path: Path
 ) -> None:
     buffer = fill(kind(12, BOX, ACTIONS, device="cpu", n_envs=2), moments)
-    found = read_replay_buffer(written(tmp_path, buffer, protocol))
+    transitions = read_replay_buffer(written(tmp_path, buffer, protocol))
     names = np.array([10.0 * moment + env for moment in kept for env in range(2)])
-    assert found.rewards.tolist() == names.tolist()
-    assert found.observations[""].tolist() == [[name, name] for name in names]
-    assert found.next_observations[""].tolist() == [[name, name + 0.5] for name in names]
-    np.testing.assert_array_equal(found.actions, (names[:, None] / 1000).astype(np.float32))
+    assert transitions.rewards.tolist() == names.tolist()
+    assert transitions.observations[""].tolist() == [[name, name] for name in names]
+    assert transitions.next_observations[""].tolist() == [[name, name + 0.5] for name in names]
+    np.testing.assert_array_equal(transitions.actions, (names[:, None] / 1000).astype(np.float32))
     ends = [float((moment + 1) % 4 == 0 and (moment + 1) % 8 != 0) for moment in kept for _ in range(2)]
-    assert found.dones.tolist() == ends
-    assert found.has_last
-    assert len(found) == len(names)
+    assert transitions.dones.tolist() == ends
+    assert transitions.has_last
+    assert len(transitions) == len(names)
 
 
 @pytest.mark.parametrize("moments", [4, 6, 9])
@@ -66,43 +66,43 @@ def test_a_memory_optimised_buffer_gives_only_whole_transitions(moments: int, tm
     settings: dict[str, Any] = {"optimize_memory_usage": True, "handle_timeout_termination": False, "device": "cpu"}
     buffer = ReplayBuffer(6, BOX, space, **settings)
     for moment in range(moments):
-        one, other = np.full(2, moment, np.float32), np.full(2, moment + 1, np.float32)
-        buffer.add(one[None], other[None], np.array([moment % 2]), np.array([float(moment)]), np.array([0.0]), [{}])
-    found = read_replay_buffer(written(tmp_path, buffer))
+        first, other = np.full(2, moment, np.float32), np.full(2, moment + 1, np.float32)
+        buffer.add(first[None], other[None], np.array([moment % 2]), np.array([float(moment)]), np.array([0.0]), [{}])
+    transitions = read_replay_buffer(written(tmp_path, buffer))
     # Of a full one, the oldest observation gave way to the latest.
     kept = list(range(moments)) if moments < 6 else list(range(moments - 5, moments))
-    assert found.rewards.tolist() == kept
-    assert found.observations[""][:, 0].tolist() == kept
-    assert found.next_observations[""][:, 0].tolist() == [moment + 1 for moment in kept]
-    assert not found.has_last
+    assert transitions.rewards.tolist() == kept
+    assert transitions.observations[""][:, 0].tolist() == kept
+    assert transitions.next_observations[""][:, 0].tolist() == [moment + 1 for moment in kept]
+    assert not transitions.has_last
 
 
 @pytest.mark.parametrize("kind", [DictReplayBuffer, HerReplayBuffer])
 def test_dictionaries_are_read_by_key(kind: Any, tmp_path: Path) -> None:
     settings = {"env": None} if kind is HerReplayBuffer else {}
     buffer = fill(kind(20, GOALS, ACTIONS, device="cpu", n_envs=2, **settings), 5)
-    found = read_replay_buffer(written(tmp_path, buffer))
-    assert set(found.observations) == set(GOALS.spaces)
+    transitions = read_replay_buffer(written(tmp_path, buffer))
+    assert set(transitions.observations) == set(GOALS.spaces)
     for key in GOALS.spaces:
-        assert found.observations[key][:, 0].tolist() == found.rewards.tolist()
-        assert (found.next_observations[key] - found.observations[key])[:, 1].tolist() == [0.5] * 10
+        assert transitions.observations[key][:, 0].tolist() == transitions.rewards.tolist()
+        assert (transitions.next_observations[key] - transitions.observations[key])[:, 1].tolist() == [0.5] * 10
 
 
 def test_images_keep_their_type(tmp_path: Path) -> None:
     buffer = ReplayBuffer(3, spaces.Box(0, 255, (3, 8, 8), np.uint8), spaces.Discrete(2), device="cpu")
     image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8), np.uint8)
     buffer.add(image, image, np.array([1]), np.array([0.0]), np.array([0.0]), [{}])
-    found = read_replay_buffer(written(tmp_path, buffer))
-    assert found.observations[""].dtype == np.uint8
-    assert np.array_equal(found.observations[""], image)
-    assert (found.actions.dtype.kind, found.actions.tolist()) == ("i", [[1]])
+    transitions = read_replay_buffer(written(tmp_path, buffer))
+    assert transitions.observations[""].dtype == np.uint8
+    assert np.array_equal(transitions.observations[""], image)
+    assert (transitions.actions.dtype.kind, transitions.actions.tolist()) == ("i", [[1]])
 
 
 @pytest.mark.parametrize(("size", "moments"), [(1, 1), (2, 1), (5, 2), (6, 3), (100, 7)])
 def test_only_the_latest_are_read_where_a_number_is_named(size: int, moments: int, tmp_path: Path) -> None:
     buffer = fill(ReplayBuffer(20, BOX, ACTIONS, device="cpu", n_envs=2), 7)
-    found = read_replay_buffer(written(tmp_path, buffer), size)
-    assert found.rewards[::2].tolist() == [10.0 * moment for moment in range(7 - moments, 7)]
+    transitions = read_replay_buffer(written(tmp_path, buffer), size)
+    assert transitions.rewards[::2].tolist() == [10.0 * moment for moment in range(7 - moments, 7)]
 
 
 def test_a_buffer_from_a_gpu_needs_none(tmp_path: Path) -> None:

@@ -87,16 +87,20 @@ def rows(folder):
             else b""
         )
         if content:
-            found = metadata.parse_session_start_info_plugin_data(content).hparams
+            result = metadata.parse_session_start_info_plugin_data(content).hparams
             values = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("run/")}
-            yield {name: value.string_value or value.number_value for name, value in found.items()}, values, path.parent
+            yield (
+                {name: value.string_value or value.number_value for name, value in result.items()},
+                values,
+                path.parent,
+            )
 
 
 def test_tensorboard_has_a_row_for_each_run_with_its_settings_and_final_metrics(reported):
     root, comparison = reported
-    found = list(rows(root))
-    assert len(found) == 30
-    (row,) = [one for one in found if (one[0]["arm"], one[0]["seed"]) == ("frozen", 3)]
+    table = list(rows(root))
+    assert len(table) == 30
+    (row,) = [item for item in table if (item[0]["arm"], item[0]["seed"]) == ("frozen", 3)]
     assert row[0] == {
         "task": comparison.tasks[0].title,
         "arm": "frozen",
@@ -111,17 +115,17 @@ def test_tensorboard_has_a_row_for_each_run_with_its_settings_and_final_metrics(
     )
     columns = scalars(root / "hparams").SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
     experiment = metadata.parse_experiment_plugin_data(columns)
-    assert [one.name.tag for one in experiment.metric_infos][:2] == ["run/auc", "run/success_auc"]
+    assert [metric_info.name.tag for metric_info in experiment.metric_infos][:2] == ["run/auc", "run/success_auc"]
 
 
 def test_rows_go_into_the_runs_own_tensorboard_folders(tmp_path):
     run = make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0")
-    own = run.folder / "tb" / "scratch-seed0" / "events.out.tfevents.0000000001.host"
-    own.parent.mkdir(parents=True)
-    own.touch()
+    events = run.folder / "tb" / "scratch-seed0" / "events.out.tfevents.0000000001.host"
+    events.parent.mkdir(parents=True)
+    events.touch()
     for _ in range(2):
         write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
-        assert [place for _, _, place in rows(tmp_path)] == [own.parent]
+        assert [place for _, _, place in rows(tmp_path)] == [events.parent]
     elsewhere = tmp_path.with_name("elsewhere")
     write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), elsewhere)
     assert [place.relative_to(elsewhere).parts[0] for _, _, place in rows(elsewhere)] == ["hparams"]
@@ -183,14 +187,14 @@ def test_event_files_depend_on_the_runs_and_not_on_the_clock(tmp_path, monkeypat
 
 def test_an_event_file_that_changes_gets_a_later_name_than_all_that_tensorboard_may_have_read(tmp_path):
     run = make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0", wall_seconds=5.0)
-    own = run.folder / "tb" / "scratch-seed0"
-    own.mkdir(parents=True)
-    foreign = own / "events.out.tfevents.4000000000.somehost.1.0"
+    events = run.folder / "tb" / "scratch-seed0"
+    events.mkdir(parents=True)
+    foreign = events / "events.out.tfevents.4000000000.somehost.1.0"
     foreign.touch()
     for name, wall_seconds in (("4000000001", 5.0), ("4000000001", 5.0), ("4000000002", 6.0)):
         make_run(tmp_path, arm="scratch", seed=0, folder="a/scratch/seed_0", wall_seconds=wall_seconds)
         write_aggregates(compare(tmp_path), read_provenance(compare(tmp_path)), tmp_path)
-        assert sorted(own.iterdir()) == [foreign, own / f"events.out.tfevents.{name}.rltransfer"]
+        assert sorted(events.iterdir()) == [foreign, events / f"events.out.tfevents.{name}.rltransfer"]
     (aggregate,) = (tmp_path / "aggregate").glob("*.rltransfer")
     start = datetime.datetime.fromisoformat(run.record.started).timestamp()
     assert aggregate.name == f"events.out.tfevents.{int(start) + 7}.rltransfer"

@@ -43,7 +43,7 @@ def test_fonts_are_in_the_file(ten):
 def test_many_arms_get_panels_of_their_own(ten, tmp_path):
     make_study(tmp_path, seeds=2)
     few = compare(tmp_path)
-    shapes = [image.imread(io.BytesIO(draw(one, one.tasks[0])["png"]), format="png").shape[:2] for one in (few, ten)]
+    shapes = [image.imread(io.BytesIO(draw(item, item.tasks[0])["png"]), format="png").shape[:2] for item in (few, ten)]
     assert shapes[1][0] > shapes[0][0]
     assert b"frozen / shuffled" not in draw(few, few.tasks[0], ("svg",))["svg"]
     # matplotlib writes each text into the SVG as a comment beside its shapes.
@@ -96,8 +96,8 @@ def test_titles_of_panels_do_not_run_into_each_other_or_out_of_the_figure(twenty
     figure, renderer = drawn(_figure, twenty, twenty.tasks[0])
     titles = {axes: axes._left_title.get_window_extent(renderer) for axes in figure.axes}
     assert len(titles) == 21
-    for one, other in itertools.combinations(titles.values(), 2):
-        assert not one.overlaps(other)
+    for combination, other in itertools.combinations(titles.values(), 2):
+        assert not combination.overlaps(other)
     for axes, other in itertools.permutations(titles, 2):
         assert not titles[axes].overlaps(other.get_window_extent(renderer))
     texts = [axes.get_title(loc="left").replace("\n", "") for axes in figure.axes]

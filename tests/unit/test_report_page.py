@@ -91,19 +91,19 @@ def test_nothing_is_asked_of_the_network(page):
 def test_only_its_own_script_may_run(page):
     _, script = page.raw["script"]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    (policy,) = [one["content"] for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [item["content"] for item in page.all("meta") if item.get("http-equiv") == "Content-Security-Policy"]
     assert f"script-src 'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy
 
 
 def test_the_verdicts_come_first_in_words_and_tones(page):
-    findings = [one["class"] for one in page.all("li") if one.get("class")]
+    findings = [item["class"] for item in page.all("li") if item.get("class")]
     assert findings == ["positive", "positive", "negative", "positive", "inconclusive"]
     assert page.text.index("full hurts.") < page.text.index("Learning curves") < page.text.index("p (Holm)")
 
 
 def test_the_key_switches_every_mark_of_an_arm(page):
-    keys = [one["data-key"] for one in page.all("button")]
+    keys = [item["data-key"] for item in page.all("button")]
     assert keys == ["0", "1", "2", "3", "4", "5"]
     for key in keys:
         marks = [tag for tag, attributes in page.elements if attributes.get("data-arm") == key]
@@ -132,11 +132,11 @@ def test_the_script_gets_the_numbers_of_the_profiles(tmp_path):
     comparison = compare(tmp_path)
     (section,) = json.loads(Page(page_of(comparison)).raw["script"][0])
     plot = section["plots"]["profiles"]
-    found = comparison.tasks[0].arm("frozen").profile
+    result = comparison.tasks[0].arm("frozen").profile
     line = plot["lines"][[arm["name"] for arm in section["arms"]].index("frozen")]
     assert plot["stairs"]
     assert plot["start"] < plot["at"][0] < plot["at"][-1] < plot["end"]
-    for name, values in (("middle", found.share), ("low", found.low), ("high", found.high)):
+    for name, values in (("middle", result.share), ("low", result.low), ("high", result.high)):
         assert line[name] == pytest.approx(list(values), abs=1e-4)
 
 
@@ -229,7 +229,7 @@ def test_long_names_that_differ_in_their_numbers_differ_on_the_charts_too(tmp_pa
             make_run(tmp_path, arm=f"finetune_all_of_the_layers_from_{at}_steps_on", strategy=strategy, seed=seed)
     page = page_of(compare(tmp_path))
     for kind in ("end", "row"):
-        found = re.findall(rf'<span class="{kind}" data-arm="[1-3]"[^>]*>(.*?)</span>', page)
-        names = {name.replace("<wbr>", "") for name in found}
+        result = re.findall(rf'<span class="{kind}" data-arm="[1-3]"[^>]*>(.*?)</span>', page)
+        names = {name.replace("<wbr>", "") for name in result}
         assert len(names) == len(steps)
         assert all(any(str(at) in name for name in names) for at in steps)

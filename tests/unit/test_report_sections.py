@@ -48,9 +48,9 @@ def two_tasks(tmp_path_factory):
 
 def test_arms_that_share_tasks_are_averaged_over_them(two_tasks, tmp_path):
     text = section(markdown_of(two_tasks), "Across tasks")
-    found = {arm.name: arm for arm in two_tasks.across}
+    results = {arm.name: arm for arm in two_tasks.across}
     cells = row(text, "optimality gap", "frozen")
-    assert cells["IQM"].startswith(f"{found['frozen'].iqm.value:.3f} [")
+    assert cells["IQM"].startswith(f"{results['frozen'].iqm.value:.3f} [")
     assert float(cells["mean, difference"].split()[0]) > 0
     assert "Mine-v0: this task has no reference return" in text
     assert "on 2 tasks" in text
@@ -62,7 +62,7 @@ def test_the_page_draws_all_tasks_together(two_tasks):
     page = page_of(two_tasks)
     assert page.count('class="charts"') == 4
     data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
-    assert [list(one["plots"]) for one in data] == [["curves", "profiles"]] * 3 + [["profiles"]]
+    assert [list(item["plots"]) for item in data] == [["curves", "profiles"]] * 3 + [["profiles"]]
     assert [arm["name"] for arm in data[3]["arms"]] == ["scratch", "frozen", "weak"]
 
 
@@ -82,11 +82,11 @@ def test_without_a_common_scale_it_is_said_why_there_is_no_average(tmp_path):
 def test_the_seeds_that_a_named_effect_needs_are_told_and_no_others(tmp_path):
     make_study(tmp_path)
     text = markdown_of(compare(tmp_path, effect=10.0))
-    found = compare(tmp_path, effect=10.0).tasks[0].arm("frozen").detectable
+    result = compare(tmp_path, effect=10.0).tasks[0].arm("frozen").detectable
     cells = row(text, "spread over seeds", "frozen")
-    assert cells["10 is found in"] == f"{round(100 * found.named.power)} %"
-    assert cells["seeds for 80 %"] == f"{found.named.seeds} ({found.named.cautious_seeds})"
-    assert found.named.cautious_seeds > found.named.seeds > 5
+    assert cells["10 is found in"] == f"{round(100 * result.named.power)} %"
+    assert cells["seeds for 80 %"] == f"{result.named.seeds} ({result.named.cautious_seeds})"
+    assert result.named.cautious_seeds > result.named.seeds > 5
     assert "effect=10.0" in text
     silent = markdown_of(compare(tmp_path))
     assert "is found in" not in silent
@@ -96,7 +96,7 @@ def test_the_seeds_that_a_named_effect_needs_are_told_and_no_others(tmp_path):
 def test_the_named_effect_counts_and_the_observed_one_does_not(tmp_path):
     make_study(tmp_path)
     named = [arm.detectable.named for arm in compare(tmp_path, effect=10.0).tasks[0].arms if arm.detectable]
-    assert len({one.seeds for one in named}) == 1
+    assert len({item.seeds for item in named}) == 1
     larger = compare(tmp_path, effect=20.0).tasks[0].arm("frozen").detectable.named
     assert larger.seeds < named[0].seeds
     assert larger.power > named[0].power
@@ -171,9 +171,15 @@ def test_wall_time_and_updates_are_told_where_they_are_known(tmp_path):
 def test_every_kind_of_interval_that_is_weak_with_so_few_seeds_is_named(tmp_path, seeds):
     make_study(tmp_path, seeds=seeds)
     task = compare(tmp_path).tasks[0]
-    weak = {one.method for one in task.coverages if one.least < 0.93}
-    assert {one.method for one in task.coverages} > {"mean", "IQM", "median", "mean difference", "optimality gap"}
-    assert {one.runs for one in task.coverages} == {seeds}
+    weak = {coverage.method for coverage in task.coverages if coverage.least < 0.93}
+    assert {coverage.method for coverage in task.coverages} > {
+        "mean",
+        "IQM",
+        "median",
+        "mean difference",
+        "optimality gap",
+    }
+    assert {coverage.runs for coverage in task.coverages} == {seeds}
     (note,) = [note for note in task.notes if "hold the truth" in note]
     assert weak
     assert all(f"{100 * measured_coverage(method, seeds).least:.1f} %: " in note for method in weak)
@@ -190,9 +196,9 @@ def test_a_coverage_below_93_percent_is_bold(tmp_path):
 
 def test_a_task_has_its_reference_whatever_the_order_and_type_of_its_arguments():
     long_pole = {"length": 1.5, "force_mag": 5, "gravity": 12}
-    found = reference_of(TaskFacts(env=TASK.env, kwargs=long_pole))
-    assert isinstance(found, Reference)
-    assert found.reference == 500
-    assert found == reference_of(TaskFacts(env=TASK.env, kwargs={"gravity": 12.0, "force_mag": 5.0, "length": 1.5}))
+    result = reference_of(TaskFacts(env=TASK.env, kwargs=long_pole))
+    assert isinstance(result, Reference)
+    assert result.reference == 500
+    assert result == reference_of(TaskFacts(env=TASK.env, kwargs={"gravity": 12.0, "force_mag": 5.0, "length": 1.5}))
     assert reference_of(TaskFacts(env=TASK.env, kwargs=long_pole | {"gravity": 11})) is None
     assert reference_of(TaskFacts(env=TASK.env, kwargs=long_pole, randomise={"length": (1.0, 2.0)})) is None

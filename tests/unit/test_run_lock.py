@@ -56,9 +56,9 @@ def test_a_claim_names_its_process(tmp_path: Path) -> None:
     assert not is_claimed(tmp_path)
     assert not holds(tmp_path)
     claim(tmp_path)
-    found = json.loads((tmp_path / CLAIM).read_text())
-    assert (found["host"], found["pid"]) == (socket.gethostname(), os.getpid())
-    assert abs(found["time"] - time.time()) < 60
+    result = json.loads((tmp_path / CLAIM).read_text())
+    assert (result["host"], result["pid"]) == (socket.gethostname(), os.getpid())
+    assert abs(result["time"] - time.time()) < 60
     assert is_claimed(tmp_path)
     assert holds(tmp_path)
     assert [path.name for path in (tmp_path / "rltransfer").iterdir()] == ["claim.json"]
@@ -194,12 +194,12 @@ def test_no_one_comes_between_judging_a_dead_claim_and_replacing_it(
     second = threading.Thread(target=other)
 
     def judge_slowly(*arguments: Any) -> bool:
-        found = judge(*arguments)
+        result = judge(*arguments)
         if threading.current_thread() is not second:
             second.start()
             # Long enough for it to claim, if nothing held it up.
             second.join(1.0)
-        return found
+        return result
 
     monkeypatch.setattr(run_lock, "_is_alive", judge_slowly)
     claim(tmp_path)

@@ -66,45 +66,45 @@ def saved(request, tmp_path_factory):
 
 def test_weights_are_the_agents(saved):
     _, agent, path = saved
-    found = read_sb3_zip(path)
+    content = read_sb3_zip(path)
     expected = agent.policy.state_dict()
-    assert list(found.tensors) == list(expected)
-    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in expected.items())
-    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert list(content.tensors) == list(expected)
+    assert all(torch.equal(content.tensors[name], tensor) for name, tensor in expected.items())
+    assert content.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_facts_are_the_agents(saved):
     name, agent, path = saved
-    found = read_sb3_zip(path)
-    assert found.algo == name.split()[0]
-    assert found.policy_class == type(agent.policy).__name__
-    assert found.observation_space == agent.observation_space
-    assert found.action_space == agent.action_space
-    assert found.sb3_version == stable_baselines3.__version__
-    assert found.seed == agent.seed
-    assert found.num_timesteps == 0
-    assert found.hyperparams["gamma"] == agent.gamma
-    assert found.hyperparams["learning_rate"] == agent.learning_rate
+    content = read_sb3_zip(path)
+    assert content.algo == name.split()[0]
+    assert content.policy_class == type(agent.policy).__name__
+    assert content.observation_space == agent.observation_space
+    assert content.action_space == agent.action_space
+    assert content.sb3_version == stable_baselines3.__version__
+    assert content.seed == agent.seed
+    assert content.num_timesteps == 0
+    assert content.hyperparams["gamma"] == agent.gamma
+    assert content.hyperparams["learning_rate"] == agent.learning_rate
 
 
 def test_activation_and_extractor_are_the_agents(saved):
     _, agent, path = saved
-    found = read_sb3_zip(path)
+    content = read_sb3_zip(path)
     policy = agent.policy
     extractor = policy.features_extractor_class
-    assert found.activation == policy.activation_fn.__name__
-    assert found.extractor_class == f"{extractor.__module__}.{extractor.__name__}"
+    assert content.activation == policy.activation_fn.__name__
+    assert content.extractor_class == f"{extractor.__module__}.{extractor.__name__}"
 
 
 def test_shared_tensors_stay_shared(saved):
     _, agent, path = saved
-    found = read_sb3_zip(path)
+    content = read_sb3_zip(path)
     live = agent.policy.state_dict()
     for name, tensor in live.items():
         others = [other for other in live if live[other].data_ptr() == tensor.data_ptr()]
-        assert found.aliases.get(name, name) == others[0]
-    for alias, name in found.aliases.items():
-        assert found.tensors[alias].data_ptr() == found.tensors[name].data_ptr()
+        assert content.aliases.get(name, name) == others[0]
+    for alias, name in content.aliases.items():
+        assert content.tensors[alias].data_ptr() == content.tensors[name].data_ptr()
 
 
 def test_sac_has_its_entropy_coefficient(tmp_path):
@@ -112,34 +112,34 @@ def test_sac_has_its_entropy_coefficient(tmp_path):
     with torch.no_grad():
         agent.log_ent_coef.fill_(-0.5)
     agent.save(tmp_path / "agent.zip")
-    found = read_sb3_zip(tmp_path / "agent.zip")
-    assert found.variables["log_ent_coef"].item() == -0.5
-    assert found.hyperparams["ent_coef"] == "auto"
+    content = read_sb3_zip(tmp_path / "agent.zip")
+    assert content.variables["log_ent_coef"].item() == -0.5
+    assert content.hyperparams["ent_coef"] == "auto"
 
 
 def test_stated_facts(tmp_path):
     arguments = {"activation_fn": torch.nn.ELU, "net_arch": [8]}
     agent = PPO("MlpPolicy", "CartPole-v1", learning_rate=LinearSchedule(1e-3, 0, 1), policy_kwargs=arguments)
     agent.save(tmp_path / "agent.zip")
-    found = read_sb3_zip(str(tmp_path / "agent.zip"))
-    assert found.activation == "ELU"
-    assert found.policy_kwargs["net_arch"] == "[8]"
-    assert found.hyperparams["learning_rate"] == "lin_0.001"
-    assert found.hyperparams["clip_range"] == 0.2
-    assert "lr_schedule" not in found.hyperparams
+    content = read_sb3_zip(str(tmp_path / "agent.zip"))
+    assert content.activation == "ELU"
+    assert content.policy_kwargs["net_arch"] == "[8]"
+    assert content.hyperparams["learning_rate"] == "lin_0.001"
+    assert content.hyperparams["clip_range"] == 0.2
+    assert "lr_schedule" not in content.hyperparams
 
 
 @public_agents
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[pd]*__*.zip")), ids=lambda path: path.stem)
 def test_public_agents_of_the_old_gym(path):
-    found = read_sb3_zip(path)
+    content = read_sb3_zip(path)
     algo, env = re.match(r"(\w+?)__(\w+)-v", path.name).groups()
-    assert found.algo == algo
-    assert found.activation == {"ppo": "Tanh", "dqn": "ReLU"}[algo]
-    assert found.sb3_version == "1.0rc0"
+    assert content.algo == algo
+    assert content.activation == {"ppo": "Tanh", "dqn": "ReLU"}[algo]
+    assert content.sb3_version == "1.0rc0"
     expected = {"CartPole": ((4,), 2), "LunarLander": ((8,), 4), "MountainCar": ((2,), 3)}[env]
-    assert (found.observation_space.shape, found.action_space.n) == expected
-    assert found.num_timesteps > 50_000
+    assert (content.observation_space.shape, content.action_space.n) == expected
+    assert content.num_timesteps > 50_000
 
 
 def test_missing_and_wrong_files(tmp_path):

@@ -61,10 +61,10 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 def names(plan: Schedule) -> list[str]:
     """Returns what can be started now, and starts it."""
-    found = []
+    results = []
     while (job := plan.next_job()) is not None:
-        found.append(job.name)
-    return found
+        results.append(job.name)
+    return results
 
 
 def test_a_job_waits_for_its_source_run_and_the_others_do_not(study: Study) -> None:

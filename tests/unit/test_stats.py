@@ -44,16 +44,16 @@ def test_runs_that_share_something_are_shuffled_together(shuffle):
         [mixed[0]], seed=0, sources=[mixed[2]]
     )
     curves = np.array([A, other]).T
-    one = stats.iqm_band(curves, seed=0, sources=sources)
+    first = stats.iqm_band(curves, seed=0, sources=sources)
     two = stats.iqm_band(np.array(mixed[:2]).T, seed=0, sources=mixed[2])
-    assert np.array_equal(one.low, two.low)
+    assert np.array_equal(first.low, two.low)
 
 
 def test_the_band_does_not_depend_on_the_order_of_runs(shuffle):
     curves = np.random.default_rng(5).normal(size=(6, 4))
-    one, two = stats.iqm_band(curves, seed=1), stats.iqm_band(curves[shuffle(range(6))], seed=1)
-    assert np.array_equal(one.low, two.low)
-    assert np.array_equal(one.middle, two.middle)
+    first, two = stats.iqm_band(curves, seed=1), stats.iqm_band(curves[shuffle(range(6))], seed=1)
+    assert np.array_equal(first.low, two.low)
+    assert np.array_equal(first.middle, two.middle)
 
 
 def test_the_band_resamples_whole_runs_and_never_cells():
@@ -167,7 +167,7 @@ def test_what_a_source_gives_to_arm_and_control_alike_does_not_blur_the_share():
     source = np.array([-6.0, -3.0, 0.0, 3.0, 6.0])
     arm, control = 20 + source + [0.2, -0.1, 0, -0.2, 0.1], 19 + source + [-0.1, 0.1, 0.2, 0, -0.2]
     baseline = [0.0, 0.1, -0.1, 0.2, -0.2]
-    apart, paired = (stats.share_of_gain(arm, control, baseline, paired=one) for one in (False, True))
+    apart, paired = (stats.share_of_gain(arm, control, baseline, paired=item) for item in (False, True))
     assert apart.value == paired.value == pytest.approx(0.95)
     assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
 
@@ -214,21 +214,21 @@ def test_tasks_are_resampled_independently():
 def test_more_runs_of_one_arm_than_of_the_other_do_not_make_a_wide_arm_differ():
     """By the permutation test alone the small arm's wide spread would be a finding in every fourth study."""
     rng = np.random.default_rng(3)
-    found = [stats.permutation_p(10 * rng.normal(size=4), rng.normal(size=12), seed=0) for _ in range(400)]
-    assert np.mean(np.array(found) <= 0.05) < 0.09
+    estimate = [stats.permutation_p(10 * rng.normal(size=4), rng.normal(size=12), seed=0) for _ in range(400)]
+    assert np.mean(np.array(estimate) <= 0.05) < 0.09
 
 
 def test_a_profile_steps_down_through_the_scores_with_a_band_also_at_its_ends():
-    found = stats.profile([[1.0, 2.0, 3.0, 4.0, 5.0]], np.array([0.0, 2.0, 2.5, 5.0]))
-    assert found.share.tolist() == [1.0, 0.6, 0.6, 0.0]
-    assert found.high[0] == 1.0
-    assert 0 < found.low[0] < 1
-    assert 0 < found.high[-1] < 1
+    estimate = stats.profile([[1.0, 2.0, 3.0, 4.0, 5.0]], np.array([0.0, 2.0, 2.5, 5.0]))
+    assert estimate.share.tolist() == [1.0, 0.6, 0.6, 0.0]
+    assert estimate.high[0] == 1.0
+    assert 0 < estimate.low[0] < 1
+    assert 0 < estimate.high[-1] < 1
 
 
 def test_a_profile_over_tasks_gives_each_task_one_voice():
-    found = stats.profile([[0.0] * 9, [1.0]], np.array([0.5]))
-    assert found.share.tolist() == [0.5]
+    estimate = stats.profile([[0.0] * 9, [1.0]], np.array([0.5]))
+    assert estimate.share.tolist() == [0.5]
 
 
 def test_the_points_of_a_profile_are_the_scores_and_one_below():

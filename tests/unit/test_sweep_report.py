@@ -120,10 +120,10 @@ class TestLevel:
     def test_the_tests_of_all_tasks_of_a_matrix_share_the_level(self, tmp_path: Path) -> None:
         make(tmp_path, MATRIX, {"short/finetune_from_long": 72.0})
         tasks = compare(tmp_path).tasks
-        tested = [one for task in tasks for one in task.arms if one.p_value is not None]
+        tested = [arm for task in tasks for arm in task.arms if arm.p_value is not None]
         assert len(tested) == 4
-        adjusted = holm([one.p_value for one in tested if one.p_value is not None])
-        assert [one.p_adjusted for one in tested] == pytest.approx(adjusted)
+        adjusted = holm([item.p_value for item in tested if item.p_value is not None])
+        assert [item.p_adjusted for item in tested] == pytest.approx(adjusted)
         assert all(
             "corrected for the 4 tests of the 2 tasks of the matrix together" in " ".join(t.notes) for t in tasks
         )
@@ -134,10 +134,12 @@ class TestLevel:
         other = {**MATRIX, "source": {"path": "agent.zip"}, "arms": {"scratch": "scratch", "a_full": "full"}}
         make(tmp_path / "a", {**other, "tasks": {"short": MATRIX["tasks"]["short"]}, "seeds": [7, 8, 9, 10]}, {})
         both = compare(tmp_path).tasks
-        tested = [one for task in both for one in task.arms if one.p_value is not None]
+        tested = [arm for task in both for arm in task.arms if arm.p_value is not None]
         assert len(tested) == 5
         assert [len(task.arms) for task in both] == [4, 3]
-        assert [one.p_adjusted for one in tested] == pytest.approx(holm([float(str(one.p_value)) for one in tested]))
+        assert [item.p_adjusted for item in tested] == pytest.approx(
+            holm([float(str(item.p_value)) for item in tested])
+        )
         assert all("corrected for the 5 tests of the 2 tasks of the matrix" in " ".join(task.notes) for task in both)
 
     def test_a_task_beside_a_matrix_is_corrected_on_its_own_and_the_notes_of_both_say_so(self, tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ class TestLevel:
     def test_tasks_of_another_study_are_corrected_each_on_its_own(self, tmp_path: Path) -> None:
         make(tmp_path, {**MATRIX, "source": {"path": "agent.zip"}}, {"short/finetune": 72.0})
         for task in compare(tmp_path).tasks:
-            (tested,) = [one for one in task.arms if one.p_value is not None]
+            (tested,) = [arm for arm in task.arms if arm.p_value is not None]
             assert tested.p_adjusted == tested.p_value
 
     def test_cells_of_a_matrix_are_verdicts_and_not_candidates(self, tmp_path: Path) -> None:
@@ -163,15 +165,15 @@ class TestCandidates:
     def test_an_arm_of_a_sweep_that_gains_is_a_candidate_and_not_called_positive(self, tmp_path: Path) -> None:
         make(tmp_path, LAYERS, GAINS)
         comparison = compare(tmp_path)
-        found = arm(comparison, "finetune_2")
-        assert found.verdict is None
-        assert found.origin is None
-        assert "picked among 4 arms of a sweep" in found.reason
+        result = arm(comparison, "finetune_2")
+        assert result.verdict is None
+        assert result.origin is None
+        assert "picked among 4 arms of a sweep" in result.reason
         text = markdown_of(comparison)
         assert "**`finetune_2`: candidate, not confirmed.**" in text
         assert "*Candidate*: an arm of a sweep" in text
         assert "In a matrix" not in text
-        assert "positive" not in {one.verdict for one in comparison.tasks[0].arms}
+        assert "positive" not in {arm.verdict for arm in comparison.tasks[0].arms}
         assert arm(comparison, "frozen_1").verdict == "negative"
         assert arm(comparison, "finetune_1").verdict == "inconclusive"
         assert best_candidates(comparison) == {"swapped": "finetune_2"}
@@ -192,11 +194,11 @@ class TestCandidates:
         confirm(tmp_path, {"finetune_2": level}, "finetune_2", "finetune_2_shuffled")
         comparison = compare(tmp_path)
         fresh = compare(tmp_path / CONFIRM).tasks[0].arm("finetune_2")
-        found = arm(comparison, "finetune_2")
-        assert (found.verdict, found.p_adjusted) == (verdict, fresh.p_adjusted)
-        assert found.seeds == (0, 1, 2, 3, 4, 5)
+        result = arm(comparison, "finetune_2")
+        assert (result.verdict, result.p_adjusted) == (verdict, fresh.p_adjusted)
+        assert result.seeds == (0, 1, 2, 3, 4, 5)
         assert fresh.seeds == (1000, 1001, 1002, 1003, 1004, 1005)
-        assert (found.origin is not None and found.origin.cause == "features") == (verdict == "positive")
+        assert (result.origin is not None and result.origin.cause == "features") == (verdict == "positive")
         assert arm(comparison, "frozen_2").verdict is None
         assert "of the fresh seeds 1000, 1001" in comparison.tasks[0].notes[0]
         assert best_candidates(comparison) == {"swapped": "frozen_2"}
@@ -205,8 +207,8 @@ class TestCandidates:
         make(tmp_path, LAYERS, {**GAINS, "frozen_1": 60.0})
         confirm(tmp_path, {"finetune_2": 64.0}, "finetune_2", "finetune_2_shuffled", seeds=8)
         comparison = compare(tmp_path)
-        found, fresh = arm(comparison, "finetune_2"), compare(tmp_path / CONFIRM).tasks[0].arm("finetune_2")
-        assert (judged(found).name, judged(found).seeds) == ("finetune_2", fresh.seeds)
+        result, fresh = arm(comparison, "finetune_2"), compare(tmp_path / CONFIRM).tasks[0].arm("finetune_2")
+        assert (judged(result).name, judged(result).seeds) == ("finetune_2", fresh.seeds)
         difference = fresh.scores["auc"].difference
         assert difference is not None
         assert fresh.verdict == "inconclusive"
@@ -217,7 +219,7 @@ class TestCandidates:
         assert effect(comparison, cell.arm) == difference
         text = markdown_of(comparison)
         rows = [row for row in text.splitlines() if row.startswith("| `finetune_2` (fresh seeds)")]
-        cells = [[one.strip() for one in row.split("|")[2:-1]] for row in rows]
+        cells = [[item.strip() for item in row.split("|")[2:-1]] for row in rows]
         assert (cells[0][0], cells[0][2], cells[0][4]) == ("8", shown, "inconclusive")
         assert fresh.detectable is not None
         assert (cells[1][0], cells[1][-1]) == ("8", f"{fresh.detectable.level:.2g}")
@@ -232,22 +234,22 @@ class TestCandidates:
         confirm(tmp_path / "study", {"finetune_2": 20.0}, "finetune_2")
         for root in (tmp_path, tmp_path / "study"):
             (task,) = compare(root).tasks
-            assert {one.seeds for one in task.arms} == {(0, 1, 2, 3, 4, 5)}
+            assert {arm.seeds for arm in task.arms} == {(0, 1, 2, 3, 4, 5)}
 
     def test_a_confirmation_that_is_not_finished_confirms_nothing(self, tmp_path: Path) -> None:
         make(tmp_path, LAYERS, GAINS)
         confirm(tmp_path, {"finetune_2": 95.0}, "finetune_2")
         shutil.rmtree(tmp_path / CONFIRM / "swapped" / "scratch" / "seed_1003")
-        found = arm(compare(tmp_path), "finetune_2")
-        assert found.verdict is None
-        assert "1 runs of its confirmation are not finished" in found.reason
+        result = arm(compare(tmp_path), "finetune_2")
+        assert result.verdict is None
+        assert "1 runs of its confirmation are not finished" in result.reason
 
     def test_seeds_that_the_study_has_run_since_confirm_nothing(self, tmp_path: Path) -> None:
         make(tmp_path, LAYERS, GAINS)
         confirm(tmp_path, {"finetune_2": 95.0}, "finetune_2", first=5)
-        found = arm(compare(tmp_path), "finetune_2")
-        assert found.verdict is None
-        assert "not fresh any more" in found.reason
+        result = arm(compare(tmp_path), "finetune_2")
+        assert result.verdict is None
+        assert "not fresh any more" in result.reason
 
     def test_a_confirmation_with_other_settings_confirms_nothing(self, tmp_path: Path) -> None:
         make(tmp_path, LAYERS, GAINS)

@@ -80,9 +80,9 @@ class TestSourceSteps:
         assert shared_name(swept) != shared_name(plain)
 
     def test_steps_beyond_the_source_s_own_default_are_refused_as_well(self, tmp_path: Path) -> None:
-        own = {"env": CARTPOLE, "hyperparams": {"n_timesteps": 20_000}}
+        settings = {"env": CARTPOLE, "hyperparams": {"n_timesteps": 20_000}}
         with pytest.raises(ConfigError, match=r"after 40,000 steps, and the source is trained for 20,000"):
-            expand_study(study(SOURCE_STEPS, source=own), tmp_path)
+            expand_study(study(SOURCE_STEPS, source=settings), tmp_path)
 
 
 class TestMatrix:
@@ -108,8 +108,8 @@ class TestMatrix:
         ]
         assert [config.task.kwargs for config in sources] == [{"length": 0.5}, {"length": 1.5}]
         assert {config.n_timesteps for config in sources} == {40_000}
-        own = study(MATRIX, source={"tasks": ["long"]}, seeds=[0])
-        (source, *targets) = expand_study(own, tmp_path)
+        settings = study(MATRIX, source={"tasks": ["long"]}, seeds=[0])
+        (source, *targets) = expand_study(settings, tmp_path)
         assert (source.config.arm, source.config.n_timesteps) == ("long", 10_000)
         assert {job.config.arm for job in targets} == {"scratch", "finetune_from_long"}
 

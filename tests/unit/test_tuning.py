@@ -81,7 +81,7 @@ class TestSpace:
             {"n_epochs": {"low": 1, "high": 20}, "gamma": {"low": 0.9, "high": 1}, "ent_coef": [0, 0.1]}
         )
         assert space["n_epochs"] == Range(low=1, high=20)
-        assert [one.is_whole for one in space.values() if isinstance(one, Range)] == [True, False]
+        assert [item.is_whole for item in space.values() if isinstance(item, Range)] == [True, False]
         assert space["ent_coef"] == (0, 0.1)
 
     def test_it_reads_back_from_plain_data(self) -> None:
@@ -162,10 +162,10 @@ class TestTrials:
             assert again == following
             assert repr(again) == repr(following)
             log = end(following)
-        own = log.of("swapped", "frozen")
+        tuned = log.of("swapped", "frozen")
         sampler = Sampler(parse_space(SPACE))
-        asked = sampler.ask(own[1:20], 2, seed_of="here")
-        mirrored = [one.model_copy(update={"scores": (-float(one.number),)}) for one in own[1:20]]
+        asked = sampler.ask(tuned[1:20], 2, seed_of="here")
+        mirrored = [item.model_copy(update={"scores": (-float(item.number),)}) for item in tuned[1:20]]
         assert sampler.ask(mirrored, 2, seed_of="here") != asked
         for point in asked:
             assert 1e-5 <= point["learning_rate"] <= 1e-1
@@ -185,12 +185,12 @@ class TestTrials:
         jobs = expand_study(StudyConfig.model_validate(trials.model_dump(mode="json")), tmp_path)
         sources = [job.config for job in jobs if job.config.role == "source"]
         targets = [job.config for job in jobs if job.config.role == "target"]
-        assert {one.seed for one in (*sources, *targets)} == {1500, 1501}
+        assert {item.seed for item in (*sources, *targets)} == {1500, 1501}
         assert len(targets) == 2 * 4 * 2
-        assert {one.n_timesteps for one in targets} == {10_000}
-        assert {one.hyperparams.agent["gamma"] for one in (*sources, *targets)} == {0.98}
-        assert len({one.hyperparams.agent["learning_rate"] for one in sources}) == 1
-        assert len({one.hyperparams.agent["learning_rate"] for one in targets}) == 4
+        assert {target.n_timesteps for target in targets} == {10_000}
+        assert {item.hyperparams.agent["gamma"] for item in (*sources, *targets)} == {0.98}
+        assert len({source.hyperparams.agent["learning_rate"] for source in sources}) == 1
+        assert len({target.hyperparams.agent["learning_rate"] for target in targets}) == 4
 
     def test_told_are_the_scores_of_runs_that_are_done_and_the_first_failure(self, tmp_path: Path) -> None:
         config = study()
@@ -238,34 +238,34 @@ class TestTrials:
 
 
 class TestOwnHyperparameters:
-    def own(self) -> StudyConfig:
+    def tuned(self) -> StudyConfig:
         (task,) = settings()["tasks"].values()
-        own = {"scratch": {"learning_rate": 0.01}, "frozen": {"gamma": 0.9}}
-        return study(tasks={"swapped": {**task, "arm_hyperparams": own, "hyperparams": {"gamma": 0.97}}})
+        tuned = {"scratch": {"learning_rate": 0.01}, "frozen": {"gamma": 0.9}}
+        return study(tasks={"swapped": {**task, "arm_hyperparams": tuned, "hyperparams": {"gamma": 0.97}}})
 
     def test_they_come_before_the_task_s_and_the_study_s_and_a_control_has_those_of_its_arm(
         self, tmp_path: Path
     ) -> None:
-        source, *targets = [job.config for job in expand_study(self.own(), tmp_path) if job.config.seed == 0]
+        source, *targets = [job.config for job in expand_study(self.tuned(), tmp_path) if job.config.seed == 0]
         assert source.hyperparams.agent["gamma"] == 0.98
         assert source.arms_differ_in == ()
-        assert {one.arm: one.hyperparams.agent["gamma"] for one in targets} == {
+        assert {target.arm: target.hyperparams.agent["gamma"] for target in targets} == {
             "scratch": 0.97,
             "frozen": 0.9,
             "control": 0.9,
         }
-        assert {one.arms_differ_in for one in targets} == {("gamma", "learning_rate")}
+        assert {target.arms_differ_in for target in targets} == {("gamma", "learning_rate")}
 
     def test_arms_of_a_matrix_may_have_them(self, tmp_path: Path) -> None:
-        (short, own), *others = MATRIX["tasks"].items()
-        tasks = {short: {**own, "arm_hyperparams": {"finetune_from_long": {"gamma": 0.9}}}, **dict(others)}
+        (short, tuned), *others = MATRIX["tasks"].items()
+        tasks = {short: {**tuned, "arm_hyperparams": {"finetune_from_long": {"gamma": 0.9}}}, **dict(others)}
         jobs = expand_study(StudyConfig.model_validate({**MATRIX, "seeds": 1, "tasks": tasks}), tmp_path)
         gammas = {job.name: job.config.hyperparams.agent.get("gamma") for job in jobs}
         assert [name for name, gamma in gammas.items() if gamma == 0.9] == ["short/finetune_from_long/seed_0"]
 
     def test_a_run_that_is_there_is_refused_when_arms_begin_or_cease_to_differ(self, tmp_path: Path) -> None:
-        plain, own = study(seeds=1), self.own().model_copy(update={"seeds": (0,)})
-        for made, now in ((plain, own), (own, plain)):
+        plain, tuned = study(seeds=1), self.tuned().model_copy(update={"seeds": (0,)})
+        for made, now in ((plain, tuned), (tuned, plain)):
             job = next(job for job in expand_study(made, tmp_path / "made") if job.config.arm == "control")
             folder = make_run(tmp_path / "made", arm="control", seed=0, folder="swapped/control/seed_0").folder
             # As runs were before there was this setting.
@@ -278,15 +278,15 @@ class TestOwnHyperparameters:
                 run_state(job)
 
     def test_runs_and_caches_of_studies_without_them_stay_as_they_are(self, tmp_path: Path) -> None:
-        plain, own = (expand_study(one, tmp_path) for one in (study(), self.own()))
+        plain, tuned = (expand_study(item, tmp_path) for item in (study(), self.tuned()))
         assert "arms_differ_in" not in plain[-1].config.outcome_settings()
-        assert own[-1].config.outcome_settings()["arms_differ_in"] == ["gamma", "learning_rate"]
-        assert shared_name(plain[0].config) == shared_name(own[0].config)
+        assert tuned[-1].config.outcome_settings()["arms_differ_in"] == ["gamma", "learning_rate"]
+        assert shared_name(plain[0].config) == shared_name(tuned[0].config)
 
     def test_a_study_reads_back_from_its_file(self, tmp_path: Path) -> None:
         path = tmp_path / "study.yaml"
-        path.write_text(yaml_file.dump(self.own().model_dump(mode="json")))
-        assert read_study(path) == self.own()
+        path.write_text(yaml_file.dump(self.tuned().model_dump(mode="json")))
+        assert read_study(path) == self.tuned()
 
     def test_a_report_compares_arms_that_differ_in_them_and_says_which_has_which(self, tmp_path: Path) -> None:
         for arm, gamma, level in (("scratch", 0.97, 60.0), ("full", 0.9, 90.0)):

@@ -61,30 +61,30 @@ def _same(statistics, running):
 
 def test_statistics_of_a_box(single, tmp_path):
     single.save(str(tmp_path / "vecnormalize.pkl"))
-    found = read_vecnormalize(tmp_path / "vecnormalize.pkl")
-    assert isinstance(found.observation, Statistics)
-    _same(found.observation, single.obs_rms)
-    _same(found.reward, single.ret_rms)
-    assert (found.epsilon, found.clip_obs, found.clip_reward, found.gamma) == (1e-8, 7.0, 10.0, 0.9)
-    assert (found.norm_obs, found.norm_reward) == (True, True)
+    normaliser = read_vecnormalize(tmp_path / "vecnormalize.pkl")
+    assert isinstance(normaliser.observation, Statistics)
+    _same(normaliser.observation, single.obs_rms)
+    _same(normaliser.reward, single.ret_rms)
+    assert (normaliser.epsilon, normaliser.clip_obs, normaliser.clip_reward, normaliser.gamma) == (1e-8, 7.0, 10.0, 0.9)
+    assert (normaliser.norm_obs, normaliser.norm_reward) == (True, True)
 
 
 def test_statistics_of_a_dictionary(by_key, tmp_path):
     by_key.save(str(tmp_path / "vecnormalize.pkl"))
-    found = read_vecnormalize(tmp_path / "vecnormalize.pkl")
-    assert list(found.observation) == ["position", "image"]
-    for key, statistics in found.observation.items():
+    normaliser = read_vecnormalize(tmp_path / "vecnormalize.pkl")
+    assert list(normaliser.observation) == ["position", "image"]
+    for key, statistics in normaliser.observation.items():
         _same(statistics, by_key.obs_rms[key])
-    assert not found.norm_reward
+    assert not normaliser.norm_reward
 
 
 def test_rewards_alone(tmp_path):
     env = _stepped(VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), norm_obs=False))
     env.save(str(tmp_path / "vecnormalize.pkl"))
-    found = read_vecnormalize(tmp_path / "vecnormalize.pkl")
-    assert found.observation is None
-    assert not found.norm_obs
-    _same(found.reward, env.ret_rms)
+    normaliser = read_vecnormalize(tmp_path / "vecnormalize.pkl")
+    assert normaliser.observation is None
+    assert not normaliser.norm_obs
+    _same(normaliser.reward, env.ret_rms)
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -95,18 +95,18 @@ def test_every_protocol_that_sb3_can_have_used(single, tmp_path, protocol):
 
 @pytest.mark.skipif(not FIXTURE.exists(), reason="the public agents are not beside the repository")
 def test_statistics_of_the_old_gym():
-    found = read_vecnormalize(FIXTURE)
-    assert found.observation.mean == pytest.approx([-0.463, 0.00807], abs=1e-3)
-    assert found.observation.count == pytest.approx(1_000_192.0001)
+    normaliser = read_vecnormalize(FIXTURE)
+    assert normaliser.observation.mean == pytest.approx([-0.463, 0.00807], abs=1e-3)
+    assert normaliser.observation.count == pytest.approx(1_000_192.0001)
 
 
 def test_json_keeps_every_bit(single, by_key, tmp_path):
     for env in (single, by_key):
         env.save(str(tmp_path / "a.pkl"))
-        found = read_vecnormalize(tmp_path / "a.pkl")
-        again = Normaliser.from_json(json.loads(json.dumps(found.to_json())))
-        assert again.to_json() == found.to_json()
-        members = found.observation if isinstance(found.observation, dict) else {"": found.observation}
+        normaliser = read_vecnormalize(tmp_path / "a.pkl")
+        again = Normaliser.from_json(json.loads(json.dumps(normaliser.to_json())))
+        assert again.to_json() == normaliser.to_json()
+        members = normaliser.observation if isinstance(normaliser.observation, dict) else {"": normaliser.observation}
         others = again.observation if isinstance(again.observation, dict) else {"": again.observation}
         for key, statistics in members.items():
             np.testing.assert_array_equal(statistics.mean, others[key].mean, strict=True)

@@ -26,13 +26,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def states(**known: tuple[State, int, float]) -> list[RunState]:
+def states(**rows: tuple[State, int, float]) -> list[RunState]:
     """Returns six states: by the seed and arm of a run its state, env_steps and speed; others are missing."""
-    found = []
+    results = []
     for job in JOBS.values():
-        state, steps, speed = known.get(f"{job.config.arm}_{job.config.seed}", ("missing", 0, 0.0))
-        found.append(RunState(job, state, env_steps=steps, steps_per_second=speed))
-    return found
+        state, steps, speed = rows.get(f"{job.config.arm}_{job.config.seed}", ("missing", 0, 0.0))
+        results.append(RunState(job, state, env_steps=steps, steps_per_second=speed))
+    return results
 
 
 def test_progress_counts_runs_and_what_is_left_at_the_speed_of_all_that_run() -> None:
@@ -90,8 +90,8 @@ def test_a_terminal_gets_a_bar_for_each_run_that_goes_on() -> None:
 def test_each_run_stays_in_one_line_and_its_seed_is_seen(width: int, has_bars: bool) -> None:
     console = Console(file=io.StringIO(), width=width)
     names = [f"{arm}_{seed}" for arm in ("pretrain", "scratch", "frozen") for seed in (0, 1)]
-    found = states(**dict.fromkeys(names, ("running", 24, 1200.0)))
-    long_names = [replace(one, job=replace(one.job, config=renamed(one))) for one in found]
+    result = states(**dict.fromkeys(names, ("running", 24, 1200.0)))
+    long_names = [replace(item, job=replace(item.job, config=renamed(item))) for item in result]
     console.print(table_of(long_names, width=width, height=24))
     rows = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     for row, state in zip(rows, long_names, strict=False):
