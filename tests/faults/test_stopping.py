@@ -42,8 +42,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("vec_env", ["dummy", "subproc"])
 def test_a_signal_stops_where_the_run_can_go_on(number: int, status: int, vec_env: str, here: Path) -> None:
-    seed = f"--seed 3 --vec-env {vec_env}"
-    process = rltransfer(f"pretrain -n 1000000 {seed} --eval-freq -1 --checkpoint-freq 64 {SMALL}")
+    # Each worker of an environment imports torch for itself.
+    settings = f"--seed 3 --vec-env {vec_env} {SMALL.replace('-params', '-params n_envs:2')}"
+    process = rltransfer(f"pretrain -n 1000000 {settings} --eval-freq -1 --checkpoint-freq 64")
     wait_for_steps(here, 128)
     assert is_claimed(here)
     os.kill(process.pid or 0, number)

@@ -258,7 +258,7 @@ def test_a_mistake_in_a_task_shows_before_anything_runs(
 def test_an_arm_that_comes_later_cannot_mix_in_what_sources_did_not_keep(tmp_path: Path) -> None:
     """And where they keep it, each target takes that of its own source."""
     small = {"learning_starts": 16, "buffer_size": 100, "batch_size": 8, "policy_kwargs": {"net_arch": [8]}}
-    pendulum: dict[str, Any] = {"env": "Pendulum-v1", "n_timesteps": 48}
+    pendulum: dict[str, Any] = {"env": "runs:ShortPendulum-v0", "n_timesteps": 48}
     sac = {"algo": "sac", "seeds": 1, "source": pendulum, "tasks": {"target": pendulum}, "hyperparams": small}
     evaluation = {"eval_freq": -1, "episodes": 1, "n_envs": 1}
     run(write(tmp_path, arms={"scratch": "scratch"}, evaluation=evaluation, **sac), tmp_path / "out")
