@@ -1,18 +1,21 @@
 """A run that was interrupted ends as if it had not been: weights, curves, episodes and events bit by bit."""
 
+import contextlib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from method_table import FAMILIES, strategy_of
 from resuming import RECORDED, assert_alike, every, interrupted, scalars
 from runs import POLICIES, SMALL, pretrained, run_config
 
 from rltransfer.config import RunConfig
-from rltransfer.errors import Stopped
+from rltransfer.errors import IncompatibleError, Stopped
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import RunRecord
+from rltransfer.strategies import KINDS, parse_strategy
 from rltransfer.training import train_run
 from rltransfer.training.resume import rewind
 from rltransfer.transfer import Transfer
@@ -263,6 +266,26 @@ def test_whatever_a_strategy_holds_goes_on_with_it(name: str, sources: dict[str,
     config = config_of(algo, strategy=strategy, source=sources[algo], n_timesteps=steps, episodes=2)
     record = compare(config, tmp_path, calls=29)
     assert all(check.passed for check in record.checks)
+
+
+KINDS_ABOVE = {settings.kind for _, strategy in STRATEGIES.values() for settings in parse_strategy(strategy)}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in KINDS_ABOVE])
+def test_any_other_method_goes_on_with_what_it_holds(kind: str, tmp_path: Path) -> None:
+    """On the first algorithm of a family whose agents train with it, as ``test_method_table`` finds one."""
+    for algo in FAMILIES:
+        source = tmp_path / algo / "source"
+        pretrained(source, algo, hyperparams=NORMALISED, save_replay_buffer=algo != "ppo")
+        config = config_of(
+            algo, strategy=strategy_of(kind), source=str(source), hyperparams=NORMALISED, n_timesteps=160
+        )
+        with contextlib.suppress(IncompatibleError):
+            compare(config, tmp_path / algo)
+            return
+    raise AssertionError(f"no agent trains with {kind}")
 
 
 @pytest.mark.usefixtures("no_wait")
