@@ -20,3 +20,11 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(fork_server.PRE
 def quick_scores() -> None:
     """Runs in this process are scored in few episodes too."""
     import few_episodes  # noqa: F401
+
+
+@pytest.fixture
+def all_episodes(quick_scores: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process are scored in as many episodes as those of users."""
+    import few_episodes
+
+    monkeypatch.setattr("rltransfer.training.scoring.SCORING_EPISODES", few_episodes.USUAL)

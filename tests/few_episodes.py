@@ -2,4 +2,5 @@
 
 from rltransfer.training import scoring
 
+USUAL = scoring.SCORING_EPISODES
 scoring.SCORING_EPISODES = 4

@@ -299,14 +299,15 @@ def score(folder: Path, algo: str, plan: Any) -> float:
     from rltransfer.algorithms import agent_class
 
     agent = agent_class(algo).load(folder / "ShortPendulum-v0.zip")
-    seed = json.loads((folder / "rltransfer/record.json").read_text())["final"]["seed"]
+    final = json.loads((folder / "rltransfer/record.json").read_text())["final"]
     # As many environments as the run evaluated in: episodes are seeded by the environment that they are played in.
     inner = DummyVecEnv([lambda: gym.make("ShortPendulum-v0") for _ in range(4)])
     env = VecNormalize.load(str(folder / "ShortPendulum-v0/vecnormalize.pkl"), inner)
     env.training = env.norm_reward = False
     equipped: VecEnv = env if plan is None else equip(env, plan)
-    equipped.seed(seed)
-    return float(evaluate_policy(agent, equipped, 20, deterministic=True, warn=False)[0])
+    equipped.seed(final["seed"])
+    episodes = len(final["episode_returns"])
+    return float(evaluate_policy(agent, equipped, episodes, deterministic=True, warn=False)[0])
 
 
 def test_the_saved_agent_is_stock_and_known_as_half_of_a_policy(tmp_path: Path) -> None:

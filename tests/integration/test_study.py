@@ -127,8 +127,9 @@ class TestFinished:
         assert (modification_times(folder), (folder / "study.yaml").read_text()) == before
 
     def test_further_seeds_run_alone(self, finished: Any, tmp_path: Path) -> None:
-        """Runs last in this class: the study has three seeds afterwards."""
-        _, folder, _, _ = finished
+        _, study, _, _ = finished
+        folder = tmp_path / "out"
+        shutil.copytree(study, folder)
         before = modification_times(folder)
         _, said = run(write(tmp_path, seeds=3), folder)
         assert said[0] == "6 of 9 runs are done already"
@@ -275,7 +276,7 @@ def test_an_arm_that_comes_later_cannot_mix_in_what_sources_did_not_keep(tmp_pat
 def test_a_run_that_another_process_is_writing_is_left_to_it_and_waited_for(finished: Any, tmp_path: Path) -> None:
     path, study, _, _ = finished
     folder = tmp_path / "out"
-    shutil.copytree(study, folder, ignore=shutil.ignore_patterns("seed_2"))
+    shutil.copytree(study, folder)
     taken = folder / "target" / "frozen" / "seed_0"
     done = read_record(taken)
     write_record(taken, done.model_copy(update={"status": "running"}))

@@ -107,6 +107,7 @@ class TestCurve:
             last = evaluate_agent(prepared.agent, prepared.eval_env, episodes=4, seed=seed, deterministic=True)
         assert tuple(curve.episode_returns[-1]) == last.episode_returns
 
+    @pytest.mark.usefixtures("all_episodes")
     def test_successes_are_kept_where_the_environment_tells_them(self, tmp_path: Path) -> None:
         record = train_run(run_config(env="FirstObservation-v0"), tmp_path)
         curve = read_curve(tmp_path)
@@ -203,7 +204,10 @@ class TestBestAgent:
         with prepare(config, monitor_folder=None) as prepared:
             assert prepared.plan is not None
             apply_plan(prepared.plan, prepared.agent)
-            again = evaluate_agent(prepared.agent, prepared.eval_env, episodes=20, seed=scores.seed, deterministic=True)
+            episodes = len(scores.episode_returns)
+            again = evaluate_agent(
+                prepared.agent, prepared.eval_env, episodes=episodes, seed=scores.seed, deterministic=True
+            )
         assert again == scores
 
 
@@ -274,6 +278,7 @@ class TestEvaluationSeeds:
 
 
 class TestRecord:
+    @pytest.mark.usefixtures("all_episodes")
     def test_it_holds_the_facts_of_a_transfer(self, source: Path, tmp_path: Path) -> None:
         config = run_config(strategy="frozen", source=str(source), hyperparams=NORMALISED, threshold=50.0)
         record = train_run(config, tmp_path)
