@@ -4,10 +4,12 @@ The quick tests are of an algorithm of each family, and of what is refused; ``-m
 """
 
 import contextlib
+import dataclasses
 import json
 from typing import Any
 
 import pytest
+import torch
 from method_table import ALGORITHMS, FAMILIES, TABLE, measured, outcome
 
 from rltransfer.errors import RLTransferError
@@ -78,3 +80,23 @@ def test_an_effect_is_missed_where_a_method_does_nothing(kind: str) -> None:
 def test_the_effect_of_scratch_is_missed_where_weights_moved() -> None:
     method = method_of(parse_strategy("scratch")[0])
     assert list(method.missing_effects(measured("full", "ppo")[1]))
+
+
+def test_numbers_of_the_source_in_their_own_places_and_other_numbers_are_no_control() -> None:
+    method, run = measured("shuffled", "ppo")
+    entry = next(entry for entry in run.plan.entries if entry.permuted and entry.tensor.endswith("weight"))
+    assert run.plan.encoder is not None
+    source = run.plan.encoder.tensors[entry.source_tensor]
+    for values, words in (
+        (source, "holds the source's numbers in their own places"),
+        (torch.zeros_like(source), "does not hold the source's numbers"),
+    ):
+        other = dataclasses.replace(run, applied={**run.applied, entry.tensor: values})
+        assert list(method.missing_effects(other)) == [f"{entry.tensor} {words}"]
+
+
+def test_an_agent_that_does_not_start_as_it_was_built_is_no_baseline() -> None:
+    method, run = measured("scratch", "ppo")
+    entry = next(entry for entry in run.plan.entries if entry.tensor.endswith("weight"))
+    other = dataclasses.replace(run, applied={**run.applied, entry.tensor: run.initial[entry.tensor] + 1.0})
+    assert list(method.missing_effects(other)) == [f"{entry.tensor} does not start as the agent was built"]
