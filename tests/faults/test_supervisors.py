@@ -77,7 +77,9 @@ def test_a_study_that_is_asked_to_stop_saves_its_runs_and_goes_on(undisturbed: d
     assert processes_in(folder) == []
     assert states_in(folder) == {"stopped": 2, "missing": 4}
     assert not list(folder.rglob("claim.json"))
-    finish(path, folder, gate, undisturbed)
+    run_study(path, folder, jobs=2, say=lambda _: None)
+    assert outcome(folder) == undisturbed
+    assert attempts(folder) == {name: 2 if name in SOURCES else 1 for name in NAMES}
 
 
 def test_the_second_signal_stops_at_once(undisturbed: dict[str, str], tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ from old_files import unpack
 from rltransfer import compare, load_encoder, run_study
 from rltransfer.cli import main
 from rltransfer.errors import RunError, SourceError
-from rltransfer.records import read_record
+from rltransfer.records import CHECKPOINT, read_record
 from rltransfer.study import work_on_study
 from rltransfer.study.status import study_status
+from rltransfer.training import train_run
+from rltransfer.training.record_writer import deciding_settings
+from rltransfer.training.resume.checkpoint import Checkpoints
 
 STOPPED = ("finetune", "unfreeze", "redo")
 
@@ -63,6 +66,17 @@ def test_a_half_finished_study_goes_on(name: str, tmp_path: Path) -> None:
     assert not comparison.missing
 
 
+def test_a_run_goes_on_that_holds_classes_which_have_moved_since(tmp_path: Path) -> None:
+    jobs = {state.job.name: state.job for state in study_status(unpack("study_of_kickstart", tmp_path))}
+    job = jobs["target/kickstart/seed_0"]
+    assert [entry.env_steps for entry in train_run(job.config, job.folder).resumed] == [57]
+    job = jobs["source/pretrain/seed_1"]
+    checkpoint = Checkpoints(job.folder / "rltransfer" / CHECKPOINT, deciding_settings(job.config)).newest()
+    assert checkpoint is not None
+    assert checkpoint.env_steps == 10
+
+
+@pytest.mark.long
 def test_a_study_goes_on_that_holds_classes_which_have_moved_since(tmp_path: Path) -> None:
     folder = unpack("study_of_kickstart", tmp_path)
     work_on_study(folder, jobs=1, say=lambda _: None)
