@@ -1,4 +1,4 @@
-"""What holds for every test: runs are scored in few episodes, and processes are forked with everything loaded."""
+"""What holds for every test: which are long, how many episodes score a run, and what forked processes have loaded."""
 
 import multiprocessing
 import os
@@ -14,6 +14,26 @@ fork_server.PRELOADED += ["few_episodes", "minigrid", "gymnasium.envs.mujoco"]
 # A process has one fork server, which whoever is first starts: SB3's SubprocVecEnv would start one that has nothing
 # loaded, and each process forked after that, by whatever test, would import torch for itself.
 multiprocessing.get_context("forkserver").set_forkserver_preload(fork_server.PRELOADED)
+
+FAMILIES = {"ppo", "dqn", "sac", "td3"}
+RELATIVES = {"a2c", "trpo", "maskable_ppo", "qrdqn", "ddpg", "tqc"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as long what trains a relative of an algorithm that the same test trains quickly.
+
+    Algorithms with networks or state of their own (``ppo_lstm``, ``crossq``, ``ars``) are quick everywhere.
+    """
+    algorithms = {
+        item: {value for value in item.callspec.params.values() if isinstance(value, str)}
+        for item in items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "integration" in item.path.parts
+    }
+    by_family = {item.function for item, names in algorithms.items() if names & FAMILIES}
+    for item, names in algorithms.items():
+        if names & RELATIVES and item.function in by_family:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", autouse=True)

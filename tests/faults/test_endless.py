@@ -271,6 +271,7 @@ def test_a_command_is_stopped_before_there_is_a_run(tmp_path: Path, monkeypatch:
     assert not Path("logs").exists()
 
 
+@pytest.mark.long
 def test_a_study_ends_with_the_jobs_that_hang(tmp_path: Path) -> None:
     study = {
         "algo": "ppo",
