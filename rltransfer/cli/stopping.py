@@ -1,4 +1,4 @@
-"""Turns Ctrl-C and SIGTERM into a wish to stop, which a run follows when it can be saved; ends what is no run."""
+"""Turns Ctrl-C and SIGTERM into a request: a run stops once it can be saved, every other command ends at once."""
 
 import contextlib
 import signal

@@ -25,7 +25,7 @@ _Returned = TypeVar("_Returned")
 
 
 def warm_context() -> ForkServerContext:
-    """Returns what starts processes, with the warm parent on its way; this process needs no torch for it."""
+    """Returns the context that starts processes from the warm parent, which is started here; needs no torch itself."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with _signals_ignored():

@@ -21,7 +21,7 @@ class Stopwatch:
         self.began = time.monotonic()
 
     def stop(self) -> None:
-        """Says that it is done; raises what was to be raised then."""
+        """Notes that the environment has answered; raises ``raises``, where another thread has set it meanwhile."""
         self.began = None
         if self.raises is not None:
             error, self.raises = self.raises, None

@@ -67,7 +67,7 @@ class Heart:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the thread; what is at rest shows no sign of life."""
+        """Ends the thread and removes the heartbeat file."""
         self._ends.set()
         self._thread.join()
         if self._old_handler is not None:
@@ -165,7 +165,7 @@ class Heart:
             self._stop_now()
 
     def _stop_now(self) -> None:
-        """Raises StopNow; where a step is on its way, only when that has ended, unless it hangs."""
+        """Raises StopNow; during a step of the environment only once the step has ended, unless it hangs."""
         busy = [stopwatch for stopwatch in self._stopwatches if stopwatch.began is not None]
         if not busy or self._busy_seconds() > EVALUATION_SECONDS:
             raise StopNow

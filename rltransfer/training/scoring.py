@@ -1,4 +1,4 @@
-"""Scores an agent beside its curve: before training, and at the end on seeds that chose nothing."""
+"""Scores an agent before training, and at the end on evaluation seeds that no agent was selected on."""
 
 from typing import Any
 
@@ -26,12 +26,12 @@ def score_start(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[st
 
 
 def score_last(config: RunConfig, agent: BaseAlgorithm, env: VecEnv) -> dict[str, Episodes]:
-    """Scores the last agent on seeds that chose nothing."""
+    """Scores the last agent on evaluation seeds that no agent was selected on."""
     return {"final": evaluate_agent(agent, env, **_at_the_end(config))}
 
 
 def score_best(config: RunConfig, agent: BaseAlgorithm, env: VecEnv, best: Snapshot | None) -> dict[str, Episodes]:
-    """Scores the best agent on seeds that did not choose it; the agent is as it was afterwards."""
+    """Scores the best agent on evaluation seeds that it was not selected on; leaves the agent as it was."""
     if best is None:
         return {}
     last = Snapshot.of(agent)

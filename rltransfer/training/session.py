@@ -141,7 +141,7 @@ class Session:
         return self.heart.giving_up_after(heartbeat.ROLLOUT_SECONDS)
 
     def saver(self, run: Saved, begin: dict[str, Any] | None) -> SaveRun:
-        """Returns the callback that saves a run, and loads a state where there is one to begin with."""
+        """Returns the callback that saves a run, and resumes it from a state if one is given."""
         return SaveRun(run, self._save, pace=self._pace, stop=self._is_asked_to_stop, begin=begin)
 
     def save_last(self, agent: BaseAlgorithm) -> None:

@@ -1,4 +1,4 @@
-"""What is held on an agent while it trains: one shape for hooks, teachers and wrappers, so that runs can resume."""
+"""The base class of callbacks that hold a plan on an agent, with a state dict so that runs can be resumed."""
 
 from typing import Any
 

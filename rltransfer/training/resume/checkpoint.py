@@ -94,7 +94,7 @@ class Checkpoints:
                 # It may be whole, and readable later.
                 raise RunError(f"{place} cannot be read now: {error}. The same command tries again.") from error
             except Exception as error:
-                # Whatever a damaged pickle raises, or one of another version.
+                # A damaged pickle, or one of another version of a library, can raise any exception.
                 warnings.warn(
                     f"{place} cannot be read ({error}): the run goes on from an earlier checkpoint, or starts again.",
                     stacklevel=2,

@@ -1,4 +1,4 @@
-"""Names what a plan leaves out of its sources, and what moves although what it was trained behind does not."""
+"""Names what a plan leaves out of its sources, and layers that move without those that they were trained behind."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
