@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from families import FAMILIES, RELATIVES
 
 from rltransfer.study import fork_server
 
@@ -17,24 +18,19 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(fork_server.PRE
 
 # Looked through for doctests it would be imported twice, under two names.
 collect_ignore = ["few_episodes.py"]
-FAMILIES = {"ppo", "dqn", "sac", "td3"}
-RELATIVES = {"a2c", "trpo", "maskable_ppo", "qrdqn", "ddpg", "tqc"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as long what trains a relative of an algorithm that the same test trains quickly.
-
-    Algorithms with networks or state of their own (``ppo_lstm``, ``crossq``, ``ars``) are quick everywhere.
-    """
+    """Marks as long what trains a relative of an algorithm that the same test trains quickly."""
     algorithms = {
         item: {value for value in item.callspec.params.values() if isinstance(value, str)}
         for item in items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "integration" in item.path.parts
     }
-    by_family = {item.function for item, names in algorithms.items() if names & FAMILIES}
+    by_family = {item.function for item, names in algorithms.items() if names & set(FAMILIES)}
     for item, names in algorithms.items():
-        if names & RELATIVES and item.function in by_family:
+        if names & set(RELATIVES) and item.function in by_family:
             item.add_marker(pytest.mark.long)
 
 

@@ -28,8 +28,6 @@ from rltransfer.transfer.methods import Method, acting_methods, method_of
 
 TABLE = Path(__file__).parent / "data" / "methods_by_algorithm.json"
 ALGORITHMS = algorithm_names()
-FAMILIES = ("ppo", "dqn", "sac", "td3")
-"""An algorithm of each family whose agents train with gradients."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "augment": {"noise": 0.1},
     "auto": {"of": ["full"], "episodes": 1},
@@ -133,6 +131,7 @@ def trained_by_auto(algo: str) -> Any:
     return train_run(run_config(algo, strategy=strategy_of("auto"), source=str(folder / "source")), folder / "target")
 
 
+@functools.cache
 def measured(kind: str, algo: str) -> tuple[Method[Any], TrainedRun]:
     """Returns a method and a run in which its effect can be measured, beside one without it."""
     strategy = parse_strategy(strategy_of(kind))

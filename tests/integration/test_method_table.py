@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from method_table import ALGORITHMS, FAMILIES, TABLE, measured, outcome
+from families import FAMILIES
+from method_table import ALGORITHMS, TABLE, measured, outcome
 
 from rltransfer.errors import RLTransferError
 from rltransfer.strategies import KINDS, parse_strategy

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from method_table import FAMILIES, strategy_of
+from families import FAMILIES
+from method_table import strategy_of
 from resuming import RECORDED, assert_alike, every, interrupted, scalars
 from runs import POLICIES, SMALL, pretrained, run_config
 
@@ -58,13 +59,6 @@ def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2)
     return parted
 
 
-@pytest.mark.usefixtures("no_wait")
-@pytest.mark.parametrize("algo", SMALL)
-def test_every_algorithm_goes_on_bit_by_bit(algo: str, tmp_path: Path) -> None:
-    n_timesteps = 500 if algo == "ars" else 96
-    compare(config_of(algo, n_timesteps=n_timesteps, save_freq=32), tmp_path, calls=61 if algo == "ars" else 19)
-
-
 # What holds other kinds of state; the rest goes with `pytest -m long`, since each is trained twice.
 QUICK_VARIANTS = {
     "ppo normalised",
@@ -73,7 +67,6 @@ QUICK_VARIANTS = {
     "schedules",
     "noise",
     "full buffer",
-    "images",
     "hindsight",
     "LunarLander",
     "rarely evaluated",
@@ -81,7 +74,6 @@ QUICK_VARIANTS = {
     "statistics in a wrapper",
 }
 QUICK_STRATEGIES = {
-    "frozen",
     "warm-up",
     "gradual unfreezing",
     "recycling",
@@ -100,6 +92,13 @@ def long_but_for(quick: set[str], names: Iterable[str]) -> list[Any]:
     names = list(names)
     assert quick <= set(names)
     return [pytest.param(name, marks=[] if name in quick else [pytest.mark.long]) for name in names]
+
+
+@pytest.mark.usefixtures("no_wait")
+@pytest.mark.parametrize("algo", long_but_for({"ppo", "dqn", "sac", "ppo_lstm", "ars"}, SMALL))
+def test_every_algorithm_goes_on_bit_by_bit(algo: str, tmp_path: Path) -> None:
+    n_timesteps = 500 if algo == "ars" else 96
+    compare(config_of(algo, n_timesteps=n_timesteps, save_freq=32), tmp_path, calls=61 if algo == "ars" else 19)
 
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

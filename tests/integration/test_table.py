@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from agents import ENVS, STEPS, Images, NormedCnn, encoder_of, make_agent
-from method_table import FAMILIES
+from families import RELATIVES
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 
@@ -156,15 +156,14 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 def rows() -> Iterator[Any]:
     """Yields every strategy on every agent.
 
-    All strategies are quick on vectors, and on the agents of two algorithms; of the others, some are on each agent.
+    All strategies are quick on the agents of two algorithms and on most vectors; of the others, some are on each agent.
     """
     algorithms = list(dict.fromkeys(algo for algo, *_ in AGENTS.values()))
     for number, name in enumerate(AGENTS):
         algo, _, kind = name.partition("-")
-        period = 4 if algo in FAMILIES else 8
         for place, strategy in enumerate(STRATEGIES):
-            is_chosen = (place + number + algorithms.index(algo)) % period == 0
-            is_quick = kind == "mlp" or algo in ("ppo", "dqn") or is_chosen
+            is_chosen = (place + number + algorithms.index(algo)) % 8 == 0
+            is_quick = is_chosen or algo in ("ppo", "dqn") or (kind == "mlp" and algo not in RELATIVES)
             yield pytest.param(name, strategy, marks=[] if is_quick else pytest.mark.long, id=f"{name}-{strategy}")
 
 

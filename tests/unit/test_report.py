@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 
+from rltransfer import report
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
 from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
@@ -52,6 +53,12 @@ def test_the_report_its_figure_and_the_aggregates_are_written(reported):
 def test_the_verdict_comes_before_any_table(reported):
     text = markdown_of(reported[1])
     assert text.index("**`full` hurts.**") < text.index("| arm")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leaves the figures out, which take longer than the rest."""
+    monkeypatch.setattr(report, "save_figures", lambda *_: ())
 
 
 def test_a_report_is_written_the_same_twice(tmp_path):
@@ -145,7 +152,7 @@ def test_tensorboard_shows_verdicts_and_plans_as_text(tmp_path):
         assert words_of_it in event.tensor_proto.string_val[0].decode()
 
 
-def test_a_second_report_replaces_the_aggregates_and_leaves_foreign_files_alone(tmp_path):
+def test_a_second_report_replaces_the_aggregates_and_leaves_foreign_files_alone(tmp_path, undrawn):
     make_study(tmp_path, seeds=2)
     write_report(compare(tmp_path), tmp_path)
     aggregate = tmp_path / "aggregate" / "rltransfer-CartPole-v0"
@@ -169,7 +176,7 @@ def event_files(folder):
     }
 
 
-def test_event_files_depend_on_the_runs_and_not_on_the_clock(tmp_path, monkeypatch):
+def test_event_files_depend_on_the_runs_and_not_on_the_clock(tmp_path, undrawn, monkeypatch):
     make_study(tmp_path / "study", seeds=2)
     write_report(compare(tmp_path / "study"), tmp_path / "study")
     before = event_files(tmp_path / "study")
