@@ -9,7 +9,7 @@ from synthetic import make_run
 from rltransfer.config import StudyConfig
 from rltransfer.records import SourceFacts, TaskFacts
 from rltransfer.strategies import dump_strategy, reads_source
-from rltransfer.study.status import write_study
+from rltransfer.study import write_study
 
 CARTPOLE = "rltransfer_envs:rltransfer/CartPole-v0"
 

@@ -16,7 +16,7 @@ from rltransfer.hyperparams import Hyperparameters
 from rltransfer.records import CHECKPOINT, read_record
 from rltransfer.training import train_run
 from rltransfer.training.record_writer import deciding_settings
-from rltransfer.training.resume.checkpoint import Checkpoints
+from rltransfer.training.resume import Checkpoints
 
 STEP = 200
 REASONS = {

@@ -17,9 +17,8 @@ from studies import outcome, wait_until, write
 from rltransfer.config import RunConfig
 from rltransfer.errors import FileWriteError
 from rltransfer.records import LOG, read_record
-from rltransfer.study import run_study
+from rltransfer.study import Job, run_study
 from rltransfer.study.engines.processes import Processes
-from rltransfer.study.expand import Job
 from rltransfer.study.schedule import Ending
 from rltransfer.study.work import USER_ERROR, do_job
 from rltransfer.training import train_run

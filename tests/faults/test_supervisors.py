@@ -13,8 +13,7 @@ from undrawn import no_figures  # noqa: F401
 
 from rltransfer.cli import main
 from rltransfer.records import read_record
-from rltransfer.study import run_study, study_status
-from rltransfer.study.status import count_states
+from rltransfer.study import count_states, run_study, study_status
 
 SOURCES = {"source/pretrain/seed_0", "source/pretrain/seed_1"}
 

@@ -24,7 +24,7 @@ from rltransfer import (
     read_plan,
 )
 from rltransfer.records import read_plan_facts
-from rltransfer.transfer.plan import Plan
+from rltransfer.transfer import Plan
 
 OWN = {"net_arch": [8], "features_extractor_class": OwnVector}
 LSTM = {"net_arch": [8], "lstm_hidden_size": 8}

@@ -11,11 +11,10 @@ from rltransfer import compare, load_encoder, run_study
 from rltransfer.cli import main
 from rltransfer.errors import RunError, SourceError
 from rltransfer.records import CHECKPOINT, read_record
-from rltransfer.study import work_on_study
-from rltransfer.study.status import study_status
+from rltransfer.study import study_status, work_on_study
 from rltransfer.training import train_run
 from rltransfer.training.record_writer import deciding_settings
-from rltransfer.training.resume.checkpoint import Checkpoints
+from rltransfer.training.resume import Checkpoints
 
 STOPPED = ("finetune", "unfreeze", "redo")
 

@@ -15,8 +15,8 @@ from undrawn import no_figures  # noqa: F401
 from rltransfer.artifact import load_encoder
 from rltransfer.cli import main
 from rltransfer.errors import ConfigError
-from rltransfer.study import run_study, study_status, work_on_study
-from rltransfer.study.status import STUDY_FILE, count_states
+from rltransfer.study import count_states, run_study, study_status, work_on_study
+from rltransfer.study.status import STUDY_FILE
 
 CARTPOLE = "rltransfer_envs:rltransfer/CartPole-v0"
 SHARED: dict[str, Any] = {

@@ -12,8 +12,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from rltransfer import cli, load_encoder, yaml_file
 from rltransfer.config import RunConfig, StudyConfig
-from rltransfer.study.expand import expand_study
-from rltransfer.study.status import has_settings_of, write_study
+from rltransfer.study import expand_study, write_study
+from rltransfer.study.status import has_settings_of
 
 
 class CustomPolicy(ActorCriticPolicy):

@@ -17,8 +17,7 @@ from rltransfer.cli import main
 from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.records import read_record, write_record
 from rltransfer.run_lock import claim, release
-from rltransfer.study import run_study, set_up_study, study_status, work_on_study
-from rltransfer.study.status import count_states
+from rltransfer.study import count_states, run_study, set_up_study, study_status, work_on_study
 
 TINY = {"n_envs": 1, "n_steps": 16, "batch_size": 16, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}}
 KILLS = {"env_wrapper": {"runs.KillsItsProcess": {"step": 20}}}

@@ -17,7 +17,7 @@ from rltransfer.records import RunRecord, Trial, read_curve, read_record, read_t
 from rltransfer.strategies import parse_strategy
 from rltransfer.training import train_run
 from rltransfer.training.heartbeat import Heart
-from rltransfer.training.resume.checkpoint import Checkpoints
+from rltransfer.training.resume import Checkpoints
 from rltransfer.training.session import Session
 from rltransfer.training.successive_halving import LeaderCurve, Race
 from rltransfer.training.successive_halving.candidates import Field, Runner

@@ -13,8 +13,7 @@ from rltransfer.comparison import Comparison, EffectGrid, EffectLine
 from rltransfer.config import CONFIRM, read_study
 from rltransfer.errors import ConfigError, RunError, UnknownNameError
 from rltransfer.records import read_record
-from rltransfer.study import confirm_study, run_study, study_status
-from rltransfer.study.status import count_states
+from rltransfer.study import confirm_study, count_states, run_study, study_status
 
 ENV = "CartPole-v1"
 TINY = {**studies.TINY, "n_envs": 2, "n_steps": 8}

@@ -16,8 +16,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.hyperparams import Hyperparameters, resolve
 from rltransfer.records import Curve, RunRecord, read_curve, read_record, read_training_episodes
 from rltransfer.sb3_zip import read_sb3_zip
-from rltransfer.training import callbacks, train_run
-from rltransfer.training.evaluation import derived_seed, evaluate_agent
+from rltransfer.training import callbacks, derived_seed, evaluate_agent, train_run
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer import apply_plan, read_plan
 from rltransfer.vecnormalize_reader import Statistics

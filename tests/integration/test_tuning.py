@@ -10,8 +10,7 @@ import studies
 from rltransfer.cli import main
 from rltransfer.config import TUNE, read_study
 from rltransfer.errors import RunError, Stopped
-from rltransfer.study import expand_study, study_status, tune, tune_study
-from rltransfer.study.status import count_states
+from rltransfer.study import count_states, expand_study, study_status, tune, tune_study
 from rltransfer.study.trials import TRIALS
 
 ENV = "CartPole-v1"

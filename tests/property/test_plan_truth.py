@@ -36,7 +36,7 @@ from rltransfer import (
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import PlanEntry
-from rltransfer.transfer.plan import Plan
+from rltransfer.transfer import Plan
 
 SOME = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ALGORITHMS = ["ppo", "a2c", "dqn", "sac", "td3", "tqc"]

@@ -14,7 +14,7 @@ from rltransfer.config import Task
 from rltransfer.errors import UnknownNameError
 from rltransfer.hyperparams import resolve
 from rltransfer.tasks import UniformPolicy
-from rltransfer.training.evaluation import evaluate
+from rltransfer.training import evaluate
 
 OURS = "rltransfer_envs:rltransfer/Atari-v0"
 BREAKOUT = "ale_py:ALE/Breakout-v5"

@@ -10,7 +10,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rltransfer.tasks import UniformPolicy
-from rltransfer.training.evaluation import derived_seed, evaluate, evaluate_agent
+from rltransfer.training import derived_seed, evaluate, evaluate_agent
 
 
 def environments(env_id: str = "CartPole-v1", n_envs: int = 2) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from synthetic import FROZEN, make_run, source
 
 from rltransfer.config import read_study
-from rltransfer.study.status import write_study
+from rltransfer.study import write_study
 
 TRAINING = ("torch", "stable_baselines3")
 ANALYSIS = (

@@ -11,10 +11,8 @@ from rltransfer import files
 from rltransfer.config import StudyConfig
 from rltransfer.records import EvaluationFacts, RunRecord, TaskFacts, write_record
 from rltransfer.run_lock import claim, release
-from rltransfer.study import expand_study, schedule
-from rltransfer.study.expand import Job
+from rltransfer.study import Job, expand_study, run_state, schedule
 from rltransfer.study.schedule import Ending, Schedule
-from rltransfer.study.status import run_state
 
 SOURCE, SCRATCH, FROZEN = "source/pretrain/seed_0", "target/scratch/seed_0", "target/frozen/seed_0"
 

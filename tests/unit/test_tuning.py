@@ -14,12 +14,10 @@ from rltransfer.comparison import compare
 from rltransfer.config import StudyConfig, read_study
 from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.report import write_report
-from rltransfer.study import expand_study, tune
+from rltransfer.study import Job, expand_study, run_state, tune
 from rltransfer.study.confirm import fresh_seeds
-from rltransfer.study.expand import Job
 from rltransfer.study.sampling import Sampler
 from rltransfer.study.shared import shared_name
-from rltransfer.study.status import run_state
 from rltransfer.study.trials import Trial, TrialLog, read_log, write_log
 from rltransfer.tuning import Range, Tuning, parse_space
 

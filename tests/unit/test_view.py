@@ -10,8 +10,8 @@ from rich.console import Console
 from studies import settings
 
 from rltransfer.config import RunConfig, StudyConfig
-from rltransfer.study import expand_study, view
-from rltransfer.study.status import RunState, State, progress_of
+from rltransfer.study import RunState, expand_study, view
+from rltransfer.study.status import State, progress_of
 from rltransfer.study.view import Lines, open_view, table_of
 
 JOBS = {

@@ -18,8 +18,7 @@ from rltransfer import load_encoder
 from rltransfer.cli import main
 from rltransfer.config import StudyConfig
 from rltransfer.errors import Stopped
-from rltransfer.study.expand import Job, expand_study
-from rltransfer.study.status import write_study
+from rltransfer.study import Job, expand_study, write_study
 from rltransfer.training import train_run
 
 HERE = Path(__file__).parent
