@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from reports import markdown_of, write_plan
 from rich.console import Console
+from sweeping import LAYERS
+from sweeping import make as make_sweep
 from synthetic import FROZEN, FULL, SCRATCH, TASK, episodes, make_run, make_study, ramp, shuffled
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -14,10 +16,20 @@ from tensorboard.plugins.hparams import metadata
 from rltransfer import report
 from rltransfer.comparison import compare
 from rltransfer.metrics import Undefined
-from rltransfer.records import Check, RaceFacts, TaskFacts, Trial, write_record
+from rltransfer.records import (
+    Check,
+    RaceFacts,
+    Representation,
+    TaskFacts,
+    Trial,
+    write_record,
+    write_representation,
+)
 from rltransfer.report import print_comparison, wording, write_aggregates, write_report
+from rltransfer.report.figures import draw_layers
 from rltransfer.report.provenance import read_provenance
 from rltransfer.report.scales import spread
+from rltransfer.report.sweep_figures import draw_sweep
 from rltransfer.stats import Estimate
 
 PNG = b"\x89PNG"
@@ -319,3 +331,21 @@ def test_a_race_is_placed_between_a_random_policy_and_the_best_arm(tmp_path):
         write_record(run.folder, run.record.model_copy(update={"race": RaceFacts(trials=trials)}))
     text = markdown_of(compare(tmp_path))
     assert "to the best arm without a race, `full` (1), of AUC, `auto` is at 0.75 and `scratch` is at 0.10." in text
+
+
+def test_the_heat_map_and_what_the_layers_represent_are_files_of_their_own(tmp_path):
+    make_sweep(tmp_path, LAYERS, {})
+    seen = dict.fromkeys(("cka", "effective_rank", "dormant", "distance"), np.ones((2, 1)))
+    for run in (tmp_path / "swapped").glob("*/*"):
+        write_representation(run, Representation(np.array([0, 10_000]), ("actor.0",), seen))
+    comparison = compare(tmp_path)
+    write_report(comparison, tmp_path)
+    (sweep,) = comparison.sweeps
+    figures = tmp_path / "report" / "figures"
+    text = (tmp_path / "report" / "report.md").read_text()
+    for drawn, name in (
+        (draw_layers(comparison.tasks[0])["png"], "swapped_layers"),
+        (draw_sweep(comparison, sweep)["png"], sweep.name),
+    ):
+        assert (figures / f"{name}.png").read_bytes() == drawn
+        assert f"(figures/{name}.png)" in text

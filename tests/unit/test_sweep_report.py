@@ -3,16 +3,13 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from reports import markdown_of, page_of
 from sweeping import LAYERS, MATRIX, SOURCE_STEPS, make
 
 from rltransfer.comparison import Arm, Comparison, EffectGrid, EffectLine, best_candidates, compare, judged
 from rltransfer.config import CONFIRM, StudyConfig
-from rltransfer.records import Representation, write_representation
-from rltransfer.report import wording, write_report
-from rltransfer.report.figures import draw_layers
+from rltransfer.report import wording
 from rltransfer.report.html.sweeps import effect
 from rltransfer.report.sections.sweeps import cell_words
 from rltransfer.report.sweep_figures import draw_sweep, save_sweep_figures
@@ -97,23 +94,6 @@ class TestPictures:
         save_sweep_figures(comparison, tmp_path / "figures", ("png", "svg"))
         assert [path.read_bytes() for path in paths] == before
         assert f"figures/{paths[0].name}" in markdown_of(comparison)
-
-    def test_the_heat_map_and_what_the_layers_represent_are_files_of_their_own(self, tmp_path: Path) -> None:
-        make(tmp_path, LAYERS, GAINS)
-        seen = dict.fromkeys(("cka", "effective_rank", "dormant", "distance"), np.ones((2, 1)))
-        for run in (tmp_path / "swapped").glob("*/*"):
-            write_representation(run, Representation(np.array([0, 10_000]), ("actor.0",), seen))
-        comparison = compare(tmp_path)
-        write_report(comparison, tmp_path)
-        (sweep,) = comparison.sweeps
-        figures = tmp_path / "report" / "figures"
-        text = (tmp_path / "report" / "report.md").read_text()
-        for drawn, name in (
-            (draw_layers(comparison.tasks[0])["png"], "swapped_layers"),
-            (draw_sweep(comparison, sweep)["png"], sweep.name),
-        ):
-            assert (figures / f"{name}.png").read_bytes() == drawn
-            assert f"(figures/{name}.png)" in text
 
 
 class TestLevel:
