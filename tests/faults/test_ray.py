@@ -49,7 +49,7 @@ def test_a_lost_node_and_a_lost_worker_only_delay_their_jobs(cluster: Any, tmp_p
     path, folder, gate = write(tmp_path), tmp_path / "out", tmp_path / "gate"
     command = ["run", path, "-f", folder, "--engine", "ray", "--address", cluster.address]
     with supervisor(*command, gate=gate) as study:
-        jobs = wait_until(lambda: len(observation := arrivals(gate)) == 3 and observation)
+        jobs = wait_until(lambda: len(processes := arrivals(gate)) == 3 and processes)
         lost = next(node for node in cluster.list_all_nodes() if node != cluster.head_node)
         (raylet,) = lost.all_processes["raylet"]
         on_lost, elsewhere = (
@@ -75,7 +75,7 @@ def test_on_a_cluster_of_its_own_a_study_can_be_stopped(tmp_path: Path, monkeypa
     path, folder, gate = write(tmp_path), tmp_path / "out", tmp_path / "gate"
     command = ["run", path, "-f", folder, "--engine", "ray", "--jobs", "2"]
     with supervisor(*command, gate=gate) as study:
-        jobs = wait_until(lambda: len(observation := arrivals(gate)) == 2 and observation)
+        jobs = wait_until(lambda: len(processes := arrivals(gate)) == 2 and processes)
         study.signal(signal.SIGTERM)
         code, _, err = study.end()
     assert code == 128 + signal.SIGTERM

@@ -415,8 +415,8 @@ SOURCES: dict[str, tuple[Callable[[Path], Encoder], str]] = {
     "linear": (lambda folder: source_encoder("ppo", folder, policy_kwargs={"net_arch": []}), "has no feature layers"),
     "activation": (
         lambda folder: dataclasses.replace(
-            observation := source_of("ppo", folder),
-            anatomy=dataclasses.replace(observation.anatomy, activation="unknown"),
+            encoder := source_of("ppo", folder),
+            anatomy=dataclasses.replace(encoder.anatomy, activation="unknown"),
         ),
         "its activation function is unknown",
     ),

@@ -160,8 +160,8 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list
 
 class TestTroubled:
     def line(self, said: list[str], name: str) -> str:
-        (results,) = [line for line in said if f" {name}: " in line]
-        return results
+        (state_line,) = [line for line in said if f" {name}: " in line]
+        return state_line
 
     def test_each_failure_is_reported_with_its_reason_and_the_others_finish(self, troubled: Any) -> None:
         _, folder, said = troubled
