@@ -1,4 +1,4 @@
-"""How the inputs and actions of a source meet those of a target, as validated data without torch."""
+"""How the inputs and actions of a source match those of a target, as validated data without torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -58,7 +58,7 @@ class Inputs(_Named):
         map: For each entry of the target's (flattened) observation the source's, None where it is new; by key where the
             observation is a dictionary; by channel where it is an image.
         source: Instead of ``map``: the names of the source's entries in order.
-        target: The names of the target's, likewise. Equal names meet.
+        target: The names of the target's, likewise. Equal names match.
         keys: Of dictionaries: the source's key for each key of the target, where their names differ.
         new: What the weights of new inputs start from: ``zero`` keeps the source's function, ``random`` is a tenth of
             the agent's own initial values (first layers of a frozen encoder are then trained).

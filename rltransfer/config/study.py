@@ -104,8 +104,8 @@ class StudyTask(BaseModel, frozen=True, extra="forbid"):
     list of these. ``reference`` is the return that normalised scores call 1, where rltransfer has not measured one.
     ``sd`` is the standard deviation of the primary metric over seeds that power is computed from, where it is known
     before the runs, and ``effect`` the smallest difference to scratch worth finding. ``inputs`` and ``actions`` say how
-    the source's meet the target's, where they are not alike. ``arm_hyperparams`` are hyperparameters of single arms, in
-    place of the others.
+    the source's match the target's, where they are not alike. ``arm_hyperparams`` are hyperparameters of single arms,
+    in place of the others.
     """
 
     env: str = Field(min_length=1)

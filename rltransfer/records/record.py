@@ -139,7 +139,7 @@ class Heartbeat(BaseModel, frozen=True, extra="forbid"):
 class RunRecord(BaseModel, frozen=True, extra="forbid"):
     """The facts of one run: one agent, one seed.
 
-    ``maps`` is how its inputs and actions meet the source's. ``retention`` is the last agent in the source task,
+    ``maps`` is how its inputs and actions match the source's. ``retention`` is the last agent in the source task,
     ``no_retention`` why it could not be there. ``thresholds`` are the ones that were set, shares of the reference such
     as "90%" among them; ``reward_threshold`` is the first return of these, or the environment's own. ``n_updates`` is
     SB3's count of updates: epochs over a rollout in PPO and its like, gradient steps elsewhere.

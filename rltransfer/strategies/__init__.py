@@ -8,6 +8,7 @@ from rltransfer.strategies.base import LayerChoice as LayerChoice
 from rltransfer.strategies.base import LayerSettings as LayerSettings
 from rltransfer.strategies.base import MethodSettings as MethodSettings
 from rltransfer.strategies.base import ModifierSettings as ModifierSettings
+from rltransfer.strategies.base import SourceBranch as SourceBranch
 from rltransfer.strategies.base import Strategy as Strategy
 from rltransfer.strategies.base import WarmUpSettings as WarmUpSettings
 from rltransfer.strategies.base import WeightsSettings as WeightsSettings

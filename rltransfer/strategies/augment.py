@@ -1,5 +1,6 @@
 """The agent learns from observations that are changed at random."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
@@ -48,6 +49,11 @@ class Augment(ModifierSettings):
         default=None, description="of vectors: the deviation of what is added, in the numbers that the agent sees"
     )
 
+    def description(self) -> Sequence[str]:
+        """Returns the operations."""
+        done = ", ".join(f"{name} {_words(getattr(self, name))}" for name in self.operations)
+        return (f"augmentation in training: {done}",)
+
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not self.operations:
@@ -60,3 +66,7 @@ class Augment(ModifierSettings):
     def operations(self) -> tuple[str, ...]:
         """The operations that are asked for, in the order in which they are done."""
         return tuple(name for name in (*IMAGE_OPERATIONS, *VECTOR_OPERATIONS) if getattr(self, name) is not None)
+
+
+def _words(value: float | tuple[float, float]) -> str:
+    return " to ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else f"{value:g}"

@@ -44,6 +44,10 @@ class Auto(WeightsSettings):
         default=3, description="by which a strategy is judged after each slice, fewer where they are long; they count"
     )
 
+    def description(self) -> Sequence[str]:
+        """Returns nothing: no plan of it is printed."""
+        return ()
+
     @field_validator("of")
     @classmethod
     def _can_race(cls, value: tuple[Strategy, ...] | None) -> tuple[Strategy, ...] | None:

@@ -1,5 +1,6 @@
 """What the settings of every method have in common, and the fields that several methods share."""
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -11,9 +12,10 @@ LearningSource = Literal["none", "norms", "values"]
 """What of the source goes on learning: nothing, the norms of its tensors, or its values."""
 DefaultWeights = Literal["finetune", "scratch"]
 Extra = Literal["copy", "reset"] | float
+SourceBranch = Literal["own", "actor", "critic"]
 
 
-class MethodSettings(BaseModel):
+class MethodSettings(BaseModel, abc.ABC):
     """The settings of one method; ``kind`` is its name in files and on the command line.
 
     What a method does to an agent is in the module of the same name in ``rltransfer.transfer.methods``. Each class
@@ -81,6 +83,15 @@ class MethodSettings(BaseModel):
     def steps_before_training(self) -> int:
         """The env_steps that it takes before the agent trains, which count."""
         return 0
+
+    @abc.abstractmethod
+    def description(self) -> Sequence[str]:
+        """Returns the lines of a printed plan that say what the method does beside the rows of tensors."""
+
+    def _until_words(self) -> str:
+        """Returns by which step the setting ``until`` has it gone; empty if never."""
+        until: int | None = getattr(self, "until", None)
+        return "" if until is None else f", gone by step {until:,}"
 
     def _labels_of_settings(self) -> list[str]:
         settings = self.model_dump(exclude_defaults=True, exclude={"kind", "of"})
@@ -154,7 +165,7 @@ class LayerSettings(WeightsSettings):
     critic: Annotated[LayerChoice | None, BeforeValidator(_critic_mode_as_layers)] = Field(
         default=None, description="layers of the critic, instead of `layers`; `copy` is all of them, `reset` none"
     )
-    source_branch: Literal["own", "actor", "critic"] = Field(
+    source_branch: SourceBranch = Field(
         default="own", description="the source's branch that both branches' hidden layers come from, or each its own"
     )
 

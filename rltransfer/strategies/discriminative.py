@@ -1,5 +1,6 @@
 """Lower learning rates for earlier layers."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -23,3 +24,7 @@ class Discriminative(ModifierSettings):
     kind: Literal["discriminative"] = "discriminative"
     needs_learning: ClassVar[LearningSource] = "norms"
     decay: float = Field(default=_HOWARD_RUDER, gt=0, le=1, description="the factor from each layer to the one before")
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

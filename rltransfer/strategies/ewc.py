@@ -1,5 +1,6 @@
 """Moved weights are pulled towards the source's, each by its importance."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -27,6 +28,12 @@ class EWC(ModifierSettings):
     states: Literal["source", "target"] = Field(
         default="source", description="where it plays: in its own task, or in the target where that is not known"
     )
+
+    def description(self) -> Sequence[str]:
+        """Returns over which steps importance is measured."""
+        where = "its own task" if self.states == "source" else "the target"
+        steps = f"{self.steps:,} env_steps of the source in {where}, counted"
+        return (f"importance: Fisher information over {steps}",)
 
     @property
     def steps_before_training(self) -> int:

@@ -1,5 +1,6 @@
 """The encoder moves, and everything is trained."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -20,3 +21,7 @@ class Finetune(LayerSettings, WarmUpSettings):
     lr_scale: float = Field(default=1.0, gt=0)
     log_std: Extra = "reset"
     log_ent_coef: Extra = "reset"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -1,5 +1,6 @@
 """The encoder moves, and is frozen."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import Extra, LayerSettings, WarmUpSettings
@@ -16,3 +17,7 @@ class Frozen(LayerSettings, WarmUpSettings):
     copies_weights: ClassVar[bool] = True
     log_std: Extra = "reset"
     log_ent_coef: Extra = "reset"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

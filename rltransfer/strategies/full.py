@@ -1,5 +1,6 @@
 """All weights move, the heads too."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import Extra, LearningSource, WarmUpSettings
@@ -23,3 +24,7 @@ class Full(WarmUpSettings):
     exploration: Literal["continue", "restart"] = "continue"
     log_std: Extra = "copy"
     log_ent_coef: Extra = "copy"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: rows and the lines of warm-up and exploration say all."""
+        return ()

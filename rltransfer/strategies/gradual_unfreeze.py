@@ -1,5 +1,6 @@
 """Layers are released from the heads down."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, field_validator
@@ -27,6 +28,10 @@ class GradualUnfreeze(ModifierSettings):
     at: Annotated[tuple[PositiveInt, ...], BeforeValidator(_single_step_as_list)] = Field(
         default=(10_000,), min_length=1, description="env_steps at which one more layer learns, from the head down"
     )
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()
 
     @field_validator("at")
     @classmethod

@@ -1,5 +1,6 @@
 """The source's policy plays the beginning of each training episode."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -33,3 +34,10 @@ class JumpStart(ModifierSettings):
         default=None, description="env_steps by which it is gone whatever the returns: a line down from the horizon"
     )
     episodes: PositiveInt = Field(default=5, description="episodes that it plays alone at first, to know its return")
+
+    def description(self) -> Sequence[str]:
+        """Returns how long the source plays."""
+        horizon = self.horizon
+        words = "as long as its own episodes" if horizon is None else f"{horizon:,} steps"
+        line = f"jump-start: the source's policy begins each training episode, {words} at first"
+        return (line + self._until_words(),)

@@ -1,5 +1,6 @@
 """The agent is drawn to the source's policy in its own states."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import DistillationSettings
@@ -19,3 +20,9 @@ class Kickstart(DistillationSettings):
 
     method: ClassVar[type["KickstartMethod"]]
     kind: Literal["kickstart"] = "kickstart"
+
+    def description(self) -> Sequence[str]:
+        """Returns how strongly the agent is drawn."""
+        weight = f"{self.weight:g}"
+        line = f"kickstart: drawn to the source's policy with weight {weight}, less as the agent catches up"
+        return (line + self._until_words(),)

@@ -1,5 +1,6 @@
 """Every weight is pulled towards its initial value."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat
@@ -21,3 +22,7 @@ class L2Init(ModifierSettings):
     excludes: ClassVar[dict[str, str]] = {"l2_sp": "one pulls new weights to zero, the other to what they start from"}
     reads_source: ClassVar[SourceUse] = "never"
     alpha: NonNegativeFloat = Field(default=0.01, description="of the pull towards the start")
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -1,5 +1,6 @@
 """Moved weights are pulled towards the source's."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat
@@ -22,3 +23,7 @@ class L2SP(ModifierSettings):
     needs_learning: ClassVar[LearningSource] = "values"
     alpha: NonNegativeFloat = Field(default=0.01, description="the pull of what moved towards the source")
     beta: NonNegativeFloat = Field(default=0.01, description="the pull of new weights towards zero")
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -1,5 +1,6 @@
 """Moved layers change by low-rank updates alone."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -27,6 +28,10 @@ class LoRA(ModifierSettings):
     )
     layers: LayerChoice = Field(default="all", description="which of the encoder layers that move")
     bias: bool = Field(default=False, description="whether biases and other vectors of these layers train too")
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()
 
     @property
     def gain(self) -> float:

@@ -1,5 +1,6 @@
 """Control: fresh weights under the source's observation statistics."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import WeightsSettings
@@ -13,3 +14,7 @@ class NormaliserOnly(WeightsSettings):
 
     method: ClassVar[type["NormaliserOnlyMethod"]]
     kind: Literal["normaliser_only"] = "normaliser_only"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the line of the statistics says all."""
+        return ()

@@ -1,5 +1,6 @@
 """New layers beside the frozen layers of one source or several."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -23,6 +24,10 @@ class Progressive(WeightsSettings):
     copies_weights: ClassVar[bool] = True
     units: PositiveInt = Field(default=16, description="to how many units each level of a source's column is reduced")
     scale: PositiveFloat = Field(default=0.1, description="what a level is multiplied by at first; this is learned")
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()
 
 
 def progressive_settings(strategy: Strategy) -> Progressive | None:

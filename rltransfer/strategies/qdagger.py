@@ -1,5 +1,6 @@
 """The agent learns Q-values from what the source does, and is drawn to it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -27,6 +28,14 @@ class QDagger(DistillationSettings):
     collect: PositiveInt = Field(default=2000, description="env_steps that the source plays into the replay buffer")
     offline_updates: NonNegativeInt = Field(default=1000, description="gradient steps before the agent acts")
     episodes: NonNegativeInt = Field(default=0, description="as of `kickstart`; what is collected tells its return too")
+
+    def description(self) -> Sequence[str]:
+        """Returns how long the source acts, and how strongly the agent is drawn to it."""
+        line = (
+            f"qdagger: the source's policy acts for {self.collect:,} env_steps, then {self.offline_updates:,} "
+            f"updates on that; drawn to it with weight {self.weight:g}"
+        )
+        return (line + self._until_words(),)
 
     @property
     def counts_env_steps(self) -> bool:

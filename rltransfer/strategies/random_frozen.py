@@ -1,5 +1,6 @@
 """Control: a frozen encoder with random weights."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import LayerSettings, SourceUse
@@ -14,3 +15,7 @@ class RandomFrozen(LayerSettings):
     method: ClassVar[type["RandomFrozenMethod"]]
     kind: Literal["random_frozen"] = "random_frozen"
     reads_source: ClassVar[SourceUse] = "if given"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -1,5 +1,6 @@
 """Dormant units are initialised again."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -14,7 +15,7 @@ class ReDo(ModifierSettings):
     """Units that are dormant start again (ReDo; Sokar et al. 2023): before training, and every so many env_steps.
 
     A unit is dormant whose mean activation is at most ``threshold`` of its layer's. What it reads is initialised anew,
-    what reads it is set to zero. For sources that were trained long, of which many units answer to nothing any more.
+    what reads it is set to zero. For sources that were trained long, of which many units respond to nothing any more.
     """
 
     method: ClassVar[type["ReDoMethod"]]
@@ -25,6 +26,11 @@ class ReDo(ModifierSettings):
         default=None, description="env_steps between two looks during training; before it alone if not given"
     )
     states: PositiveInt = Field(default=256, description="the agent's own states that units are looked at on")
+
+    def description(self) -> Sequence[str]:
+        """Returns which units start again, and when."""
+        when = "before training" + (f" and every {self.every:,} env_steps" if self.every else "")
+        return (f"dormant units (at most {self.threshold:g} of their layer's activation) start again {when}",)
 
     @property
     def counts_env_steps(self) -> bool:

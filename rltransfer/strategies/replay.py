@@ -1,6 +1,7 @@
 """A share of each minibatch comes from the source's replay buffer."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator
@@ -28,6 +29,10 @@ class Replay(ModifierSettings):
     until: PositiveInt | None = Field(default=None, description="env_steps by which the share is zero, on a line")
     reward: str | None = Field(default=None, description="the target's reward function, as module:function")
     size: PositiveInt | None = Field(default=None, description="how many of the latest transitions; all if not given")
+
+    def description(self) -> Sequence[str]:
+        """Returns the source's share."""
+        return (f"replay: {100 * self.ratio:.0f} % of each minibatch from the source{self._until_words()}",)
 
     @field_validator("reward")
     @classmethod

@@ -1,5 +1,6 @@
 """Control: fresh encoder weights at the source's norm."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import LayerSettings, LearningSource
@@ -14,3 +15,7 @@ class Rescaled(LayerSettings):
     method: ClassVar[type["RescaledMethod"]]
     kind: Literal["rescaled"] = "rescaled"
     learning: ClassVar[LearningSource] = "norms"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -1,5 +1,6 @@
 """The agent learns what is added to the source's actions."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
@@ -32,3 +33,7 @@ class Residual(ModifierSettings):
         "'frozen'"
     }
     scale: PositiveFloat = Field(default=1.0, description="of the agent's actions before they are added")
+
+    def description(self) -> Sequence[str]:
+        """Returns what is added to what."""
+        return (f"residual: the source acts, and {self.scale:g} x what the agent does is added",)

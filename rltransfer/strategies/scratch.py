@@ -1,5 +1,6 @@
 """Nothing moves: the baseline."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rltransfer.strategies.base import SourceUse, WeightsSettings
@@ -14,3 +15,7 @@ class Scratch(WeightsSettings):
     method: ClassVar[type["ScratchMethod"]]
     kind: Literal["scratch"] = "scratch"
     reads_source: ClassVar[SourceUse] = "never"
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -1,5 +1,6 @@
 """Moved weights are shrunk and mixed with fresh ones."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat
@@ -24,3 +25,7 @@ class ShrinkPerturb(ModifierSettings):
     perturb: NonNegativeFloat = Field(
         default=0.5, description="what the fresh weights that are added are multiplied by"
     )
+
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()

@@ -25,6 +25,10 @@ class Shuffled(WeightsSettings):
     of: "InnerStrategy"
     seed: NonNegativeInt | None = None
 
+    def description(self) -> Sequence[str]:
+        """Returns nothing: the rows say all."""
+        return ()
+
     @field_validator("of")
     @classmethod
     def _copies_weights(cls, value: Strategy) -> Strategy:

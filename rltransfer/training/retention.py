@@ -82,7 +82,7 @@ def _problem(config: RunConfig, source: SourceFacts | None) -> str:
     if source.task is None:
         return "the source does not say which task it was trained in"
     if config.maps():
-        return "its inputs or actions meet the source's through a map, which the source task knows nothing of"
+        return "its inputs or actions match the source's through a map, which the source task knows nothing of"
     wrappers = config.task.facts(config.hyperparams).wrappers
     if source.task.wrappers != wrappers:
         names = [", ".join(some) or "none" for some in (source.task.wrappers, wrappers)]

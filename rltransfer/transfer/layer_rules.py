@@ -7,8 +7,7 @@ from typing import Any
 from rltransfer.anatomy import Anatomy, Branch, Layer, choose_layers, refuse_unknown_layers
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Origin
-from rltransfer.strategies import Extra, Finetune, Frozen, LayerSettings, WarmUpSettings
-from rltransfer.transfer.matching.layers import SourceBranch
+from rltransfer.strategies import Extra, Finetune, Frozen, LayerSettings, SourceBranch, WarmUpSettings
 
 
 @dataclasses.dataclass(frozen=True)

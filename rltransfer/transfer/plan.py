@@ -12,6 +12,7 @@ from rltransfer.errors import SourceError
 from rltransfer.mapping import IndexMap
 from rltransfer.records import Finding, InputMap, LeftOut, PlanEntry, PlanFacts, StatisticsPlan
 from rltransfer.strategies import Strategy, dump_strategy, parse_strategy
+from rltransfer.transfer.plan_table import plan_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +97,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Returns the plan as a table: a line for each tensor, what is not weights, and the totals."""
-        from rltransfer.transfer.plan_table import plan_table
-
-        return plan_table(self)
+        return plan_table(self.facts(), self.strategy)
 
 
 def read_plan(path: Path | str) -> Plan:

@@ -3,10 +3,8 @@
 import textwrap
 from collections.abc import Sequence
 
-from rltransfer.records import Column, LeftOut, PlanEntry, StatisticsStart, moved_words
-from rltransfer.strategies import strategy_label
-from rltransfer.transfer.methods import acting_methods
-from rltransfer.transfer.plan import Plan
+from rltransfer.records import Column, LeftOut, PlanEntry, PlanFacts, StatisticsStart, moved_words
+from rltransfer.strategies import Strategy, acting, strategy_label
 
 _WIDTH = 120
 _REASONS = {
@@ -17,20 +15,21 @@ _REASONS = {
 }
 
 
-def plan_table(plan: Plan) -> str:
-    """Returns what ``print(plan)`` shows."""
+def plan_table(plan: PlanFacts, strategy: Strategy) -> str:
+    """Returns what ``print(plan)`` shows of a plan's data and its strategy."""
     rows: list[tuple[str, ...]] = [("tensor", "shape", "branch", "role", "weights", "training")]
     rows += [_row(entry) for entry in plan.entries]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    totals = plan.totals()
+    totals = plan.totals
     facts = [
-        f"strategy: {strategy_label(plan.strategy)}",
+        f"strategy: {strategy_label(strategy)}",
         f"observation statistics: {_describe_start(plan.statistics.observation, plan.statistics.hold_observation)}",
         f"reward statistics: {_describe_start(plan.statistics.reward, hold=False)}",
         "optimizer moments: fresh",
         *_beside_weights(plan),
+        *(line for method in acting(strategy) for line in method.description()),
         f"online networks: {totals['values']:,} values; moved {moved_words(totals)}, frozen {totals['frozen']:,}, "
         f"trained {totals['trained']:,} ({_share(totals['trained'], totals['values'])})",
         *_left_out(plan),
@@ -38,7 +37,7 @@ def plan_table(plan: Plan) -> str:
     return "\n".join([*lines, "", *facts, *map(str, plan.findings)])
 
 
-def _left_out(plan: Plan) -> list[str]:
+def _left_out(plan: PlanFacts) -> list[str]:
     """Returns a line for each reason for which tensors of the source do not move, with their names."""
     lines = []
     for reason, words in _REASONS.items():
@@ -55,7 +54,7 @@ def _left_out_name(tensor: LeftOut) -> str:
     return f"{tensor.tensor}{number}{part}"
 
 
-def _beside_weights(plan: Plan) -> list[str]:
+def _beside_weights(plan: PlanFacts) -> list[str]:
     """Returns what no row of the table shows."""
     lines = []
     if plan.critic_warmup_steps:
@@ -65,7 +64,7 @@ def _beside_weights(plan: Plan) -> list[str]:
     if plan.statistics_steps:
         steps = f"{plan.statistics_steps:,} env_steps of a random policy in the target"
         lines.append(f"running statistics: recomputed over {steps}, counted")
-    return lines + [line for method in acting_methods(plan.strategy) for line in method.description()]
+    return lines
 
 
 def _row(entry: PlanEntry) -> tuple[str, ...]:

@@ -31,14 +31,14 @@ from rltransfer.transfer.freezing import frozen_by_plan, frozen_by_user, refuse_
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.action_bounds import clipped_actions
 from rltransfer.transfer.matching.columns import (
-    column_counterparts,
+    match_column_tensors,
     number_of_source,
     refuse_wrong_columns,
     refuse_wrong_inputs,
 )
 from rltransfer.transfer.matching.compatibility import refuse_misfit
 from rltransfer.transfer.matching.findings import findings_of
-from rltransfer.transfer.matching.layers import counterparts
+from rltransfer.transfer.matching.layers import match_tensors
 from rltransfer.transfer.matching.left_out import left_out_of, source_size
 from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.methods import Method, acting_methods, layer_rules_of, methods_of
@@ -64,9 +64,9 @@ def plan_transfer(
         encoder: The source, or None for ``scratch`` and ``random_frozen``; several for ``progressive``.
         agent: The target agent, freshly built with its environment.
         strategy: A strategy, one of its parts, its kind, or its settings as a mapping.
-        inputs: How the source's inputs meet the target's: ``Inputs``, its settings, or the source's index for each
+        inputs: How the source's inputs match the target's: ``Inputs``, its settings, or the source's index for each
             entry of the target's observation. None: they are alike, or the target only adds some behind them.
-        actions: Likewise, how the actions meet: ``Actions``, its settings, or indexes. None: they are alike.
+        actions: Likewise, how the actions match: ``Actions``, its settings, or indexes. None: they are alike.
 
     Raises:
         IncompatibleError: Source and target do not fit, or the strategy cannot be applied to them.
@@ -89,7 +89,7 @@ def plan_transfer(
     if columns is not None:
         sources = _match_columns(pairs, encoders, rules)
     elif pair.encoder is not None and moves:
-        sources = counterparts(pair.encoder.anatomy, anatomy, branch=rules.source_branch, keys=pair.keys)
+        sources = match_tensors(pair.encoder.anatomy, anatomy, branch=rules.source_branch, keys=pair.keys)
         new = {layer.name for layer in anatomy.encoders() if pair.is_new(layer)}
         if rules.origin != "initialised":
             rules = rules.with_(chosen=rules.chosen - new)
@@ -189,7 +189,7 @@ def _match_columns(pairs: Sequence[Pair], encoders: Sequence[Encoder], rules: La
     """
     refuse_wrong_inputs(encoders, pairs[0].inputs)
     anatomy = pairs[0].anatomy
-    sources = column_counterparts(anatomy, encoders)
+    sources = match_column_tensors(anatomy, encoders)
     for number, (pair, encoder) in enumerate(zip(pairs, encoders, strict=True)):
         column_layers = frozenset(layer.name for layer in anatomy.online if number_of_source(layer) == number)
         try:

@@ -233,7 +233,7 @@ def taken_actions(
     """Returns the source's action for each of the target's.
 
     Raises:
-        IncompatibleError: They are not of one kind, or it is not said how they meet.
+        IncompatibleError: They are not of one kind, or it is not said how they match.
     """
     sizes = [_n_actions(space) for space in (source, target)]
     if type(source) is not type(target) or None in sizes:

@@ -50,7 +50,7 @@ def translated(
         actions: The target's actions.
 
     Raises:
-        IncompatibleError: They do not meet, or it is not said how.
+        IncompatibleError: They do not match, or it is not said how.
     """
     _refuse_other_agent(transitions, encoder)
     places = dict(_places(plan, transitions, observations))

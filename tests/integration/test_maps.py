@@ -520,7 +520,7 @@ def test_channels_are_mapped_by_index(tmp_path: Path) -> None:
     [
         ([0, 1, None], "the map has 3 entries, and the target has 5"),
         ([0, 1, 2, 4, None], r"names entry 4 of the source, which has 4 \(0 to 3\)"),
-        ([None] * 5, "no entry of the source meets"),
+        ([None] * 5, "no entry of the source matches"),
     ],
 )
 def test_a_wrong_map_is_refused(inputs: Any, message: str, sources: Any) -> None:

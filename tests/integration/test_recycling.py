@@ -20,7 +20,7 @@ NATURE: dict[str, Any] = {"features_extractor_kwargs": {"features_dim": 16}, "ne
 
 
 def kill(agent: BaseAlgorithm, layer: str, units: list[int]) -> BaseAlgorithm:
-    """Makes units of a ReLU layer answer to nothing."""
+    """Makes units of a ReLU layer respond to nothing."""
     module = agent.policy.get_submodule(layer)
     with torch.no_grad():
         module.weight[units] = 0.0

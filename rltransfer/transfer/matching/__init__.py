@@ -1,1 +1,1 @@
-"""Works out how a source meets a target: which tensor, input and action answers to which, and what does not fit."""
+"""Matches the tensors, inputs and actions of a source with those of a target, and finds what does not fit."""

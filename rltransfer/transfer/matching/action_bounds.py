@@ -46,10 +46,10 @@ def other_bounds(
     if not isinstance(source, spaces.Box) or not isinstance(target, spaces.Box):
         return ()
     source_bounds, target_bounds = _bounds(source), _bounds(target)
-    meeting = enumerate(range(min(len(source_bounds), len(target_bounds))) if entries is None else entries)
+    matches = enumerate(range(min(len(source_bounds), len(target_bounds))) if entries is None else entries)
     return tuple(
         OtherBounds(action, source_bounds[entry], target_bounds[action])
-        for action, entry in meeting
+        for action, entry in matches
         if entry is not None and not np.allclose(source_bounds[entry], target_bounds[action])
     )
 

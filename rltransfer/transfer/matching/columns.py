@@ -1,4 +1,4 @@
-"""Meets progressive columns: which tensor of which source each layer of a column takes."""
+"""Matches the layers of progressive columns: which tensor of which source each layer of a column takes."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def is_first_of_column(layer: Layer) -> bool:
     return match is not None and match.group(3) == "0"
 
 
-def column_counterparts(anatomy: Anatomy, encoders: Sequence[Encoder]) -> dict[str, str]:
+def match_column_tensors(anatomy: Anatomy, encoders: Sequence[Encoder]) -> dict[str, str]:
     """Returns the source's tensor for each online tensor of a column."""
     columns = {
         column.name: column for number, encoder in enumerate(encoders) for column in source_columns(encoder, number)
@@ -48,7 +48,7 @@ def column_counterparts(anatomy: Anatomy, encoders: Sequence[Encoder]) -> dict[s
 def columns_of_column(layer: Layer, shape: tuple[int, ...], entries: IndexMap | None) -> tuple[int | str, ...] | None:
     """Returns what each column of a matrix of a source's frozen layers takes: what is new is zero to them.
 
-    None where it is all alike, and of kernels, whose channels meet as any image's.
+    None where it is all alike, and of kernels, whose channels are matched as any image's.
     """
     if entries is None or len(shape) != 2 or not is_first_of_column(layer):
         return None

@@ -213,15 +213,15 @@ def _left_over(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapping
     whole = {layer.path for layer in encoders} - partial
     used = set(sources.values())
     source_layers = encoder.anatomy.layer_of()
-    meeting = {
+    matched_paths = {
         source_layers[source].path for tensor, source in sources.items() if _path_of(pair.anatomy, tensor) in whole
     }
     if encoder.algo == pair.anatomy.algo:
-        meeting |= whole
+        matched_paths |= whole
     for tensor, layer in source_layers.items():
         if (
             layer.role == "encoder"
-            and layer.path in meeting
+            and layer.path in matched_paths
             and tensor not in used
             and not is_of_unused_key(pair, layer)
         ):

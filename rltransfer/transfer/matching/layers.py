@@ -1,17 +1,16 @@
-"""Finds the tensor of a source that answers to each tensor of a target, also where their algorithms differ.
+"""Matches each tensor of a target with a tensor of a source, also where their algorithms differ.
 
 Agents whose algorithms build the same networks (PPO and A2C; SAC and TQC; TD3 and DDPG) are matched by name. Elsewhere
-a hidden layer answers to the one at the same place of a network of the source, a features extractor's layer to the one
-of the same name; heads have no counterpart there.
+a hidden layer is matched with the one at the same place of a network of the source, a features extractor's layer with
+the one of the same name; heads have no match there.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 from rltransfer.anatomy import Anatomy, Branch, Layer, is_same_network
+from rltransfer.strategies import SourceBranch
 
-SourceBranch = Literal["own", "actor", "critic"]
 _ORDER: dict[tuple[SourceBranch, Branch], tuple[Branch, ...]] = {
     ("own", "actor"): ("actor", "shared", "critic"),
     ("own", "critic"): ("critic", "shared", "actor"),
@@ -20,7 +19,7 @@ _ORDER: dict[tuple[SourceBranch, Branch], tuple[Branch, ...]] = {
 _KEY = re.compile(r"extractors\.([^.]+)")
 
 
-def counterparts(
+def match_tensors(
     source: Anatomy, target: Anatomy, *, branch: SourceBranch = "own", keys: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Returns the source's tensor for each online tensor of the target that has one.
@@ -39,14 +38,14 @@ def counterparts(
         if by_name and any(name in source.shapes for name in names.values()):
             sources |= {tensor: name for tensor, name in names.items() if name in source.shapes}
         elif layer.role == "encoder":
-            other = _counterpart(source, target, layer, branch, keys or {})
+            other = _matching_layer(source, target, layer, branch, keys or {})
             sources |= {} if other is None else dict(_paired(layer, other, keys or {}))
         elif is_same_network(source.algo, target.algo):
             sources |= {tensor: name for tensor, name in names.items() if name in source.shapes}
     return sources
 
 
-def _counterpart(
+def _matching_layer(
     source: Anatomy, target: Anatomy, layer: Layer, branch: SourceBranch, keys: Mapping[str, str]
 ) -> Layer | None:
     kind = _kind(target, layer)

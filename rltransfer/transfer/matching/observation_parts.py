@@ -165,7 +165,7 @@ def refuse_wrong_indexes(what: str, stated: IndexMap, lengths: tuple[int, int]) 
             f"{what}: the map names entry {wrong[0]} of the source, which has {lengths[0]} (0 to {lengths[0] - 1})."
         )
     if all(index is None for index in stated):
-        raise IncompatibleError(f"{what}: no entry of the source meets one of the target.")
+        raise IncompatibleError(f"{what}: no entry of the source matches one of the target.")
 
 
 def _only_adds(source: spaces.Space[Any], target: spaces.Space[Any]) -> bool:

@@ -63,7 +63,7 @@ def _is_followed(reading: Reading, change: _Change) -> bool:
         # The source's tensors are found by the key in their names.
         part = f".extractors.{change.key}."
         return "" in reading.weights or all(part in name for name in reading.weights.get(change.key, ("",)))
-    # Of other keys, the names of tensors tell: one without a counterpart is refused there.
+    # Of other keys, the names of tensors tell: one without a match is refused there.
     return change.kind not in ("entries", "channels") or bool(
         reading.weights.get(change.key) or reading.weights.get("")
     )

@@ -1,7 +1,7 @@
 """Changes observations at random while an agent learns (RAD, Laskin et al. 2020; DrQ, Kostrikov et al. 2021)."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,11 +44,6 @@ class AugmentMethod(Method[Augment]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
-
-    def description(self) -> Sequence[str]:
-        """Returns the operations."""
-        done = ", ".join(f"{name} {_words(getattr(self.settings, name))}" for name in self.settings.operations)
-        return (f"augmentation in training: {done}",)
 
     def refuse(self, plan: Plan, match: "Pair", agent: "BaseAlgorithm") -> None:  # noqa: ARG002
         """Raises IncompatibleError if an operation does not fit the observations."""
@@ -282,10 +277,6 @@ class AugmentedViews(HeldCallback):
             changed = self.augmentation.changed({key: np.asarray(value)[None] for key, value in observation.items()})
             return {key: value[0] for key, value in changed.items()}
         return self.augmentation.changed(np.asarray(observation)[None])[0]
-
-
-def _words(value: float | tuple[float, float]) -> str:
-    return " to ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else f"{value:g}"
 
 
 def _parts(observations: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """Tries several strategies, and goes on with the best: an agent for each, trained in turn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from rltransfer.anatomy import Anatomy
@@ -22,10 +22,6 @@ class AutoMethod(Method[Auto]):
             "'auto' trains an agent for each strategy that it tries, and has no plan of its own: plan one of them "
             "(full, finetune, frozen), or train it with rltransfer transfer or in a study."
         )
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: no plan of it is printed."""
-        return ()
 
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields strategies of which the record tells no trial, and a record without a choice."""

@@ -73,10 +73,6 @@ class Method(abc.ABC, Generic[SettingsT]):
         """
 
     @abc.abstractmethod
-    def description(self) -> Sequence[str]:
-        """Returns the lines of a printed plan that say what the method does beside the rows of tensors."""
-
-    @abc.abstractmethod
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields what the method should have done in a run and did not: what its effect is, as a measurement.
 
@@ -121,11 +117,6 @@ class Method(abc.ABC, Generic[SettingsT]):
 
         State that a resumed run needs is in ``state_dict`` of the callbacks.
         """
-
-    @staticmethod
-    def until_words(steps: int | None) -> str:
-        """Returns by which step something is gone, in words; empty if it never is."""
-        return "" if steps is None else f", gone by step {steps:,}"
 
     @classmethod
     def release(cls, agent: "BaseAlgorithm") -> None:

@@ -24,10 +24,6 @@ class DiscriminativeMethod(Method[Discriminative]):
         }
         return rules.with_(rates=rates)
 
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
-
     def gradient_setting(self, rules: LayerRules, layers: Collection[str]) -> str:
         """Returns ``lr_scale`` where it changes the rate of one of the layers."""
         return "lr_scale" if any(rules.rates.get(name, 1.0) != 1.0 for name in layers) else ""

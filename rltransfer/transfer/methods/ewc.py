@@ -51,12 +51,6 @@ class EWCMethod(Method[EWC]):
         """Returns the rules with the pull."""
         return rules.with_(importance=self.settings.strength)
 
-    def description(self) -> Sequence[str]:
-        """Returns over which steps importance is measured."""
-        where = "its own task" if self.settings.states == "source" else "the target"
-        steps = f"{self.settings.steps:,} env_steps of the source in {where}, counted"
-        return (f"importance: Fisher information over {steps}",)
-
     def gradient_setting(self, rules: LayerRules, layers: Collection[str]) -> str:  # noqa: ARG002
         """Returns its kind where it pulls."""
         return self.settings.kind if rules.importance else ""

@@ -1,6 +1,6 @@
 """The encoder moves under new heads, and everything is trained."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -21,10 +21,6 @@ class FinetuneMethod(Method[Finetune]):
         """Returns rules by which the chosen encoder layers move."""
         rates = dict.fromkeys(chosen_layers(self.settings, anatomy), self.settings.lr_scale)
         return moved_encoder(rules, self.settings, anatomy).with_(rates=rates)
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def layer_counts(self) -> Iterator[LayerCount]:
         """Yields the numbers of layers that are to move."""

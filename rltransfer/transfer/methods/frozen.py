@@ -1,6 +1,6 @@
 """The encoder moves under new heads, and is frozen (feature extraction)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -21,10 +21,6 @@ class FrozenMethod(Method[Frozen]):
         """Returns rules by which the chosen encoder layers move and are frozen."""
         moved = moved_encoder(rules, self.settings, anatomy)
         return moved.with_(frozen=True, rates=dict.fromkeys(moved.chosen, 1.0))
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def layer_counts(self) -> Iterator[LayerCount]:
         """Yields the numbers of layers that are to move."""

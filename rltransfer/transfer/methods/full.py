@@ -1,6 +1,6 @@
 """All weights move, heads too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -41,10 +41,6 @@ class FullMethod(Method[Full]):
             critic_warmup_steps=warmup_steps(self.settings, anatomy),
             continues=self.settings.exploration == "continue",
         )
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: rows and the lines of warm-up and exploration say all."""
-        return ()
 
     def warnings(self, plan: Plan, match: "Pair", agent: "BaseAlgorithm") -> Iterator[Finding]:  # noqa: ARG002
         """Yields that the critic is reset."""

@@ -27,10 +27,6 @@ class GradualUnfreezeMethod(Method[GradualUnfreeze]):
         refuse_idle_steps(self.settings, anatomy, rules.chosen, distances)
         return rules.with_(held_until={name: at[min(far, len(at)) - 1] for name, far in distances.items()})
 
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
-
     def gradient_setting(self, rules: LayerRules, layers: Collection[str]) -> str:
         """Returns its kind where it holds one of the layers."""
         return self.settings.kind if any(rules.held_until.get(name, 0) for name in layers) else ""

@@ -1,6 +1,6 @@
 """The source's policy plays the beginning of each training episode (JSRL; Uchendu et al. 2023)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -26,13 +26,6 @@ class JumpStartMethod(Method[JumpStart]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
-
-    def description(self) -> Sequence[str]:
-        """Returns how long the source plays."""
-        horizon = self.settings.horizon
-        words = "as long as its own episodes" if horizon is None else f"{horizon:,} steps"
-        line = f"jump-start: the source's policy begins each training episode, {words} at first"
-        return (line + self.until_words(self.settings.until),)
 
     def guide_settings(self) -> GuideSettings:
         """Returns what the guide is to do."""

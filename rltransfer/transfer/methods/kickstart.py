@@ -1,6 +1,6 @@
 """The agent is drawn to what the source's policy would do in the agent's own states (Schmitt et al. 2018)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -27,12 +27,6 @@ class KickstartMethod(Method[Kickstart]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
-
-    def description(self) -> Sequence[str]:
-        """Returns how strongly the agent is drawn."""
-        weight = f"{self.settings.weight:g}"
-        line = f"kickstart: drawn to the source's policy with weight {weight}, less as the agent catches up"
-        return (line + self.until_words(self.settings.until),)
 
     def guide_settings(self) -> GuideSettings:
         """Returns what the guide is to do."""

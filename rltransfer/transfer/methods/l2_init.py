@@ -22,10 +22,6 @@ class L2InitMethod(Method[L2Init]):
         """Returns the rules with the pull."""
         return rules.with_(return_pull=self.settings.alpha)
 
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
-
     def gradient_setting(self, rules: LayerRules, layers: Collection[str]) -> str:  # noqa: ARG002
         """Returns its kind where it pulls."""
         return self.settings.kind if rules.return_pull else ""

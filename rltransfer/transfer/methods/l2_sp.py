@@ -24,10 +24,6 @@ class L2SPMethod(Method[L2SP]):
         """Returns the rules with both pulls."""
         return rules.with_(pull=self.settings.alpha, decay=self.settings.beta)
 
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
-
     def gradient_setting(self, rules: LayerRules, layers: Collection[str]) -> str:  # noqa: ARG002
         """Returns its kind where it pulls."""
         return self.settings.kind if rules.pull or rules.decay else ""

@@ -58,10 +58,6 @@ class LoRAMethod(Method[LoRA]):
             holds_vectors=not settings.bias,
         )
 
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
-
     def layer_counts(self) -> Iterator[LayerCount]:
         """Yields the number of layers that updates are to move."""
         if isinstance(self.settings.layers, int):

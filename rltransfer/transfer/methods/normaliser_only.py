@@ -1,6 +1,6 @@
 """Control: the agent's own weights under the source's observation statistics."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +25,6 @@ class NormaliserOnlyMethod(Method[NormaliserOnly]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns rules by which statistics alone move."""
         return rules.with_(copies_statistics=True)
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the line of the statistics says all."""
-        return ()
 
     def refuse(self, plan: "Plan", match: "Pair", agent: "BaseAlgorithm") -> None:  # noqa: ARG002
         """Raises IncompatibleError if the source has no statistics."""

@@ -1,6 +1,6 @@
 """New layers beside the frozen layers of one source or several, which they also read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -19,10 +19,6 @@ class ProgressiveMethod(Method[Progressive]):
         """Returns rules by which the columns are filled and frozen."""
         columns = frozenset(layer.name for layer in anatomy.online if layer.role == "column")
         return rules.with_(chosen=columns, origin="copied", frozen=True, copies_statistics=True)
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields columns that do not hold a source's numbers or changed, and own layers that did not learn."""

@@ -1,7 +1,7 @@
 """The agent learns Q-values from what the source does, and is drawn to it (QDagger; Agarwal et al. 2022)."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,15 +36,6 @@ class QDaggerMethod(Method[QDagger]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
-
-    def description(self) -> Sequence[str]:
-        """Returns how long the source acts, and how strongly the agent is drawn to it."""
-        settings = self.settings
-        line = (
-            f"qdagger: the source's policy acts for {settings.collect:,} env_steps, then {settings.offline_updates:,} "
-            f"updates on that; drawn to it with weight {settings.weight:g}"
-        )
-        return (line + self.until_words(settings.until),)
 
     def guide_settings(self) -> GuideSettings:
         """Returns what the guide is to do."""

@@ -1,6 +1,6 @@
 """Control: a frozen encoder with the agent's own random weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -20,10 +20,6 @@ class RandomFrozenMethod(Method[RandomFrozen]):
         """Returns rules by which the chosen encoder layers are frozen."""
         chosen = chosen_layers(self.settings, anatomy)
         return rules.with_(chosen=chosen, frozen=True, recomputes=True, copies_statistics=True)
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def layer_counts(self) -> Iterator[LayerCount]:
         """Yields the numbers of layers that are to be frozen."""

@@ -36,12 +36,6 @@ class ReDoMethod(Method[ReDo]):
         """Returns the rules as they are."""
         return rules
 
-    def description(self) -> Sequence[str]:
-        """Returns which units start again, and when."""
-        settings = self.settings
-        when = "before training" + (f" and every {settings.every:,} env_steps" if settings.every else "")
-        return (f"dormant units (at most {settings.threshold:g} of their layer's activation) start again {when}",)
-
     def is_idle_on(self, frozen: Sequence[PlanEntry], rules: LayerRules) -> bool:  # noqa: ARG002
         """Returns whether units of one of these layers would start again."""
         return any(entry.role == "encoder" for entry in frozen)

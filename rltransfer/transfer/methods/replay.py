@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +46,6 @@ class ReplayMethod(Method[Replay]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
-
-    def description(self) -> Sequence[str]:
-        """Returns the source's share."""
-        settings = self.settings
-        return (
-            f"replay: {100 * settings.ratio:.0f} % of each minibatch from the source{self.until_words(settings.until)}",
-        )
 
     def refuse(self, plan: Plan, match: "Pair", agent: "BaseAlgorithm") -> None:  # noqa: ARG002
         """Raises an error if the source's transitions cannot be read, or do not fit the agent."""

@@ -1,6 +1,6 @@
 """Control: the agent's own encoder weights at the source's norm."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,10 +27,6 @@ class RescaledMethod(Method[Rescaled]):
             copies_statistics=True,
             source_branch=self.settings.source_branch,
         )
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def layer_counts(self) -> Iterator[LayerCount]:
         """Yields the numbers of layers that are to be rescaled."""

@@ -1,6 +1,6 @@
 """The agent learns what is added to the source's actions (Silver et al. 2018; Johannink et al. 2019)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +38,6 @@ class ResidualMethod(Method[Residual]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns rules by which the agent starts with actions of zero."""
         return rules.with_(is_silent=True)
-
-    def description(self) -> Sequence[str]:
-        """Returns what is added to what."""
-        return (f"residual: the source acts, and {self.settings.scale:g} x what the agent does is added",)
 
     def refuse(self, plan: Plan, match: "Pair", agent: "BaseAlgorithm") -> None:  # noqa: ARG002
         """Raises IncompatibleError if the agent's actions cannot be added to the source's."""

@@ -1,6 +1,6 @@
 """Nothing moves: the baseline that every claim is measured against."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.anatomy import Anatomy
@@ -18,10 +18,6 @@ class ScratchMethod(Method[Scratch]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are: no layer is chosen."""
         return rules
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields what did not start as the agent was built, apart from heads that another method sets."""

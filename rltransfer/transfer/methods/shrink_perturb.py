@@ -1,6 +1,6 @@
 """Moved weights are shrunk and mixed with fresh ones (Ash & Adams 2020)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,10 +20,6 @@ class ShrinkPerturbMethod(Method[ShrinkPerturb]):
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules with both factors."""
         return rules.with_(shrink=self.settings.shrink, perturb=self.settings.perturb)
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields moved weights that are not the mixture."""

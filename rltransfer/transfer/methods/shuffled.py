@@ -1,6 +1,6 @@
 """Control: another strategy with the entries of what moves permuted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,10 +29,6 @@ class ShuffledMethod(Method[Shuffled]):
         for method in self.inner[0]:
             rules = method.layer_rules(rules, anatomy)
         return rules.with_(permuted=True, recomputes=True, seed=self.settings.seed)
-
-    def description(self) -> Sequence[str]:
-        """Returns nothing: the rows say all."""
-        return ()
 
     def layer_counts(self) -> Iterator[LayerCount]:
         """Yields the numbers of layers that the strategy names."""
