@@ -215,6 +215,6 @@ def outcome(folder: Path) -> dict[str, str]:
 
 
 def attempts(folder: Path) -> dict[str, int]:
-    """Returns how often each run of a study was begun or taken up again."""
+    """Returns how often each run of a study was begun or resumed."""
     logs = sorted(folder.glob(f"*/*/seed_*/{LOG}"))
     return {str(log.parent.relative_to(folder)): log.read_text().count("--- ") for log in logs}

@@ -120,7 +120,7 @@ class RaceFacts(BaseModel, frozen=True, extra="forbid"):
 
 
 class Resumption(BaseModel, frozen=True, extra="forbid"):
-    """Where a run was taken up again, and whether it went on bit by bit as if it had not been interrupted."""
+    """Where a run was resumed, and whether it went on bit by bit as if it had not been interrupted."""
 
     env_steps: int
     exact: bool

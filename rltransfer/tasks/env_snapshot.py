@@ -129,7 +129,7 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         monitors = {(i, "results_writer") for i, layer in enumerate(layers_of(self.env)) if isinstance(layer, Monitor)}
         self._keeping = dataclasses.replace(keeping, opaque=keeping.opaque | monitors)
 
-    def take(self) -> bytes | None:
+    def save_state(self) -> bytes | None:
         """Returns the state; None where it is not kept, or has come to hold what cannot be pickled."""
         if not self._keeping.is_exact:
             return None
@@ -140,8 +140,8 @@ class Kept(gym.Wrapper[Any, Any, Any, Any]):
         except Exception:
             return None
 
-    def put(self, state: bytes) -> None:
-        """Takes up a state that ``take`` returned."""
+    def restore_state(self, state: bytes) -> None:
+        """Restores a state that ``save_state`` returned."""
         if self._keeping.kind == "attributes":
             load_state(self.env, state, self._keeping.opaque)
             return
@@ -227,14 +227,14 @@ def find_joint_keeping(envs: Sequence[VecEnv], eval_envs: Sequence[VecEnv]) -> K
 
 def dump_states(env: VecEnv) -> list[bytes] | None:
     """Returns the state of each environment; None where it cannot be had of all."""
-    states = env.env_method("take")
+    states = env.env_method("save_state")
     return None if None in states else states
 
 
 def load_states(env: VecEnv, states: Sequence[bytes]) -> None:
     """Gives each environment its state."""
     for index, state in enumerate(states):
-        env.env_method("put", state, indices=[index])
+        env.env_method("restore_state", state, indices=[index])
 
 
 def _find_keeping(make: Callable[[], Kept]) -> Keeping:
@@ -270,10 +270,10 @@ def _is_exact(make: Callable[[], Kept], keeping: Keeping) -> bool:
         first.reset()
         _play(first, actions[:_HISTORY_STEPS])
         second.reset(seed=2)
-        state = first.take()
+        state = first.save_state()
         if state is None:
             return False
-        second.put(state)
+        second.restore_state(state)
         futures = [_play(env, actions[_HISTORY_STEPS:]) for env in (first, second)]
         # The first observations of new episodes come from generators that an episode may never use.
         futures = [[*seen, _as_bytes(env.reset()[0])] for env, seen in zip((first, second), futures, strict=True)]

@@ -207,12 +207,12 @@ def _callbacks(
     config, begin, agent = session.config, session.begin, prepared.agent
     monitor = rewind.MonitorFiles(session.folder)
     parts: dict[str, Stateful] = {"monitor": monitor, "curve": curve, "representation": representation}
-    # The transfer's come first: a guide's steps count before the curve looks at the clock.
+    # The transfer's come first: a source policy's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = list(transfer.callbacks) if transfer else []
     if transfer is not None:
         parts["transfer"] = transfer
         if begin is not None:
-            # Before learn() resets the environments: a guide plays its first episodes only once.
+            # Before learn() resets the environments: a source policy plays its first episodes only once.
             transfer.load_state_dict(begin["parts"]["transfer"])
     interval = _log_interval(config, agent)
     if isinstance(agent, OnPolicyAlgorithm) and interval is not None:

@@ -68,7 +68,7 @@ class CountSteps(HeldCallback):
         return dict(self._counted)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the counts."""
+        """Loads the counts."""
         self._counted = dict(state)
 
     def _on_training_start(self) -> None:

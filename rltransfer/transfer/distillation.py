@@ -14,9 +14,9 @@ from rltransfer.anatomy import spec_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import DistillationSettings
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.guide import Guide
 from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.optimizer_hooks import agent_optimizers, remove_hooks
+from rltransfer.transfer.source_actor import SourceActor
 from rltransfer.transfer.source_policy import Advice, Form, SourcePolicy
 
 if TYPE_CHECKING:
@@ -58,20 +58,20 @@ class Distillation(HeldCallback):
     gradient comes after SB3's clipping, as that of other pulls.
     """
 
-    needs_callbacks = "the source does not teach"
+    needs_callbacks = "the agent is not drawn to the source"
 
     def __init__(
-        self, guide: Guide, settings: DistillationSettings, elapsed: ElapsedSteps, agent: "BaseAlgorithm"
+        self, source_actor: SourceActor, settings: DistillationSettings, elapsed: ElapsedSteps, agent: "BaseAlgorithm"
     ) -> None:
         super().__init__()
         self._elapsed = elapsed
-        self._guide = guide
+        self._source_actor = source_actor
         self._settings = settings
         self._rng = np.random.default_rng([int(agent.seed or 0), 11])
         self._first_return: float | None = None
         self._states: _States | None = None
         self.losses: list[float] = []
-        self._student = _Student(agent, guide.source_policy)
+        self._student = _Student(agent, source_actor.source_policy)
         # Statistics move on while a state is remembered, so that it is remembered raw, as SB3's replay buffer does.
         self._is_off_policy = spec_of_agent(agent).keeps_replay_buffer
         self._normaliser = agent.get_vec_normalize_env() if self._is_off_policy else None
@@ -89,7 +89,7 @@ class Distillation(HeldCallback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned."""
+        """Loads what ``state_dict`` returned."""
         self._rng.bit_generator.state = state["rng"]
         self._first_return = state["first_return"]
         self.losses = list(state["losses"])
@@ -122,8 +122,8 @@ class Distillation(HeldCallback):
 
     def _lag(self) -> float:
         """Returns how far the agent is behind, as a share of how far it was: 1 at first, 0 when it has caught up."""
-        own_return, returns = self._guide.own_return, self._guide.returns
-        if own_return is None or self._guide.n_episodes < min(_FEW_EPISODES, self._settings.window):
+        own_return, returns = self._source_actor.own_return, self._source_actor.returns
+        if own_return is None or self._source_actor.n_episodes < min(_FEW_EPISODES, self._settings.window):
             return 1.0
         now = float(np.mean(returns))
         if self._first_return is None:
@@ -137,7 +137,7 @@ class Distillation(HeldCallback):
             self._states.forget()
 
     def _on_step(self) -> bool:
-        advice, observations = self._guide.previous, self._remembered()
+        advice, observations = self._source_actor.previous, self._remembered()
         if advice is not None and observations is not None:
             if self._states is None:
                 self._states = _States(self._capacity(), observations, advice)

@@ -46,7 +46,7 @@ class ElapsedSteps(HeldCallback):
         return {"steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up a count, in an agent whose own count was put back before."""
+        """Loads a count, in an agent whose own count was put back before."""
         self._steps, self._seen = state["steps"], self._agent.num_timesteps
 
     def _count(self) -> None:

@@ -8,7 +8,7 @@ from rltransfer.records import Check
 
 
 class HeldCallback(BaseCallback):
-    """A part of a held plan: a callback of SB3 that can also be checked, and stopped and taken up again.
+    """A part of a held plan: a callback of SB3 that can also be checked, saved and loaded.
 
     What a holding does follows from the plan and the agent's beginning; ``state`` is only what changes in training.
 
@@ -31,7 +31,7 @@ class HeldCallback(BaseCallback):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned, in a run that was built again as it began."""
+        """Loads what ``state_dict`` returned, in a run that was built again as it began."""
 
     def _on_step(self) -> bool:
         return True

@@ -94,7 +94,7 @@ class Transfer:
         return [*(callback.state_dict() for callback in self._callbacks), self._elapsed.state_dict()]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
-        """Takes up what ``state_dict`` returned, after the run was built again and this plan applied again."""
+        """Loads what ``state_dict`` returned, after the run was built again and this plan applied again."""
         n_callbacks = len(self._callbacks)
         for callback, part in zip(self._callbacks, state[:n_callbacks], strict=True):
             callback.load_state_dict(part)
@@ -200,8 +200,8 @@ def _install(
     installation = Installation(plan, agent, tensors, elapsed)
     if env_steps:
         installation.steps_taken[OF_STATISTICS] = partial(int, env_steps)
-    installation.install(Stage.MEASURING, Stage.TEACHING)
-    teaching, installation.callbacks = installation.callbacks, []
+    installation.install(Stage.MEASURING, Stage.GRADIENTS)
+    gradients, installation.callbacks = installation.callbacks, []
     # Weights move in a planned step: what watches them looks before.
     watches = watches_of(plan, agent, tensors, elapsed)
     installation.install(Stage.STEPPING)
@@ -209,7 +209,7 @@ def _install(
     installation.install(Stage.WEIGHTS, Stage.EXPERIENCE)
     taken = installation.steps_taken
     counting = [CountSteps(taken, elapsed, counted_before=counted_before)] if taken or counted_before else []
-    return [*counting, *teaching, *watches, *installation.callbacks]
+    return [*counting, *gradients, *watches, *installation.callbacks]
 
 
 def _stay_in_eval(module: torch.nn.Module, mode: bool = True) -> torch.nn.Module:  # noqa: ARG001

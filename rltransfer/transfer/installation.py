@@ -7,12 +7,12 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.guide import Guide, WatchGuide, combined_settings
 from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.methods import Stage, acting_methods, method_classes
 from rltransfer.transfer.minibatches import Minibatches
 from rltransfer.transfer.optimizer_hooks import Updates
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_actor import SourceActor, SourceActorCallback, combined_settings
 from rltransfer.transfer.source_policy import innermost, source_policy_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Installation:
         self.steps_taken: dict[str, Callable[[], int]] = {}
         self.callbacks: list[HeldCallback] = []
         self._methods = acting_methods(plan.strategy)
-        self._guide: Guide | None = None
+        self._source_actor: SourceActor | None = None
         self._minibatches: Minibatches | None = None
 
     def install(self, *stages: Stage) -> None:
@@ -59,19 +59,20 @@ class Installation:
         """Adds a callback."""
         self.callbacks.append(callback)
 
-    def place_guide(self) -> Guide:
+    def place_source_actor(self) -> SourceActor:
         """Returns the source's policy in the agent's environments; one does what all methods ask of it."""
-        if self._guide is None:
-            wishes = [wish for method in self._methods if (wish := method.guide_settings()) is not None]
+        if self._source_actor is None:
+            wishes = [wish for method in self._methods if (wish := method.source_actor_settings()) is not None]
             settings = combined_settings(wishes)
             source_policy = source_policy_of(self.plan, self.agent, temperature=settings.temperature or 1.0)
             assert self.agent.env is not None
             seed = int(self.agent.seed or 0)
-            guide = Guide(source_policy, innermost(self.agent.env), self.elapsed, settings, seed=seed)
-            self._guide = guide
-            self.steps_taken["guide"] = lambda: guide.steps
-            self.add(WatchGuide(guide, self.agent))
-        return self._guide
+            source_actor = SourceActor(source_policy, innermost(self.agent.env), self.elapsed, settings, seed=seed)
+            self._source_actor = source_actor
+            # The name of version 0.1, whose runs are resumed.
+            self.steps_taken["guide"] = lambda: source_actor.steps
+            self.add(SourceActorCallback(source_actor, self.agent))
+        return self._source_actor
 
     def minibatches(self) -> Minibatches:
         """Returns what stands between the agent and its replay buffer; one does what all methods ask of it."""
@@ -83,7 +84,7 @@ class Installation:
 
 def refuse_lost_source(plan: Plan, agent: "BaseAlgorithm") -> None:
     """Raises IncompatibleError if the source's policy should act in an agent's environments, and cannot."""
-    if any(method.guide_settings() is not None for method in acting_methods(plan.strategy)):
+    if any(method.source_actor_settings() is not None for method in acting_methods(plan.strategy)):
         source_policy_of(plan, agent)
 
 

@@ -27,7 +27,7 @@ class SourceMix(Protocol):
         """Returns the generator's state."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the generator's state."""
+        """Loads the state of the generator."""
 
 
 class Augmenting(Protocol):
@@ -40,14 +40,14 @@ class Augmenting(Protocol):
         """Returns the generator's state."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the generator's state."""
+        """Loads the state of the generator."""
 
 
 class Minibatches(HeldCallback):
     """Mixes transitions of the source into each minibatch, then augments it: the state and the next one apart (DrQ).
 
     The buffer's ``sample`` is laid over, and what is saved of it is SB3's alone. A buffer that is put in its place
-    between two calls of ``learn`` is taken up at the next.
+    between two calls of ``learn`` is used from the next on.
 
     Attributes:
         replay: What gives the source's transitions, None for none.
@@ -80,7 +80,7 @@ class Minibatches(HeldCallback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned."""
+        """Loads what ``state_dict`` returned."""
         self._before, self._n_drawn = state["before"], state["n_drawn"]
         if self.replay is not None:
             self.replay.load_state_dict(state["replay"])

@@ -283,7 +283,7 @@ class WatchHeld(HeldCallback):
         return {"stayed": self._stayed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up an earlier finding."""
+        """Loads an earlier finding."""
         self._stayed = state["stayed"]
 
     def _on_rollout_start(self) -> None:

@@ -146,7 +146,7 @@ class SourcePolicy:
         return self._view.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the frames that it remembered."""
+        """Loads the frames that it remembered."""
         self._view.load_state_dict(state)
 
     def act(self, advice: Advice, rng: np.random.Generator) -> np.ndarray:

@@ -57,7 +57,7 @@ class SourceView:
         return {key: sight.stack.copy() for key, sight in self._sights.items() if sight.stack is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the frames that ``state_dict`` returned."""
+        """Loads the frames that ``state_dict`` returned."""
         for key, stack in state.items():
             self._sights[key].stack = stack.copy()
 

@@ -60,7 +60,7 @@ def test_a_study_goes_on_whose_supervisor_was_killed(
     assert {read_record(folder / name).status for name in SOURCES} == {"stopped"}
     assert states_in(folder) == {"stopped": 2, "missing": 4}
     finish(path, folder, gate, undisturbed)
-    # None was begun twice: those that were going on were taken up again.
+    # None was begun twice: those that were going on were resumed.
     assert attempts(folder) == {name: 2 if name in SOURCES else 1 for name in NAMES}
 
 

@@ -133,20 +133,20 @@ def test_stacked_frames_are_changed_alike() -> None:
     assert np.array_equal(stack.stacked_obs.stacked_obs, np.ones((1, 12)))  # type: ignore[attr-defined]
 
 
-def test_a_guide_on_the_same_environment_sees_it_unchanged(tmp_path: Path) -> None:
+def test_a_source_policy_on_the_same_environment_sees_it_unchanged(tmp_path: Path) -> None:
     encoder = encoder_of(make_agent("ppo", DummyVecEnv([Steady]), seed=7), tmp_path)
     agent = make_agent("ppo", DummyVecEnv([Steady]), n_steps=32)
     plan = plan_transfer(encoder, agent, [JumpStart(horizon=2, stages=1, episodes=1, window=1000), NOISE])
     transfer = apply_plan(plan, agent)
-    guide: Any = agent.env.guide_of_rltransfer  # type: ignore[union-attr]
+    source_actor: Any = agent.env.rltransfer_source_actor  # type: ignore[union-attr]
     seen: list[np.ndarray] = []
-    see = guide.source_policy.see
-    guide.source_policy.see = lambda raw, *rest: (seen.append(np.array(raw)), see(raw, *rest))[1]
+    see = source_actor.source_policy.see
+    source_actor.source_policy.see = lambda raw, *rest: (seen.append(np.array(raw)), see(raw, *rest))[1]
     agent.learn(32, callback=transfer.callbacks)
     assert np.array_equal(np.unique(np.concatenate(seen)), [1.0])
     assert not (agent.rollout_buffer.observations == 1.0).any()
     again = hold_plan(plan, agent)
-    assert {type(callback).__name__ for callback in again.callbacks} >= {"AugmentedViews", "WatchGuide"}
+    assert {type(callback).__name__ for callback in again.callbacks} >= {"AugmentedViews", "SourceActorCallback"}
     plain = apply_plan(plan_transfer(None, agent, "scratch"), agent)
     assert not any(isinstance(callback, AugmentedViews) for callback in plain.callbacks)
     assert agent.env is not None

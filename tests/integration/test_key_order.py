@@ -112,12 +112,12 @@ def test_the_agent_acts_as_the_source_whatever_the_orders(source: str, target: s
     # Each space comes from a zip and from an artifact, in turn.
     form = ("zip", "artifact")[(list(SPACES).index(source) + list(SPACES).index(target)) % 2]
     for algo in ALGORITHMS:
-        teacher = agent_on(algo, SPACES[source](), seed=0)
+        source_agent = agent_on(algo, SPACES[source](), seed=0)
         agent = agent_on(algo, SPACES[target](), seed=1)
-        plan = plan_transfer(encoder_from(teacher, tmp_path, form), agent, Full())
+        plan = plan_transfer(encoder_from(source_agent, tmp_path, form), agent, Full())
         apply_plan(plan, agent)
         observations = samples(SPACES[target]())
-        expected, given = outputs(teacher, observations), outputs(agent, observations)
+        expected, given = outputs(source_agent, observations), outputs(agent, observations)
         for name in expected:
             np.testing.assert_allclose(given[name], expected[name], atol=1e-5, err_msg=f"{algo} {name}")
         names = [list(SPACES[which]().spaces) for which in (source, target)]
@@ -128,14 +128,14 @@ def test_the_agent_acts_as_the_source_whatever_the_orders(source: str, target: s
 @pytest.mark.parametrize("algo", ALGORITHMS)
 @pytest.mark.parametrize("strategy", [Finetune(), Frozen()], ids=["finetune", "frozen"])
 def test_the_encoder_gives_the_sources_features(algo: str, strategy: Any, tmp_path: Path) -> None:
-    teacher = agent_on(algo, SPACES["pairs"](), seed=0)
+    source_agent = agent_on(algo, SPACES["pairs"](), seed=0)
     agent = agent_on(algo, SPACES["ordered"](), seed=1)
-    apply_plan(plan_transfer(encoder_from(teacher, tmp_path, "zip"), agent, strategy), agent)
+    apply_plan(plan_transfer(encoder_from(source_agent, tmp_path, "zip"), agent, strategy), agent)
     observations = samples(SPACES["pairs"]())
     first = {"ppo": "mlp_extractor.policy_net", "sac": "actor.latent_pi", "td3": "actor.mu", "dqn": "q_net.q_net"}[algo]
     extractor = {"ppo": "features_extractor", "dqn": "q_net.features_extractor"}.get(algo, "actor.features_extractor")
     features = []
-    for item in (teacher, agent):
+    for item in (source_agent, agent):
         tensors, _ = item.policy.obs_to_tensor(observations)
         with torch.no_grad():
             read = item.policy.get_submodule(extractor)(preprocessed(item, tensors))
@@ -151,25 +151,27 @@ def preprocessed(agent: Any, tensors: Any) -> Any:
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_a_longer_and_a_new_key_leave_what_the_source_does(algo: str, tmp_path: Path) -> None:
-    teacher = agent_on(algo, spaces.Dict(z=box(3), a=box(2)), seed=0)
+    source_agent = agent_on(algo, spaces.Dict(z=box(3), a=box(2)), seed=0)
     target = spaces.Dict(m=box(1), z=box(5), a=box(2))
     agent = agent_on(algo, target, seed=1)
-    apply_plan(plan_transfer(encoder_from(teacher, tmp_path, "artifact"), agent, Full()), agent)
+    apply_plan(plan_transfer(encoder_from(source_agent, tmp_path, "artifact"), agent, Full()), agent)
     observations = samples(target)
     seen = {"z": observations["z"][:, :3], "a": observations["a"]}
-    for name, expected in outputs(teacher, seen).items():
+    for name, expected in outputs(source_agent, seen).items():
         np.testing.assert_allclose(outputs(agent, observations)[name], expected, atol=1e-5, err_msg=name)
 
 
 def test_renamed_keys_are_followed(tmp_path: Path) -> None:
-    teacher = agent_on("ppo", spaces.Dict(z=box(3), a=box(2)), seed=0)
+    source_agent = agent_on("ppo", spaces.Dict(z=box(3), a=box(2)), seed=0)
     target = spaces.Dict(first=box(2), second=box(3))
     agent = agent_on("ppo", target, seed=1)
     inputs = Inputs(keys={"first": "a", "second": "z"})
-    apply_plan(plan_transfer(encoder_from(teacher, tmp_path, "zip"), agent, Full(), inputs=inputs), agent)
+    apply_plan(plan_transfer(encoder_from(source_agent, tmp_path, "zip"), agent, Full(), inputs=inputs), agent)
     observations = samples(target)
     seen = {"a": observations["first"], "z": observations["second"]}
-    np.testing.assert_allclose(outputs(agent, observations)["actions"], outputs(teacher, seen)["actions"], atol=1e-5)
+    np.testing.assert_allclose(
+        outputs(agent, observations)["actions"], outputs(source_agent, seen)["actions"], atol=1e-5
+    )
 
 
 class Pictures(Images):
@@ -190,21 +192,21 @@ def test_features_of_images_are_followed_too(tmp_path: Path) -> None:
         "policy": "MultiInputPolicy",
         "policy_kwargs": {"net_arch": [8], "features_extractor_kwargs": {"cnn_output_dim": 5}},
     }
-    teacher = make_agent("ppo", Pictures(), seed=0, **settings)
+    source_agent = make_agent("ppo", Pictures(), seed=0, **settings)
     agent = make_agent("ppo", PicturesFirst(), seed=1, **settings)
-    apply_plan(plan_transfer(encoder_from(teacher, tmp_path, "artifact"), agent, Full()), agent)
+    apply_plan(plan_transfer(encoder_from(source_agent, tmp_path, "artifact"), agent, Full()), agent)
     observations = samples(Pictures.observation_space, 4)
     np.testing.assert_allclose(
-        outputs(agent, observations)["values"], outputs(teacher, observations)["values"], atol=1e-5
+        outputs(agent, observations)["values"], outputs(source_agent, observations)["values"], atol=1e-5
     )
 
 
 @pytest.mark.parametrize("target", ["sorted", "pairs"])
 @pytest.mark.parametrize("source", SPACES)
 def test_a_residual_agent_acts_on_top_of_what_the_source_does(source: str, target: str, tmp_path: Path) -> None:
-    teacher = agent_on("sac", SPACES[source](), seed=0)
+    source_agent = agent_on("sac", SPACES[source](), seed=0)
     agent = agent_on("sac", SPACES[target](), seed=1)
-    encoder = encoder_from(teacher, tmp_path, "zip")
+    encoder = encoder_from(source_agent, tmp_path, "zip")
     transfer = apply_plan(plan_transfer(encoder, agent, (Scratch(), Residual())), agent)
     env = Keyed(SPACES[target](), continuous=True)
     venv = transfer.equip(DummyVecEnv([lambda: env]))
@@ -212,44 +214,46 @@ def test_a_residual_agent_acts_on_top_of_what_the_source_does(source: str, targe
     for _ in range(6):
         venv.step(np.zeros((1, 2), np.float32))
     for observation, action in env.received:
-        np.testing.assert_allclose(teacher.predict(observation, deterministic=True)[0], action, atol=1e-5)
+        np.testing.assert_allclose(source_agent.predict(observation, deterministic=True)[0], action, atol=1e-5)
 
 
 @pytest.mark.parametrize(("source", "target"), [("keywords", "sorted"), ("sorted", "ordered"), ("pairs", "pairs")])
 def test_a_source_that_begins_episodes_acts_as_itself(source: str, target: str, tmp_path: Path) -> None:
-    teacher = agent_on("dqn", SPACES[source](), seed=0)
+    source_agent = agent_on("dqn", SPACES[source](), seed=0)
     env = Keyed(SPACES[target](), continuous=False)
     agent = make_agent("dqn", env, policy="MultiInputPolicy", seed=1, policy_kwargs={"net_arch": [8]})
-    encoder = encoder_from(teacher, tmp_path, "artifact")
+    encoder = encoder_from(source_agent, tmp_path, "artifact")
     transfer = apply_plan(plan_transfer(encoder, agent, (Scratch(), JumpStart(until=10_000, horizon=8))), agent)
     env.received.clear()
     agent.learn(8, callback=transfer.callbacks)
     for observation, action in env.received[:8]:
-        assert teacher.predict(observation, deterministic=True)[0] == action
+        assert source_agent.predict(observation, deterministic=True)[0] == action
 
 
 @pytest.mark.parametrize(("source", "target"), [("keywords", "sorted"), ("sorted", "ordered"), ("pairs", "pairs")])
-def test_a_source_that_teaches_says_what_it_would_do(source: str, target: str, tmp_path: Path) -> None:
-    teacher = agent_on("ppo", SPACES[source](), seed=0)
+def test_a_source_whose_policy_acts_says_what_it_would_do(source: str, target: str, tmp_path: Path) -> None:
+    source_agent = agent_on("ppo", SPACES[source](), seed=0)
     agent = agent_on("ppo", SPACES[target](), seed=1)
-    plan = plan_transfer(encoder_from(teacher, tmp_path, "zip"), agent, (Scratch(), Kickstart()))
+    plan = plan_transfer(encoder_from(source_agent, tmp_path, "zip"), agent, (Scratch(), Kickstart()))
     observations = samples(SPACES[target](), 5)
     advice = source_policy_of(plan, agent).see(observations, np.arange(5), np.ones(5, dtype=bool))
     with torch.no_grad():
-        expected = teacher.policy.get_distribution(teacher.policy.obs_to_tensor(observations)[0]).distribution.mean
+        expected = source_agent.policy.get_distribution(
+            source_agent.policy.obs_to_tensor(observations)[0]
+        ).distribution.mean
     np.testing.assert_allclose(advice.centre, expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("algo", ["sac", "td3", "dqn"])
 @pytest.mark.parametrize(("source", "target"), [("keywords", "sorted"), ("sorted", "ordered"), ("pairs", "pairs")])
 def test_what_a_source_remembers_is_replayed_by_key(source: str, target: str, algo: str, tmp_path: Path) -> None:
-    teacher = agent_on(algo, SPACES[source](), seed=0).learn(20)
-    teacher.save_replay_buffer(tmp_path / "replay_buffer.pkl")
+    source_agent = agent_on(algo, SPACES[source](), seed=0).learn(20)
+    source_agent.save_replay_buffer(tmp_path / "replay_buffer.pkl")
     agent = agent_on(algo, SPACES[target](), seed=1)
-    plan = plan_transfer(encoder_from(teacher, tmp_path, "zip"), agent, (Full(), Replay(ratio=1.0)))
+    plan = plan_transfer(encoder_from(source_agent, tmp_path, "zip"), agent, (Full(), Replay(ratio=1.0)))
     apply_plan(plan, agent)
     drawn = agent.replay_buffer.sample(16)
-    remembered = teacher.replay_buffer.observations
+    remembered = source_agent.replay_buffer.observations
     for row in range(16):
         seen = {key: drawn.observations[key][row].numpy() for key in ("z", "a", "k")}
         assert any(all(np.allclose(seen[key], remembered[key][step, 0]) for key in seen) for step in range(20)), seen
@@ -261,8 +265,8 @@ def test_statistics_are_matched_by_key(tmp_path: Path) -> None:
 
     wrapped = normalised(spaces.Dict(z=box(3), a=box(2)))
     settings = {"policy": "MultiInputPolicy", "policy_kwargs": {"net_arch": [8]}}
-    teacher = make_agent("ppo", wrapped, seed=0, **settings).learn(64)
-    teacher.save(tmp_path / "best_model.zip")
+    source_agent = make_agent("ppo", wrapped, seed=0, **settings).learn(64)
+    source_agent.save(tmp_path / "best_model.zip")
     wrapped.save(str(tmp_path / "best_model_vecnormalize.pkl"))
     env = normalised(spaces.Dict(a=box(2), z=box(3)))
     agent = make_agent("ppo", env, seed=1, **settings)

@@ -196,14 +196,14 @@ def test_it_is_written_down_and_read_again(tmp_path: Path) -> None:
 
 def test_the_critics_values_differ_as_the_warning_says(tmp_path: Path) -> None:
     algo, source, target, _ = WITHOUT_PLACE["extractors into a shared one, PPO"]
-    teacher = make_agent(algo, seed=7, policy_kwargs=dict(source)).learn(64)
-    teacher.save(tmp_path / "agent.zip")
+    source_agent = make_agent(algo, seed=7, policy_kwargs=dict(source)).learn(64)
+    source_agent.save(tmp_path / "agent.zip")
     agent = make_agent(algo, policy_kwargs=dict(target))
     apply_plan(plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, Full()), agent)
     seen = torch.as_tensor(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     with torch.no_grad():
-        values = [item.policy.predict_values(seen) for item in (teacher, agent)]
-        actions = [item.policy.get_distribution(seen).distribution.probs for item in (teacher, agent)]
+        values = [item.policy.predict_values(seen) for item in (source_agent, agent)]
+        actions = [item.policy.get_distribution(seen).distribution.probs for item in (source_agent, agent)]
     torch.testing.assert_close(*actions)
     assert not torch.allclose(*values, atol=1e-2)
 

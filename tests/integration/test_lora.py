@@ -262,7 +262,7 @@ def test_a_pull_to_the_source_reaches_the_factors(tmp_path: Path) -> None:
     assert distance([L2SP(alpha=10.0), LoRA()]) < 0.2 * distance(LoRA())
 
 
-def test_a_teachers_gradient_reaches_the_factors(tmp_path: Path) -> None:
+def test_a_distillation_gradient_reaches_the_factors(tmp_path: Path) -> None:
     transfer = transferred("ppo", [Finetune(), LoRA(), Kickstart(episodes=0)], tmp_path)
     transfer.agent.learn(64, callback=transfer.callbacks)
     start = weights(transfer.agent)

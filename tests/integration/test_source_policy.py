@@ -79,8 +79,8 @@ def test_a_source_sees_stacked_frames_through_a_map(entries: list[int | None], t
     def stacked() -> VecFrameStack:
         return VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
 
-    teacher = make_agent("sac", stacked(), seed=0)
-    teacher.save(tmp_path / "agent.zip")
+    source_agent = make_agent("sac", stacked(), seed=0)
+    source_agent.save(tmp_path / "agent.zip")
     agent = make_agent("sac", stacked(), seed=1)
     plan = plan_transfer(load_encoder(tmp_path / "agent.zip"), agent, (Scratch(), Kickstart()), inputs=entries)
     source = source_policy_of(plan, agent)

@@ -160,7 +160,11 @@ def test_what_cannot_be_without_callbacks_is_said(tmp_path: Path) -> None:
     assert failed.name == "actor held while the critic warmed up"
     for algo, strategy, words in (
         ("ppo", ["scratch", ReDo()], "dormant units do not start again"),
-        ("dqn", QDagger(collect=20), "the source's steps are not counted, no updates are made on what .*, the source"),
+        (
+            "dqn",
+            QDagger(collect=20),
+            "source's steps are not counted, no updates are made on .*, the agent is not drawn",
+        ),
     ):
         agent = make_agent(algo, **(AT_ONCE if algo == "dqn" else {}))
         transferred(source_encoder(algo, tmp_path), agent, strategy)
@@ -190,7 +194,7 @@ def test_dormant_units_are_looked_for_as_often_in_pieces(reset: bool, tmp_path: 
 
 
 @pytest.mark.parametrize("reset", PIECES)
-def test_a_teacher_fades_and_the_sources_steps_count_once(reset: bool, ppo: Encoder) -> None:
+def test_a_source_policy_fades_and_the_sources_steps_count_once(reset: bool, ppo: Encoder) -> None:
     agent = make_agent("ppo")
     transfer = transferred(ppo, agent, [Kickstart(until=1000, episodes=0), JumpStart(horizon=2, episodes=1)])
     (distillation,) = (callback for callback in transfer.callbacks if isinstance(callback, Distillation))

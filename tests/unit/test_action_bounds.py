@@ -144,9 +144,9 @@ def test_kickstart_between_other_bounds_compares_actions_and_not_what_is_scaled_
     for env in (Reach(), Reach(-4.0, 4.0)):
         target = make_agent("sac", env)
         target.policy.load_state_dict(source.policy.state_dict())
-        teacher = source_policy_of(plan_transfer(encoder, target, Kickstart()), target)
-        advice = teacher.see(states, np.zeros(len(states), dtype=int), np.ones(len(states), dtype=bool))
-        distances.append(float(_Student(target, teacher).distance(states, advice, 1.0).detach()))
+        source_policy = source_policy_of(plan_transfer(encoder, target, Kickstart()), target)
+        advice = source_policy.see(states, np.zeros(len(states), dtype=int), np.ones(len(states), dtype=bool))
+        distances.append(float(_Student(target, source_policy).distance(states, advice, 1.0).detach()))
     assert distances[0] == pytest.approx(0.0, abs=1e-6)
     # The same outputs are twice the actions there.
     assert distances[1] > 1e-4

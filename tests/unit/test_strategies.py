@@ -100,7 +100,7 @@ def test_parts_without_weights_of_their_own_mean_finetune_in_any_order() -> None
     assert Shuffled(of=["l2_sp"]).of == parse_strategy("l2_sp")
 
 
-def test_teachers_without_weights_of_their_own_mean_scratch() -> None:
+def test_distillation_without_weights_of_its_own_mean_scratch() -> None:
     assert [part.kind for part in parse_strategy("jump_start")] == ["scratch", "jump_start"]
     assert [part.kind for part in parse_strategy(["kickstart", "l2_sp"])] == ["finetune", "l2_sp", "kickstart"]
     assert strategy_label(parse_strategy(["scratch", "kickstart"])) == "kickstart"

@@ -304,7 +304,7 @@ def _of_inputs(plan: Plan, pair: Pair) -> Iterator[Finding]:
 
 
 def _is_read(plan: Plan) -> bool:
-    """Returns whether a source acts, teaches, or gives its statistics or its transitions."""
+    """Returns whether a source acts, distils, or gives its statistics or its transitions."""
     uses = (settings.uses_policy or settings.uses_replay or settings.plays_source for settings in acting(plan.strategy))
     return any(uses) or plan.statistics.observation in ("copied", "mapped")
 

@@ -113,7 +113,7 @@ class Augmentation:
         return dict(self._rng.bit_generator.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the state of the generator."""
+        """Loads the state of the generator."""
         self._rng.bit_generator.state = state
 
     def _change(self, key: str, values: Any) -> Any:
@@ -259,7 +259,7 @@ class AugmentedViews(HeldCallback):
         return self.augmentation.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the generator's state."""
+        """Loads the state of the generator."""
         self.augmentation.load_state_dict(state)
 
     def _reset(self, reset: Callable[[], Any]) -> Any:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from rltransfer.transfer.effects import TrainedRun
-    from rltransfer.transfer.guide import GuideSettings
     from rltransfer.transfer.installation import Installation
     from rltransfer.transfer.matching.pair import Pair
+    from rltransfer.transfer.source_actor import SourceActorSettings
 
 SettingsT = TypeVar("SettingsT", bound=MethodSettings)
 
@@ -31,7 +31,7 @@ class Stage(enum.IntEnum):
 
     MEASURING = 0
     """The source plays in environments in which nothing stands yet."""
-    TEACHING = 1
+    GRADIENTS = 1
     """Adds a gradient before a planned step looks at it."""
     STEPPING = 2
     """Takes part in the optimizers' steps."""
@@ -99,7 +99,7 @@ class Method(abc.ABC, Generic[SettingsT]):
         """Yields what the user should know of the method before training."""
         yield from ()
 
-    def guide_settings(self) -> "GuideSettings | None":
+    def source_actor_settings(self) -> "SourceActorSettings | None":
         """Returns what the source's policy is to do in the agent's training environments; None for nothing."""
         return None
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from rltransfer.anatomy import Anatomy
 from rltransfer.strategies import Kickstart
 from rltransfer.transfer.distillation import Distillation, refuse_student, remove_distillation, undistilled
-from rltransfer.transfer.guide import GuideSettings, refuse_source_policy, remove_guide
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method, Stage
+from rltransfer.transfer.source_actor import SourceActorSettings, refuse_source_policy, remove_source_actor
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 class KickstartMethod(Method[Kickstart]):
     """Adds the gradient of the distance from the source's policy to each step of the actor's optimizer."""
 
-    stage = Stage.TEACHING
+    stage = Stage.GRADIENTS
 
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
 
-    def guide_settings(self) -> GuideSettings:
-        """Returns what the guide is to do."""
+    def source_actor_settings(self) -> SourceActorSettings:
+        """Returns what the source policy is to do."""
         settings = self.settings
-        return GuideSettings(settings.episodes, settings.window, temperature=settings.temperature)
+        return SourceActorSettings(settings.episodes, settings.window, temperature=settings.temperature)
 
     def refuse(self, plan: "Plan", match: "Pair", agent: "BaseAlgorithm") -> None:
         """Raises IncompatibleError if the agent cannot be taught, or the source cannot act in its environments."""
@@ -40,14 +40,14 @@ class KickstartMethod(Method[Kickstart]):
         refuse_source_policy(plan, match, agent)
 
     def install(self, installation: "Installation") -> None:
-        """Puts the guide into the environments, and the gradient before the steps of the actor's optimizer."""
-        guide = installation.place_guide()
-        installation.add(Distillation(guide, self.settings, installation.elapsed, installation.agent))
+        """Puts the source policy into the environments, and the gradient before the steps of the actor's optimizer."""
+        source_actor = installation.place_source_actor()
+        installation.add(Distillation(source_actor, self.settings, installation.elapsed, installation.agent))
 
     @classmethod
     def release(cls, agent: "BaseAlgorithm") -> None:
-        """Takes guide and gradient away."""
-        remove_guide(agent)
+        """Takes source policy and gradient away."""
+        remove_source_actor(agent)
         remove_distillation(agent)
 
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:

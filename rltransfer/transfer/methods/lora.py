@@ -237,7 +237,7 @@ class LowRankUpdates(HeldCallback):
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned; the weights follow from it."""
+        """Loads what ``state_dict`` returned; the weights follow from it."""
         for layer in self._layers():
             up, down = state["factors"][layer.name]
             layer.up.copy_(up)

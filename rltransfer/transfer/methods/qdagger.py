@@ -13,11 +13,17 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.strategies import QDagger
 from rltransfer.transfer.distillation import Distillation, refuse_student, remove_distillation, undistilled
 from rltransfer.transfer.elapsed import ElapsedSteps
-from rltransfer.transfer.guide import Guide, GuideSettings, WatchGuide, refuse_source_policy, remove_guide
 from rltransfer.transfer.held_callback import HeldCallback
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.methods.base import Method, Stage
 from rltransfer.transfer.overlay import lay_over, lift
+from rltransfer.transfer.source_actor import (
+    SourceActor,
+    SourceActorCallback,
+    SourceActorSettings,
+    refuse_source_policy,
+    remove_source_actor,
+)
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -31,16 +37,16 @@ if TYPE_CHECKING:
 class QDaggerMethod(Method[QDagger]):
     """Lets the source act first and the agent learn from that, then draws the agent to it."""
 
-    stage = Stage.TEACHING
+    stage = Stage.GRADIENTS
 
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are."""
         return rules
 
-    def guide_settings(self) -> GuideSettings:
-        """Returns what the guide is to do."""
+    def source_actor_settings(self) -> SourceActorSettings:
+        """Returns what the source policy is to do."""
         settings = self.settings
-        return GuideSettings(
+        return SourceActorSettings(
             settings.episodes, settings.window, temperature=settings.temperature, demonstrates=settings.collect
         )
 
@@ -52,28 +58,30 @@ class QDaggerMethod(Method[QDagger]):
         refuse_source_policy(plan, match, agent)
 
     def install(self, installation: "Installation") -> None:
-        """Puts the guide into the environments, its actions into the buffer, and the gradient before the steps."""
-        guide = installation.place_guide()
-        installation.add(Demonstration(guide, installation.agent, self.settings, installation.elapsed))
-        installation.add(Distillation(guide, self.settings, installation.elapsed, installation.agent))
+        """Puts the source policy into the environments, its actions into the buffer and a gradient before the steps."""
+        source_actor = installation.place_source_actor()
+        installation.add(Demonstration(source_actor, installation.agent, self.settings, installation.elapsed))
+        installation.add(Distillation(source_actor, self.settings, installation.elapsed, installation.agent))
 
     @classmethod
     def release(cls, agent: "BaseAlgorithm") -> None:
-        """Takes guide, demonstration and gradient away."""
-        remove_guide(agent)
+        """Takes source policy, demonstration and gradient away."""
+        remove_source_actor(agent)
         remove_demonstration(agent)
         remove_distillation(agent)
 
     def missing_effects(self, run: "TrainedRun") -> Iterator[str]:
         """Yields actions in the buffer that are not the source's, and that nothing was added to the gradient."""
         yield from undistilled(run)
-        watch, buffer = run.callback(WatchGuide), getattr(run.agent, "replay_buffer", None)
-        if watch is None or buffer is None or watch.guide.source_policy.samples:
+        watch, buffer = run.callback(SourceActorCallback), getattr(run.agent, "replay_buffer", None)
+        if watch is None or buffer is None or watch.source_actor.source_policy.samples:
             return
         shown = min(self.settings.collect // run.agent.n_envs, buffer.size())
         for moment in range(shown):
             starts = np.full(run.agent.n_envs, True) if moment == 0 else buffer.dones[moment - 1].astype(bool)
-            advice = watch.guide.source_policy.see(buffer.observations[moment], np.arange(run.agent.n_envs), starts)
+            advice = watch.source_actor.source_policy.see(
+                buffer.observations[moment], np.arange(run.agent.n_envs), starts
+            )
             if not np.array_equal(buffer.actions[moment].flatten(), advice.centre.argmax(axis=1)):
                 yield f"action {moment} in the replay buffer is not the source's"
                 return
@@ -88,16 +96,16 @@ def _refuse_other_losses(algo: str) -> None:
 
 
 class Demonstration(HeldCallback):
-    """Corrects the actions in the replay buffer while the guide takes them, and makes the updates after that.
+    """Corrects the actions in the replay buffer while the source policy takes them, and makes the updates after that.
 
-    SB3 goes on collecting and learning as always: what was chosen by the agent is what was done by the guide.
+    SB3 goes on collecting and learning as always: what was chosen by the agent is what was done by the source_actor.
     """
 
     needs_callbacks = "no updates are made on what the source collected before the agent acts"
 
-    def __init__(self, guide: Guide, agent: Any, settings: QDagger, elapsed: ElapsedSteps) -> None:
+    def __init__(self, source_actor: SourceActor, agent: Any, settings: QDagger, elapsed: ElapsedSteps) -> None:
         super().__init__()
-        self._guide = guide
+        self._source_actor = source_actor
         self._settings = settings
         self._agent = agent
         # Its updates come at the beginning of the first rollout after it.
@@ -111,19 +119,19 @@ class Demonstration(HeldCallback):
         return {"is_over": self._is_over}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up whether it is over."""
+        """Loads whether it is over."""
         self._is_over = state["is_over"]
         if self._is_over:
             remove_demonstration(self._agent)
 
     def _add(self, buffer: Any, *transition: Any) -> None:
         observation, following, action, *rest = transition
-        if self._guide.done is not None:
-            action = self._guide.done
+        if self._source_actor.done is not None:
+            action = self._source_actor.done
         type(buffer).add(buffer, observation, following, action, *rest)
 
     def _on_rollout_start(self) -> None:
-        if not self._is_over and not self._guide.is_demonstrating:
+        if not self._is_over and not self._source_actor.is_demonstrating:
             self._is_over = True
             remove_demonstration(self._agent)
             self._learn_offline()

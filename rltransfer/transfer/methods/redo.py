@@ -94,7 +94,7 @@ class Recycle(HeldCallback):
         return {"looks": self._looks, "last": self._last, "recycled": self.recycled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the counts."""
+        """Loads the counts."""
         self._looks, self._last, self.recycled = state["looks"], state["last"], state["recycled"]
 
     def _on_rollout_end(self) -> None:

@@ -118,7 +118,7 @@ class SourceReplay:
         return dict(self._rng.bit_generator.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the generator's state."""
+        """Loads the state of the generator."""
         self._rng.bit_generator.state = state
 
     def _drawn(self, size: int, buffer: Any, env: VecNormalize | None) -> Samples:

@@ -145,7 +145,7 @@ class ResidualVecEnv(VecEnvWrapper):
         return {"teacher": self._source_policy.state_dict(), "sources": self._sources.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned."""
+        """Loads what ``state_dict`` returned."""
         self._source_policy.load_state_dict(state["teacher"])
         self._sources = state["sources"].copy()
 
@@ -204,7 +204,7 @@ class WatchResidual(HeldCallback):
         return self._env.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the state of the environments."""
+        """Loads the state of the environments."""
         assert self._env is not None
         self._env.load_state_dict(state)
 

@@ -1,4 +1,4 @@
-"""A source's policy acts in the target, and teaches the agent: what it sees, when it acts, and how it draws."""
+"""A source's policy acts in the target, and the agent is drawn to it: what it sees, when it acts, and how it draws."""
 
 import json
 import pickle
@@ -24,8 +24,8 @@ from rltransfer.records import read_curve
 from rltransfer.training import train_run
 from rltransfer.transfer import Transfer, read_plan
 from rltransfer.transfer.distillation import Distillation
-from rltransfer.transfer.guide import WatchGuide
 from rltransfer.transfer.optimizer_hooks import agent_optimizers
+from rltransfer.transfer.source_actor import SourceActorCallback
 from rltransfer.transfer.source_policy import Advice, SourcePolicy, innermost
 
 
@@ -62,8 +62,8 @@ def always(agent: BaseAlgorithm, action: int) -> BaseAlgorithm:
     return agent
 
 
-def guide_of(transfer: Transfer) -> Any:
-    return innermost(transfer.agent.env).guide_of_rltransfer
+def source_actor_of(transfer: Transfer) -> Any:
+    return innermost(transfer.agent.env).rltransfer_source_actor
 
 
 def jump_started(folder: Path, part: JumpStart, env: Any = Corridor, **settings: Any) -> Transfer:
@@ -73,7 +73,7 @@ def jump_started(folder: Path, part: JumpStart, env: Any = Corridor, **settings:
     return apply_plan(plan_transfer(encoder, target, part), target)
 
 
-def test_the_guide_hands_over_at_its_horizon_and_no_buffer_holds_what_it_did(tmp_path: Path) -> None:
+def test_the_source_policy_hands_over_at_its_horizon_and_no_buffer_holds_what_it_did(tmp_path: Path) -> None:
     transfer = jump_started(tmp_path, JumpStart(horizon=4, stages=1, window=1000, episodes=1))
     agent = transfer.agent
     seen: list[float] = []
@@ -94,18 +94,18 @@ def test_the_guide_hands_over_at_its_horizon_and_no_buffer_holds_what_it_did(tmp
 
 
 @pytest.mark.parametrize("kind", [DummyVecEnv, SubprocVecEnv])
-def test_guides_of_several_environments_each_hand_over(kind: Any, tmp_path: Path) -> None:
+def test_source_policies_of_several_environments_each_hand_over(kind: Any, tmp_path: Path) -> None:
     transfer = jump_started(
         tmp_path, JumpStart(horizon=3, stages=1, window=1000, episodes=2), env=lambda: kind([Corridor] * 3)
     )
     transfer.agent.learn(32, callback=transfer.callbacks)
     assert min(transfer.agent.rollout_buffer.observations.reshape(-1)) == 3.0
-    assert guide_of(transfer).own_returns == [10.0, 10.0]
-    assert transfer.agent.num_timesteps == 3 * 32 + guide_of(transfer).steps
+    assert source_actor_of(transfer).own_returns == [10.0, 10.0]
+    assert transfer.agent.num_timesteps == 3 * 32 + source_actor_of(transfer).steps
     transfer.agent.env.close()
 
 
-def test_the_horizon_shrinks_when_the_returns_are_the_guides_own(tmp_path: Path) -> None:
+def test_the_horizon_shrinks_when_the_returns_are_the_source_policys_own(tmp_path: Path) -> None:
     encoder = encoder_of(always(make_agent("ppo", Corridor(), seed=7), 1), tmp_path)
     target = always(make_agent("ppo", Corridor(), learning_rate=0.0), 1)
     part = JumpStart(horizon=8, stages=4, window=2, episodes=1)
@@ -113,52 +113,54 @@ def test_the_horizon_shrinks_when_the_returns_are_the_guides_own(tmp_path: Path)
     horizons = []
     for _ in range(4):
         target.learn(32, callback=transfer.callbacks, reset_num_timesteps=False)
-        horizons.append(guide_of(transfer).horizon)
+        horizons.append(source_actor_of(transfer).horizon)
     assert horizons == sorted(horizons, reverse=True)
     assert (horizons[0] < 8, horizons[-1]) == (True, 0)
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_an_agent_that_falls_short_keeps_its_guide_until_the_last_step_named(reset: bool, tmp_path: Path) -> None:
+def test_an_agent_that_falls_short_keeps_its_source_policy_until_the_last_step_named(
+    reset: bool, tmp_path: Path
+) -> None:
     transfer = jump_started(tmp_path, JumpStart(horizon=8, stages=4, window=2, episodes=1, until=400))
     horizons = []
     for _ in range(9):
         transfer.agent.learn(32, callback=transfer.callbacks, reset_num_timesteps=reset)
-        horizons.append(guide_of(transfer).horizon)
-    assert guide_of(transfer)._stage == 0
+        horizons.append(source_actor_of(transfer).horizon)
+    assert source_actor_of(transfer)._stage == 0
     assert horizons == sorted(horizons, reverse=True)
     assert horizons[-1] == 0
     assert horizons[0] > 0
 
 
-def test_without_a_horizon_it_is_as_long_as_the_guides_own_episodes(tmp_path: Path) -> None:
+def test_without_a_horizon_it_is_as_long_as_the_source_policys_own_episodes(tmp_path: Path) -> None:
     transfer = jump_started(tmp_path, JumpStart(stages=2, window=1000))
     transfer.agent.learn(16, callback=transfer.callbacks)
     # It begins again for half as long where its own part is the whole episode.
-    assert guide_of(transfer).horizon == 10
+    assert source_actor_of(transfer).horizon == 10
     assert min(transfer.agent.rollout_buffer.observations.reshape(-1)) == 5.0
 
 
-def test_holding_again_replaces_the_guide_and_a_plan_from_a_file_needs_its_source(tmp_path: Path) -> None:
+def test_holding_again_replaces_the_source_policy_and_a_plan_from_a_file_needs_its_source(tmp_path: Path) -> None:
     transfer = jump_started(tmp_path, JumpStart(horizon=4))
     agent, plan = transfer.agent, transfer.plan
     again = hold_plan(plan, agent)
-    assert guide_of(again) is innermost(agent.env).__dict__["guide_of_rltransfer"]
+    assert source_actor_of(again) is innermost(agent.env).__dict__["rltransfer_source_actor"]
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     with pytest.raises(IncompatibleError, match="hold dataclasses.replace"):
         hold_plan(read_plan(tmp_path / "plan.json"), agent)
     plain = apply_plan(plan_transfer(None, agent, "scratch"), agent)
-    assert "guide_of_rltransfer" not in innermost(agent.env).__dict__
-    assert not any(isinstance(callback, WatchGuide) for callback in plain.callbacks)
+    assert "rltransfer_source_actor" not in innermost(agent.env).__dict__
+    assert not any(isinstance(callback, SourceActorCallback) for callback in plain.callbacks)
 
 
-def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) -> None:
+def test_the_source_policy_sees_through_its_own_statistics_and_frames(tmp_path: Path) -> None:
     """In environments without either, it does what it did in its own."""
     stacked = VecFrameStack(normalised("CartPole-v1"), 3)
     source = make_agent("ppo", stacked, seed=7).learn(64)
     encoder = encoder_of(source, tmp_path)
     raw = gym.make("CartPole-v1")
-    teacher = SourcePolicy(
+    source_policy = SourcePolicy(
         encoder,
         inputs={},
         actions=None,
@@ -173,7 +175,7 @@ def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) 
     observations = stacked.reset()
     starts = True
     for step in range(60):
-        advice = teacher.see(normaliser.get_original_obs(), np.array([0]), np.array([starts]))
+        advice = source_policy.see(normaliser.get_original_obs(), np.array([0]), np.array([starts]))
         with torch.no_grad():
             expected = source.policy.get_distribution(torch.as_tensor(observations)).distribution.probs.numpy()
         np.testing.assert_allclose(advice.centre, expected, atol=1e-6)
@@ -181,13 +183,13 @@ def test_the_teacher_sees_through_its_own_statistics_and_frames(tmp_path: Path) 
         starts = bool(dones[0])
 
 
-def test_the_teachers_inputs_and_actions_follow_the_maps(tmp_path: Path) -> None:
+def test_the_source_policys_inputs_and_actions_follow_the_maps(tmp_path: Path) -> None:
     encoder = encoder_of(make_agent("ppo", seed=7).learn(64), tmp_path)
     target = make_agent("ppo")
     plan = plan_transfer(encoder, target, Kickstart(), inputs=[2, 3, 0, 1], actions=[1, 0])
     transfer = apply_plan(plan, target)
     observations = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
-    result = guide_of(transfer).source_policy.see(observations, np.array([0]), np.array([True]))
+    result = source_actor_of(transfer).source_policy.see(observations, np.array([0]), np.array([True]))
     with torch.no_grad():
         policy: Any = build_policy(encoder)
         expected = policy.get_distribution(torch.as_tensor(observations[:, [2, 3, 0, 1]])).distribution.probs.numpy()
@@ -263,13 +265,13 @@ def test_the_weight_falls_as_the_agent_catches_up_and_with_time(tmp_path: Path) 
     distillation = next(callback for callback in transfer.callbacks if isinstance(callback, Distillation))
     target.learn(32, callback=transfer.callbacks)
     assert distillation.weight == pytest.approx(2.0 * (1 - target.num_timesteps / 1000))
-    guide_of(transfer).returns.extend([5.0, 5.0])
+    source_actor_of(transfer).returns.extend([5.0, 5.0])
     assert distillation.weight == pytest.approx(1.0 * (1 - target.num_timesteps / 1000))
-    guide_of(transfer).returns.extend([11.0, 11.0])
+    source_actor_of(transfer).returns.extend([11.0, 11.0])
     assert distillation.weight == 0.0
 
 
-def test_a_teacher_that_is_no_better_than_the_agent_has_no_weight(tmp_path: Path) -> None:
+def test_a_source_policy_that_is_no_better_than_the_agent_has_no_weight(tmp_path: Path) -> None:
     encoder = encoder_of(always(make_agent("ppo", Corridor(), seed=7), 0), tmp_path)
     target = always(make_agent("ppo", Corridor(), learning_rate=0.0), 1)
     transfer = apply_plan(plan_transfer(encoder, target, Kickstart(episodes=1)), target)
@@ -299,7 +301,7 @@ def test_sources_that_cannot_act_here_are_refused_with_the_reason(tmp_path: Path
         plan_transfer(None, make_agent("ppo"), "jump_start")
 
 
-def test_teachers_stand_beside_moved_weights(tmp_path: Path) -> None:
+def test_distillation_stands_beside_moved_weights(tmp_path: Path) -> None:
     encoder: Encoder = encoder_of(make_agent("dqn", seed=7).learn(40), tmp_path)
     target = make_agent("dqn")
     plan = plan_transfer(encoder, target, [Finetune(lr_scale=0.5), JumpStart(horizon=3), Kickstart(episodes=2)])
@@ -314,7 +316,9 @@ def test_teachers_stand_beside_moved_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["jump_start", "kickstart", ["full", "jump_start", "kickstart"]])
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
-def test_a_run_counts_the_guides_steps_and_leaves_a_stock_agent(algo: str, strategy: Any, tmp_path: Path) -> None:
+def test_a_run_counts_the_source_policys_steps_and_leaves_a_stock_agent(
+    algo: str, strategy: Any, tmp_path: Path
+) -> None:
     settings: dict[str, Any] = {"hyperparams": {"normalize": True}}
     pretrained(tmp_path / "source", algo, **settings)
     config = run_config(algo, strategy=strategy, source=str(tmp_path / "source"), n_timesteps=400, **settings)
@@ -357,8 +361,8 @@ def test_qdagger_fills_the_buffer_with_what_the_source_does_and_then_hands_over(
     assert taken[:40] == [1] * 40
     assert np.mean(taken[40:]) < 0.3
     assert agent.replay_buffer.actions[:100].flatten().tolist() == taken
-    assert guide_of(transfer).own_returns == [10.0] * 4
-    assert len(guide_of(transfer).returns) == 6
+    assert source_actor_of(transfer).own_returns == [10.0] * 4
+    assert len(source_actor_of(transfer).returns) == 6
     assert "add" not in agent.replay_buffer.__dict__
     assert "qdagger: the source's policy acts for 40 env_steps, then 0 updates" in str(transfer.plan)
     assert all(check.passed for check in transfer.checks()), transfer.checks()
@@ -375,8 +379,8 @@ def test_a_replay_buffer_that_is_saved_while_the_source_acts_is_stock(tmp_path: 
 def test_an_episode_that_both_played_is_the_return_of_neither(tmp_path: Path) -> None:
     transfer = qdagger(tmp_path, QDagger(collect=35, offline_updates=0), exploration_initial_eps=0.05)
     transfer.agent.learn(60, callback=transfer.callbacks)
-    assert guide_of(transfer).own_returns == [10.0] * 3
-    assert len(guide_of(transfer).returns) == 2
+    assert source_actor_of(transfer).own_returns == [10.0] * 3
+    assert len(source_actor_of(transfer).returns) == 2
 
 
 def test_offline_updates_come_between_collecting_and_acting(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ _CHANGING = (
 
 
 @dataclasses.dataclass(frozen=True)
-class GuideSettings:
-    """What a method asks of the guide.
+class SourceActorSettings:
+    """What a method asks of the source policy.
 
     Attributes:
         episodes: How many episodes it plays alone at first, to know what it earns.
@@ -58,9 +58,9 @@ class GuideSettings:
     demonstrates: int = 0
 
 
-def combined_settings(settings: Sequence[GuideSettings]) -> GuideSettings:
-    """Returns what one guide has to do for several methods."""
-    return GuideSettings(
+def combined_settings(settings: Sequence[SourceActorSettings]) -> SourceActorSettings:
+    """Returns what the one source policy has to do for several methods."""
+    return SourceActorSettings(
         episodes=max(wish.episodes for wish in settings),
         window=max(wish.window for wish in settings),
         temperature=next((wish.temperature for wish in settings if wish.temperature is not None), None),
@@ -75,7 +75,7 @@ def refuse_source_policy(plan: Plan, match: Pair, agent: "BaseAlgorithm") -> Non
     source_policy_of(plan, agent)
 
 
-class Guide:
+class SourceActor:
     """Sees every observation of the innermost vector environment, and acts in it.
 
     It plays some episodes alone, the beginnings of others, and may take the agent's steps for it at first. Its methods
@@ -96,7 +96,7 @@ class Guide:
         source_policy: SourcePolicy,
         env: VecEnv,
         elapsed: ElapsedSteps,
-        settings: GuideSettings,
+        settings: SourceActorSettings,
         *,
         seed: int,
     ) -> None:
@@ -120,10 +120,10 @@ class Guide:
         self.own_returns: list[float] = []
         self.returns: deque[float] = deque(maxlen=settings.window)
         self.n_episodes = 0
-        env.__dict__["reset"] = types.MethodType(_guided_reset, env)
-        env.__dict__["step_async"] = types.MethodType(_guided_action, env)
-        env.__dict__["step_wait"] = types.MethodType(_guided_step, env)
-        env.__dict__["guide_of_rltransfer"] = self
+        env.__dict__["reset"] = types.MethodType(_reset, env)
+        env.__dict__["step_async"] = types.MethodType(_step_async, env)
+        env.__dict__["step_wait"] = types.MethodType(_step_wait, env)
+        env.__dict__["rltransfer_source_actor"] = self
 
     @property
     def begins_episodes(self) -> bool:
@@ -194,13 +194,14 @@ class Guide:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what changes in training; see ``HeldCallback``."""
+        # The names are those of version 0.1, whose runs are resumed.
         return {name: copy.deepcopy(getattr(self, name)) for name in _CHANGING} | {
             "rng": self._rng.bit_generator.state,
             "teacher": self.source_policy.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` returned."""
+        """Loads what ``state_dict`` returned."""
         for name in _CHANGING:
             setattr(self, name, copy.deepcopy(state[name]))
         self._rng.bit_generator.state = state["rng"]
@@ -269,51 +270,51 @@ class Guide:
         return self.source_policy.see(observations, indices, starts)
 
 
-def remove_guide(agent: "BaseAlgorithm") -> None:
+def remove_source_actor(agent: "BaseAlgorithm") -> None:
     """Gives an agent's environments their own ``reset`` and ``step_wait`` back."""
     if agent.env is not None:
-        for name in ("reset", "step_async", "step_wait", "guide_of_rltransfer"):
+        for name in ("reset", "step_async", "step_wait", "rltransfer_source_actor"):
             innermost(agent.env).__dict__.pop(name, None)
 
 
-class WatchGuide(HeldCallback):
-    """Tells the logger the guide's horizon; its state is the guide's."""
+class SourceActorCallback(HeldCallback):
+    """Tells the logger the source policy's horizon; its state is the source policy's."""
 
-    def __init__(self, guide: Guide, agent: "BaseAlgorithm") -> None:
+    def __init__(self, source_actor: SourceActor, agent: "BaseAlgorithm") -> None:
         super().__init__()
-        self.guide = guide
+        self.source_actor = source_actor
         self._agent = agent
 
     def environment_checks(self) -> tuple[Check, ...]:
         """Returns the self-check: whoever gives the agent other environments leaves the source behind."""
         env = self._agent.env
-        is_there = env is not None and innermost(env).__dict__.get("guide_of_rltransfer") is self.guide
+        is_there = env is not None and innermost(env).__dict__.get("rltransfer_source_actor") is self.source_actor
         detail = "" if is_there else "other environments were set: call hold_plan again"
         return (Check(name="the source plays in the agent's environments", passed=is_there, detail=detail),)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the guide's state."""
-        return self.guide.state_dict()
+        """Returns the source policy's state."""
+        return self.source_actor.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the guide's state."""
-        self.guide.load_state_dict(state)
+        """Loads the source policy's state."""
+        self.source_actor.load_state_dict(state)
 
     def _on_rollout_end(self) -> None:
-        if self.guide.begins_episodes:
-            self.logger.record("transfer/guide_horizon", self.guide.horizon)
+        if self.source_actor.begins_episodes:
+            self.logger.record("transfer/guide_horizon", self.source_actor.horizon)
 
 
-def _guided_reset(env: Any) -> Any:
-    return env.guide_of_rltransfer.reset()
+def _reset(env: Any) -> Any:
+    return env.rltransfer_source_actor.reset()
 
 
-def _guided_action(env: Any, actions: np.ndarray) -> None:
-    env.guide_of_rltransfer.step_async(actions)
+def _step_async(env: Any, actions: np.ndarray) -> None:
+    env.rltransfer_source_actor.step_async(actions)
 
 
-def _guided_step(env: Any) -> Any:
-    return env.guide_of_rltransfer.step_wait()
+def _step_wait(env: Any) -> Any:
+    return env.rltransfer_source_actor.step_wait()
 
 
 def _put(observations: Any, index: int, value: Any) -> None:
