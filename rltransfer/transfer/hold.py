@@ -25,7 +25,7 @@ from rltransfer.transfer.counting import OF_STATISTICS, CountSteps, steps_before
 from rltransfer.transfer.elapsed import ElapsedSteps, counts_steps
 from rltransfer.transfer.freezing import note_frozen
 from rltransfer.transfer.held_callback import HeldCallback
-from rltransfer.transfer.installation import Installation, equip, refuse_lost_source, release_plan
+from rltransfer.transfer.installation import Installation, equip, release_plan
 from rltransfer.transfer.methods import Stage
 from rltransfer.transfer.optimizer_hooks import (
     agent_optimizers,
@@ -142,15 +142,16 @@ def hold_plan(
         IncompatibleError: The plan holds statistics and the agent has no VecNormalize, or one with others; or it pulls
             towards a source that it does not have, since it was read from a file; or the user froze what it trains.
             The agent is then as it was.
+        SourceError: What the plan needs of the source beside its weights cannot be read. Likewise.
     """
     refuse_lost_anchors(plan)
-    refuse_lost_source(plan, agent)
-    done = _steps_done(plan, done_steps)
+    elapsed = ElapsedSteps(agent, _steps_done(plan, done_steps))
+    tensors = agent_tensors(agent)
+    installation = Installation(plan, agent, tensors, elapsed)
+    installation.prepare()
     if plan.statistics.hold_observation:
         refuse_other_statistics(plan, agent)
     note_frozen(plan, agent)
-    elapsed = ElapsedSteps(agent, done)
-    tensors = agent_tensors(agent)
     frozen = {entry.tensor for entry in plan.entries if entry.frozen and entry.twin is None}
     for entry in plan.entries:
         if entry.twin is None and (entry.trains or entry.frozen) and tensors[entry.tensor].is_floating_point():
@@ -161,7 +162,7 @@ def hold_plan(
     _pin_targets(plan, agent, tensors)
     statistics = HeldStatistics(agent) if plan.statistics.hold_observation else None
     counted_before = 0 if applied else steps_before_training(plan)
-    held = tuple(_install(plan, agent, tensors, elapsed, env_steps=env_steps, counted_before=counted_before))
+    held = tuple(_install(installation, env_steps=env_steps, counted_before=counted_before))
     warn = WarnOfTrouble(agent, held)
     callbacks = [*held, elapsed, warn]
     transfer = Transfer(plan, agent, callbacks, applied, _fingerprints(agent, frozen), statistics, held, elapsed)
@@ -186,18 +187,10 @@ def _steps_done(plan: Plan, done_steps: int | None) -> int:
     return int(done_steps or 0)
 
 
-def _install(
-    plan: Plan,
-    agent: "BaseAlgorithm",
-    tensors: Mapping[str, torch.Tensor],
-    elapsed: ElapsedSteps,
-    *,
-    env_steps: int,
-    counted_before: int,
-) -> list[HeldCallback]:
+def _install(installation: Installation, *, env_steps: int, counted_before: int) -> list[HeldCallback]:
     """Puts the plan's methods on an agent; what an earlier plan put there goes."""
+    plan, agent, tensors, elapsed = installation.plan, installation.agent, installation.tensors, installation.elapsed
     release_plan(agent)
-    installation = Installation(plan, agent, tensors, elapsed)
     if env_steps:
         installation.steps_taken[OF_STATISTICS] = partial(int, env_steps)
     installation.install(Stage.MEASURING, Stage.GRADIENTS)

@@ -48,6 +48,11 @@ class Installation:
         self._source_actor: SourceActor | None = None
         self._minibatches: Minibatches | None = None
 
+    def prepare(self) -> None:
+        """Lets the methods make what they install, while the agent is still as it was."""
+        for method in self._methods:
+            method.prepare(self.plan, self.agent)
+
     def install(self, *stages: Stage) -> None:
         """Installs the methods of some stages, one stage after the other."""
         for stage in stages:
@@ -80,12 +85,6 @@ class Installation:
             self._minibatches = Minibatches(self.agent, self.elapsed)
             self.add(self._minibatches)
         return self._minibatches
-
-
-def refuse_lost_source(plan: Plan, agent: "BaseAlgorithm") -> None:
-    """Raises IncompatibleError if the source's policy should act in an agent's environments, and cannot."""
-    if any(method.source_actor_settings() is not None for method in acting_methods(plan.strategy)):
-        source_policy_of(plan, agent)
 
 
 def release_plan(agent: "BaseAlgorithm") -> None:

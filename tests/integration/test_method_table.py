@@ -6,15 +6,20 @@ The quick tests are of an algorithm of each family, and of what is refused; ``-m
 import contextlib
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from families import FAMILIES
-from method_table import ALGORITHMS, TABLE, measured, outcome
+from method_table import ALGORITHMS, TABLE, measured, outcome, source, strategy_of, target
+from stable_baselines3.common.base_class import BaseAlgorithm
 
+from rltransfer import apply_plan, hold_plan, plan_transfer
+from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import RLTransferError
 from rltransfer.strategies import KINDS, parse_strategy
+from rltransfer.transfer import read_plan
 from rltransfer.transfer.effects import TrainedRun
 from rltransfer.transfer.methods import Method, method_class, method_of
 
@@ -101,3 +106,52 @@ def test_an_agent_that_does_not_start_as_it_was_built_is_no_baseline() -> None:
     entry = next(entry for entry in run.plan.entries if entry.tensor.endswith("weight"))
     other = dataclasses.replace(run, applied={**run.applied, entry.tensor: run.initial[entry.tensor] + 1.0})
     assert list(method.missing_effects(other)) == [f"{entry.tensor} does not start as the agent was built"]
+
+
+def marks(agent: BaseAlgorithm) -> dict[str, Any]:
+    """Returns all of an agent that holding a plan may change."""
+    policy: Any = agent.policy
+    optimizers = [getattr(module, "optimizer", None) for module in (policy, *policy.children())]
+    env, layers = agent.env, []
+    while env is not None:
+        layers.append((type(env), sorted(vars(env))))
+        env = getattr(env, "venv", None)
+    buffer = getattr(agent, "replay_buffer", None)
+    return {
+        "trains": {name: tensor.requires_grad for name, tensor in agent_tensors(agent).items()},
+        "modules": [(len(module._forward_pre_hooks), sorted(module.__dict__)) for module in policy.modules()],
+        "hooks": [sorted(vars(optimizer)) for optimizer in optimizers if optimizer is not None],
+        "environments": layers,
+        "buffer": [] if buffer is None else sorted(vars(buffer)),
+        "settings": {name: value for name, value in vars(agent).items() if isinstance(value, int | float | str)},
+    }
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "auto"])
+def test_a_plan_from_a_file_is_held_or_refused_with_the_agent_as_it_was(kind: str, tmp_path: Path) -> None:
+    _, _, algo = measured_somewhere(kind)
+    agent, other = target(kind, algo), target(kind, algo)
+    plan = plan_transfer(source(kind, algo), agent, strategy_of(kind))
+    transfer = apply_plan(plan, agent)
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    before = marks(other)
+    try:
+        held = hold_plan(read_plan(tmp_path / "plan.json"), other, done_steps=0)
+    except RLTransferError as error:
+        assert "was read from a file without" in str(error)
+        assert marks(other) == before
+    else:
+        assert [type(callback) for callback in held.callbacks] == [type(callback) for callback in transfer.callbacks]
+
+
+def test_a_plan_whose_source_is_gone_leaves_what_is_held(tmp_path: Path) -> None:
+    agent = target("replay", "sac")
+    plan = plan_transfer(source("replay", "sac"), agent, ["frozen", strategy_of("replay")])
+    transfer = apply_plan(plan, agent)
+    before = marks(agent)
+    assert plan.encoder is not None
+    other = dataclasses.replace(plan, encoder=dataclasses.replace(plan.encoder, replay_buffer=tmp_path / "gone.pkl"))
+    with pytest.raises(RLTransferError, match="gone.pkl"):
+        hold_plan(other, agent, done_steps=0)
+    assert marks(agent) == before
+    assert all(check.passed for check in transfer.checks())

@@ -49,14 +49,17 @@ class AugmentMethod(Method[Augment]):
         """Raises IncompatibleError if an operation does not fit the observations."""
         augmentation_of(self.settings, agent)
 
+    def prepare(self, plan: Plan, agent: "BaseAlgorithm") -> None:  # noqa: ARG002
+        """Makes the operations."""
+        self._augmentation = augmentation_of(self.settings, agent)
+
     def install(self, installation: "Installation") -> None:
         """Changes what an on-policy agent sees, and what an off-policy one draws."""
         agent = installation.agent
-        augmentation = augmentation_of(self.settings, agent)
         if getattr(agent, "replay_buffer", None) is None:
-            installation.add(AugmentedViews(agent, augmentation))
+            installation.add(AugmentedViews(agent, self._augmentation))
         else:
-            installation.minibatches().augmentation = augmentation
+            installation.minibatches().augmentation = self._augmentation
 
     @classmethod
     def release(cls, agent: "BaseAlgorithm") -> None:

@@ -14,6 +14,7 @@ from rltransfer.strategies import MethodSettings
 from rltransfer.transfer.layer_counts import LayerCount
 from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.plan import Plan
+from rltransfer.transfer.source_policy import source_policy_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -102,6 +103,16 @@ class Method(abc.ABC, Generic[SettingsT]):
     def source_actor_settings(self) -> "SourceActorSettings | None":
         """Returns what the source's policy is to do in the agent's training environments; None for nothing."""
         return None
+
+    def prepare(self, plan: Plan, agent: "BaseAlgorithm") -> None:
+        """Makes what ``install`` puts on an agent, without changing the agent; after that nothing may fail.
+
+        Raises:
+            IncompatibleError: The plan was read from a file without the source, or the source does not fit the agent.
+            SourceError: The source cannot be read.
+        """
+        if self.source_actor_settings() is not None:
+            source_policy_of(plan, agent)
 
     def equip(self, env: VecEnv, plan: Plan, device: torch.device | str) -> VecEnv:  # noqa: ARG002
         """Returns environments in which a trained agent acts as in its own."""

@@ -63,6 +63,10 @@ class EWCMethod(Method[EWC]):
         """Raises IncompatibleError if the source's policy cannot play where it should."""
         refuse_unplayable(plan, agent, self.settings)
 
+    def prepare(self, plan: Plan, agent: "BaseAlgorithm") -> None:
+        """Raises IncompatibleError if the source's policy cannot play where it should."""
+        refuse_unplayable(plan, agent, self.settings)
+
     def install(self, installation: "Installation") -> None:
         """Measures the importance of the source's weights, which the planned steps pull by."""
         importance = importance_of(installation.plan, installation.agent, self.settings)

@@ -66,10 +66,13 @@ class ReplayMethod(Method[Replay]):
             )
             yield Finding(kind="source_rewards", severity="warning", words=words)
 
+    def prepare(self, plan: Plan, agent: "BaseAlgorithm") -> None:
+        """Reads the source's transitions."""
+        self._replay = source_replay_of(plan, agent, self.settings)
+
     def install(self, installation: "Installation") -> None:
         """Mixes the source's transitions into each minibatch."""
-        replay = source_replay_of(installation.plan, installation.agent, self.settings)
-        installation.minibatches().replay = replay
+        installation.minibatches().replay = self._replay
 
     @classmethod
     def release(cls, agent: "BaseAlgorithm") -> None:

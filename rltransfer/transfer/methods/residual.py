@@ -66,6 +66,11 @@ class ResidualMethod(Method[Residual]):
         residual = unwrap_vec_wrapper(env, ResidualVecEnv)
         return env if residual is None else _with_instead(env, residual, residual.venv)
 
+    def prepare(self, plan: Plan, agent: "BaseAlgorithm") -> None:
+        """Raises IncompatibleError if the source cannot act in the agent's environments."""
+        assert agent.env is not None
+        self.equip(innermost(agent.env), plan, agent.device)
+
     def install(self, installation: "Installation") -> None:
         """Lets the source act in the agent's environments."""
         agent = installation.agent
