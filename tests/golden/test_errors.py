@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from agents import OwnVector, encoder_of, make_agent, normalised
+from name_lists import shorten_lists
 from old_files import unpack
 from runs import tree
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -505,7 +506,8 @@ def test_a_mistake_gets_one_clear_answer_and_leaves_nothing(
     assert "Traceback" not in text
     assert tree(folder) == before
     # Of a usage error of argparse, the line that says what is wrong; what is there to choose from may grow.
-    shown = f"$ rltransfer {line}\n{text.strip().splitlines()[-1] if text.startswith('usage') else text.strip()}"
+    said = text.strip().splitlines()[-1] if text.startswith("usage") else text.strip()
+    shown = shorten_lists(f"$ rltransfer {line}\n{said}")
     if os.environ.get("UPDATE_GOLDEN"):
         write_golden(case, shown)
     assert shown == golden()[case]

@@ -5,7 +5,9 @@ The quick tests are of an algorithm of each family, and of what is refused; ``-m
 
 import contextlib
 import dataclasses
+import importlib
 import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ from families import FAMILIES
 from method_table import ALGORITHMS, TABLE, measured, outcome, source, strategy_of, target
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rltransfer import apply_plan, hold_plan, plan_transfer
+from rltransfer import apply_plan, hold_plan, plan_transfer, strategies
 from rltransfer.anatomy import agent_tensors
 from rltransfer.errors import RLTransferError
-from rltransfer.strategies import KINDS, parse_strategy
-from rltransfer.transfer import read_plan
+from rltransfer.strategies import KINDS, MethodSettings, parse_strategy
+from rltransfer.transfer import methods, read_plan
 from rltransfer.transfer.effects import TrainedRun
 from rltransfer.transfer.methods import Method, method_class, method_of
 
@@ -59,6 +61,24 @@ def test_a_method_shows_its_effect_or_is_refused_by_name(kind: str, algo: str) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_method_on_any_algorithm_shows_its_effect_or_is_refused_by_name(kind: str, algo: str) -> None:
     check(kind, algo)
+
+
+@pytest.mark.parametrize("package", [strategies, methods])
+def test_each_module_of_a_method_is_of_a_listed_kind(package: Any) -> None:
+    names = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    classes = [
+        value
+        for name in names
+        for value in vars(importlib.import_module(f"{package.__name__}.{name}")).values()
+        if isinstance(value, type) and value.__module__ == f"{package.__name__}.{name}"
+    ]
+    listed = {
+        value.__module__.rpartition(".")[2]
+        for value in classes
+        if (issubclass(value, MethodSettings) and "kind" in value.__annotations__ and value is not MethodSettings)
+        or (issubclass(value, Method) and value is not Method)
+    }
+    assert listed == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
