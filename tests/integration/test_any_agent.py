@@ -39,6 +39,8 @@ ARCHITECTURES: dict[str, list[dict[str, Any]]] = {
     "crossq": [*SOFT, {"net_arch": [6], "batch_norm": False}],
     "ars": [{"net_arch": [6, 4]}, {"net_arch": [5], "with_bias": False}],
 }
+for _algo in STEPS:
+    ARCHITECTURES.setdefault(_algo, LAYERS)
 
 
 def shapes(agent: BaseAlgorithm) -> dict[str, tuple[int, ...]]:
