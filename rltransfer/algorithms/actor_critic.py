@@ -17,8 +17,8 @@ _NETS_AND_HEADS = (
     Rule(r"mlp_extractor\.shared_net", "shared", "stack"),
     Rule(r"mlp_extractor\.policy_net", "actor", "stack"),
     Rule(r"mlp_extractor\.value_net", "critic", "stack"),
-    Rule("action_net", "actor", "head"),
-    Rule(LOG_STD, "actor", "head"),
+    Rule("action_net", "actor", "head", gives="actions"),
+    Rule(LOG_STD, "actor", "head", gives="log_std"),
     Rule("value_net", "critic", "head"),
 )
 _RULES = (*_EXTRACTORS, *_NETS_AND_HEADS)

@@ -12,7 +12,7 @@ from rltransfer.algorithms.spec import LOG_ENT_COEF, AlgorithmSpec, Branch, Head
 def _critic_rules(network: str, branch: Branch) -> tuple[Rule, ...]:
     return (
         Rule(rf"{network}\.features_extractor", branch, "extractor"),
-        Rule(rf"{network}\.qf\d+", branch, "q_stack"),
+        Rule(rf"{network}\.qf\d+", branch, "q_stack", reads_actions=True),
     )
 
 
@@ -20,16 +20,16 @@ _CRITICS = (*_critic_rules("critic", "critic"), *_critic_rules("critic_target", 
 _SOFT_RULES = (
     Rule(r"actor\.features_extractor", "actor", "extractor"),
     Rule(r"actor\.latent_pi", "actor", "stack"),
-    Rule(r"actor\.mu", "actor", "head"),
-    Rule(r"actor\.log_std", "actor", "head"),
+    Rule(r"actor\.mu", "actor", "head", gives="actions"),
+    Rule(r"actor\.log_std", "actor", "head", gives="log_std"),
     Rule(LOG_ENT_COEF, "actor", "head"),
     *_CRITICS,
 )
 _DETERMINISTIC_RULES = (
     Rule(r"actor\.features_extractor", "actor", "extractor"),
-    Rule(r"actor\.mu", "actor", "q_stack"),
+    Rule(r"actor\.mu", "actor", "q_stack", gives="actions"),
     Rule(r"actor_target\.features_extractor", "target", "extractor"),
-    Rule(r"actor_target\.mu", "target", "q_stack"),
+    Rule(r"actor_target\.mu", "target", "q_stack", gives="actions"),
     *_CRITICS,
 )
 _SOFT_BRANCHES = (("pi", "actor.latent_pi"), ("qf", "critic.qf0"))

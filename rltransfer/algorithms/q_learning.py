@@ -12,9 +12,9 @@ _QUANTILES = "quantile_net.quantile_net"
 def _rules(network: str) -> tuple[Rule, ...]:
     return (
         Rule(rf"{network}\.features_extractor", "critic", "extractor"),
-        Rule(rf"{network}\.{network}", "critic", "q_stack"),
+        Rule(rf"{network}\.{network}", "critic", "q_stack", gives="q_values"),
         Rule(rf"{network}_target\.features_extractor", "target", "extractor"),
-        Rule(rf"{network}_target\.{network}", "target", "q_stack"),
+        Rule(rf"{network}_target\.{network}", "target", "q_stack", gives="q_values"),
     )
 
 

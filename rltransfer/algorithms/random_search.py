@@ -10,7 +10,7 @@ ARS = AlgorithmSpec(
     hyperparams="ars.yml",
     rules=(
         Rule("features_extractor", "shared", "extractor"),
-        Rule("action_net", "actor", "q_stack"),
+        Rule("action_net", "actor", "q_stack", gives="actions"),
     ),
     branches=(("", "action_net"),),
     action_form="linear",

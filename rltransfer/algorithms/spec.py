@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Branch = Literal["actor", "critic", "shared", "target"]
 Role = Literal["encoder", "head", "adapter", "column", "lateral"]
 ModuleKind = Literal["extractor", "recurrent", "stack", "q_stack", "head"]
+HeadOutput = Literal["actions", "log_std", "q_values", "other"]
 ActionForm = Literal["distribution", "q_values", "tanh_gaussian", "tanh", "linear"]
 LOG_ENT_COEF = "log_ent_coef"
 LOG_STD = "log_std"
@@ -25,13 +26,21 @@ USUAL_POLICIES = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
 class Rule:
     """Where a module of a policy belongs.
 
-    An ``extractor`` reads observations, a ``recurrent`` module what it gives; a ``stack`` holds numbered layers, and a
-    ``q_stack`` ends in a head.
+    Attributes:
+        module: A pattern of its name.
+        branch: Its branch.
+        kind: An ``extractor`` reads observations, a ``recurrent`` module what it gives; a ``stack`` holds numbered
+            layers, and a ``q_stack`` ends in a head.
+        gives: What its head gives: ``actions`` or their logits, their ``log_std``, the ``q_values`` of each discrete
+            action, or what does not go by action.
+        reads_actions: Whether its first layer reads the action behind the features, as SB3's Q(s, a) do.
     """
 
     module: str
     branch: Branch
     kind: ModuleKind
+    gives: HeadOutput = "other"
+    reads_actions: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,15 @@ class Anatomy:
         """Returns the rule that places a layer."""
         return place(self.algo, layer.tensors[0])[0]
 
+    def reads_actions(self, tensor: str) -> bool:
+        """Returns whether a tensor belongs to a network of Q(s, a), which reads the action behind the features."""
+        return place(self.algo, tensor)[0].reads_actions
+
+    def is_log_std(self, tensor: str) -> bool:
+        """Returns whether a tensor is a deviation of actions by itself and no layer: with gSDE, [features, actions]."""
+        rule, module = place(self.algo, tensor)
+        return rule.gives == "log_std" and tensor == module
+
     def encoders(self) -> tuple[Layer, ...]:
         """Returns the online encoder layers."""
         return tuple(layer for layer in self.online if layer.role == "encoder")

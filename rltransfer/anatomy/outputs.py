@@ -68,7 +68,7 @@ def readers(anatomy: Anatomy, layer: Layer) -> list[Reader]:
         if tensor is None:
             continue
         width = anatomy.shapes[tensor][1]
-        is_q = tensor.startswith("critic.qf") and anatomy.reads_features(other)
+        is_q = anatomy.reads_actions(tensor) and anatomy.reads_features(other)
         if width == units or (is_q and width > units and layer.path != other.path):
             # Q(s, a) reads the actions behind the features.
             weights.append(Reader(tensor, 1))
@@ -104,7 +104,7 @@ def _is_first(anatomy: Anatomy, layer: Layer) -> bool:
 def _matrix(anatomy: Anatomy, layer: Layer) -> str | None:
     """Returns the one tensor of a layer that is a matrix or a kernel; None where there is none or are several."""
     tensors = [tensor for tensor in layer.tensors if len(anatomy.shapes[tensor]) in (2, 4)]
-    return tensors[0] if len(tensors) == 1 and not layer.name.endswith("log_std") else None
+    return tensors[0] if len(tensors) == 1 and not anatomy.is_log_std(tensors[0]) else None
 
 
 def _watched(policy: Any, anatomy: Anatomy) -> list[tuple[str, torch.nn.Module, torch.nn.Module | None]]:

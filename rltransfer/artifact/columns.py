@@ -164,16 +164,16 @@ def _no_column(encoder: Encoder, reason: str) -> IncompatibleError:
 
 
 def _path(anatomy: Anatomy, branch: str) -> list[Layer]:
-    layers = [layer for layer in anatomy.encoders() if layer.branch in (branch, "shared") and not _is_q(layer)]
+    layers = [
+        layer
+        for layer in anatomy.encoders()
+        if layer.branch in (branch, "shared") and not anatomy.rule_of(layer).reads_actions
+    ]
     return sorted(layers, key=lambda layer: layer.depth)
 
 
-def _is_q(layer: Layer) -> bool:
-    return layer.path.startswith("critic.qf")
-
-
 def _reads_actions(anatomy: Anatomy) -> bool:
-    return any(_is_q(layer) for layer in anatomy.layers)
+    return any(anatomy.rule_of(layer).reads_actions for layer in anatomy.layers)
 
 
 def _column(encoder: Encoder, name: str, path: list[Layer]) -> SourceColumn:

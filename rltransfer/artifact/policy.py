@@ -82,8 +82,8 @@ def _arguments(encoder: Encoder) -> dict[str, Any]:
 
 
 def _explores_by_state(encoder: Encoder) -> bool:
-    shapes = encoder.anatomy.shapes
-    return len(shapes.get("log_std", ())) == 2 or "actor.log_std" in shapes
+    anatomy = encoder.anatomy
+    return any(len(shape) == 2 and anatomy.is_log_std(tensor) for tensor, shape in anatomy.shapes.items())
 
 
 def _policy_name(encoder: Encoder, arguments: Mapping[str, Any]) -> str:

@@ -11,10 +11,6 @@ from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.columns import number_of_source
 from rltransfer.transfer.matching.pair import Pair
 
-_LOG_STD_LAYERS = ("log_std", "actor.log_std")
-# Behind all else that an actor is made of; TD3's is a network of which the last layer is the head.
-_MEAN_ACTIONS = ("action_net", "actor.mu")
-
 
 def entries_of(pairs: Sequence[Pair], rules: LayerRules, sources: Mapping[str, str]) -> Iterator[PlanEntry]:
     """Yields a plan's entry for every tensor of the target agent.
@@ -32,7 +28,9 @@ def entries_of(pairs: Sequence[Pair], rules: LayerRules, sources: Mapping[str, s
     for layer in pair.anatomy.online:
         number = number_of_source(layer)
         for weights in _online_entries(pairs[number], rules, layer, sources):
-            entry = _with_pulls(rules, weights.model_copy(update={"source_number": number}))
+            entry = weights.model_copy(update={"source_number": number})
+            if not _is_of_exploration(pair.anatomy, layer):
+                entry = _with_pulls(rules, entry)
             online[entry.tensor] = entry
             yield entry
     for layer in pair.anatomy.layers:
@@ -44,9 +42,13 @@ def entries_of(pairs: Sequence[Pair], rules: LayerRules, sources: Mapping[str, s
                 yield _entry(pair.anatomy, layer, tensor, origin="synced", twin=twin, frozen=online[twin].frozen)
 
 
+def _is_of_exploration(anatomy: Anatomy, layer: Layer) -> bool:
+    return layer.name == LOG_ENT_COEF or anatomy.rule_of(layer).gives == "log_std"
+
+
 def _with_pulls(rules: LayerRules, entry: PlanEntry) -> PlanEntry:
-    """Returns the entry with what draws it towards the source or away from it; exploration's numbers stay alone."""
-    if not (entry.trains or entry.frozen) or entry.layer in _LOG_STD_LAYERS or entry.tensor == LOG_ENT_COEF:
+    """Returns the entry with what draws it towards the source or away from it."""
+    if not (entry.trains or entry.frozen):
         return entry
     moves = entry.origin in MOVED
     drawn: dict[str, Any] = {"shrink": rules.shrink, "perturb": rules.perturb} if moves else {}
@@ -116,10 +118,10 @@ def _map_of(pair: Pair, layer: Layer, tensor: str, source: str) -> dict[str, Any
         if columns is not None and pair.inputs is not None and pair.inputs.channels is not None:
             updates["gain"] = pair.encoder.anatomy.shapes[source][1] / pair.anatomy.shapes[tensor][1]
     rows = pair.rows(layer, tensor, source)
-    if tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2 and pair.anatomy.reads_features(layer):
+    if pair.anatomy.is_log_std(tensor) and len(pair.anatomy.shapes[tensor]) == 2 and pair.anatomy.reads_features(layer):
         # With gSDE, log_std has a row for each feature that the actor's last layer reads.
         updates |= {} if pair.features is None else {"rows": pair.features}
-    if rows is not None and tensor.endswith("log_std") and len(pair.anatomy.shapes[tensor]) == 2:
+    if rows is not None and pair.anatomy.is_log_std(tensor) and len(pair.anatomy.shapes[tensor]) == 2:
         # With gSDE, log_std has a column for each action.
         columns, rows = tuple("fresh" if row is None else row for row in rows), None
     return updates | {name: value for name, value in (("columns", columns), ("rows", rows)) if value is not None}
@@ -136,12 +138,13 @@ def _other_name(tensor: str, sources: Mapping[str, str]) -> str | None:
 
 
 def _head_entry(pair: Pair, rules: LayerRules, layer: Layer, entry: PlanEntry, source: str | None) -> PlanEntry:
-    if rules.is_silent and layer.path in _MEAN_ACTIONS:
+    gives = pair.anatomy.rule_of(layer).gives
+    if rules.is_silent and gives == "actions":
         return entry.model_copy(update={"origin": "set", "value": 0.0})
     setting: Extra = "copy" if rules.moves_head(layer) else "reset"
-    if entry.layer in _LOG_STD_LAYERS:
+    if gives == "log_std":
         setting = rules.log_std
-        if isinstance(setting, float) and entry.tensor != entry.layer:
+        if isinstance(setting, float) and not pair.anatomy.is_log_std(entry.tensor):
             raise IncompatibleError("log_std is a layer here, which depends on the state: use 'copy' or 'reset'.")
     elif entry.tensor == LOG_ENT_COEF:
         setting = rules.log_ent_coef

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rltransfer.algorithms import spec_of
-from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, agent_tensors
+from rltransfer.anatomy import LOG_ENT_COEF, Anatomy, agent_tensors, anatomy_of_agent
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import PlanEntry
 from rltransfer.strategies import acting
@@ -109,7 +109,8 @@ def _trained_together(plan: Plan, agent: "BaseAlgorithm") -> Iterator[tuple[str,
         yield from (("the actor", actor), ("the critic", critic))
     if any(settings.distils for settings in acting(plan.strategy)):
         has_actor = any(entry.branch == "actor" for entry in heads)
-        yield "the actor", {name for name in (actor if has_actor else critic) if not name.endswith("log_std")}
+        anatomy = anatomy_of_agent(agent)
+        yield "the actor", {name for name in (actor if has_actor else critic) if not anatomy.is_log_std(name)}
 
 
 def _is_inside(buffer: str, learned: set[str], frozen: set[str]) -> bool:

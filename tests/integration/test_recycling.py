@@ -92,6 +92,20 @@ def test_an_agent_acts_as_before_where_dead_units_started_again(tmp_path: Path) 
     torch.testing.assert_close(before, after, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("use_sde", [False, True])
+def test_a_gaussian_actor_acts_as_before_where_dead_units_started_again(use_sde: bool) -> None:
+    target = make_agent("sac", learning_rate=0.0, use_sde=use_sde, policy_kwargs=dict(RELU))
+    kill(target, "actor.latent_pi.2", [1, 3])
+    transfer = apply_plan(plan_transfer(None, target, ["scratch", ReDo(threshold=0.0)]), target)
+    observations = torch.as_tensor(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) * 0.05)
+    before = target.policy.actor.get_action_dist_params(observations)
+    target.learn(30, callback=transfer.callbacks)
+    after = target.policy.actor.get_action_dist_params(observations)
+    assert recycle_of(transfer).recycled >= 2
+    for index, name in enumerate(("mean", "log_std")):
+        torch.testing.assert_close(before[index], after[index], rtol=1e-5, atol=1e-6, msg=name)
+
+
 def test_moments_of_what_starts_again_are_forgotten_and_others_kept() -> None:
     target = make_agent("ppo", policy_kwargs=dict(RELU))
     transfer = apply_plan(plan_transfer(None, target, ["scratch", ReDo(threshold=0.0, every=64)]), target)

@@ -201,7 +201,7 @@ def _arrives(pair: Pair, layer: Layer, tensor: str, source: str) -> bool:
     if pair.columns(layer, tensor, source) or pair.channels(layer, tensor, source):
         target_shape[side] = source_shape[side] = 0
     if pair.rows(layer, tensor, source):
-        side = len(target_shape) - 1 if tensor.endswith("log_std") else 0
+        side = len(target_shape) - 1 if pair.anatomy.is_log_std(tensor) else 0
         target_shape[side] = source_shape[side] = 0
     return target_shape == source_shape
 

@@ -321,7 +321,7 @@ def _of_action_bounds(plan: Plan, pair: Pair, encoder: Encoder, rules: LayerRule
     elif rules.heads:
         words = f"{which}: the heads give actions in the source's units, which are clipped to the bounds here"
         yield _finding("action_bounds", "warning", words, actions=len(bounds))
-    elif any(entry.origin in MOVED and entry.source_tensor.startswith("critic.qf") for entry in plan.entries):
+    elif any(entry.origin in MOVED and encoder.anatomy.reads_actions(entry.source_tensor) for entry in plan.entries):
         words = f"{which}: first layers of Q(s, a) read actions that are scaled to them, so that they read others here"
         yield _finding("action_bounds", "note", words, actions=len(bounds))
 

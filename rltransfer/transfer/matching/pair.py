@@ -23,8 +23,6 @@ from rltransfer.transfer.matching.observation_parts import (
     refuse_wrong_indexes,
 )
 
-_ACTION_HEADS = ("action_net", "log_std", "actor.mu", "actor.log_std", "q_net.q_net", "quantile_net.quantile_net")
-
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
@@ -175,10 +173,10 @@ class Pair:
         if not self.anatomy.reads_features(layer) or not _reads_input(layer, tensor):
             return None
         width, source_width = self.anatomy.shapes[tensor][-1], shapes[source_tensor][-1]
-        actions = spaces.flatdim(self.action_space) if _is_q(tensor) else 0
+        actions = spaces.flatdim(self.action_space) if self.anatomy.reads_actions(tensor) else 0
         source_space = self.encoder.action_space
         source_actions = 0
-        if _is_q(source_tensor):
+        if self.encoder.anatomy.reads_actions(source_tensor):
             source_actions = actions if source_space is None else spaces.flatdim(source_space)
         source_features = source_width - source_actions
         features = self.features if self.features is not None else tuple(range(width - actions))
@@ -297,7 +295,9 @@ class Pair:
         """
         assert self.encoder is not None
         source = self.encoder.action_space
-        if self.actions is None or source is None or layer.path not in _ACTION_HEADS or layer.role != "head":
+        if self.actions is None or source is None or layer.role != "head":
+            return None
+        if self.anatomy.rule_of(layer).gives == "other":
             return None
         rows = list(_action_rows(self.actions, source, self.action_space))
         width = sum(_component_sizes(source))
@@ -323,8 +323,9 @@ class Pair:
     def _length(self, tensor: str, *, of_source: bool = False) -> int:
         """Returns the length of the side of a head that goes with actions: with gSDE, log_std's last one."""
         assert self.encoder is not None
-        shape = (self.encoder.anatomy if of_source else self.anatomy).shapes[tensor]
-        return shape[-1] if tensor.endswith("log_std") else shape[0]
+        anatomy = self.encoder.anatomy if of_source else self.anatomy
+        shape = anatomy.shapes[tensor]
+        return shape[-1] if anatomy.is_log_std(tensor) else shape[0]
 
 
 def key_of(layer: Layer) -> str:
@@ -375,11 +376,6 @@ def _reads_input(layer: Layer, tensor: str) -> bool:
     if int(number) < int(own_number):
         return not rest.endswith((".steps", ".num_batches_tracked"))
     return number == own_number and rest.endswith(".weight")
-
-
-def _is_q(tensor: str) -> bool:
-    """Returns whether a tensor belongs to a network that reads the action behind the features, as SB3's Q(s, a) do."""
-    return tensor.startswith("critic.qf")
 
 
 def _component_sizes(space: spaces.Space[Any]) -> list[int]:
