@@ -12,7 +12,7 @@ from studies import processes_in
 from undrawn import no_figures  # noqa: F401
 
 from rltransfer import yaml_file
-from rltransfer.artifact.sources import load_encoder
+from rltransfer.artifact import load_encoder
 from rltransfer.cli import main
 from rltransfer.errors import ConfigError, MissingExtraError, RunError
 from rltransfer.records import read_record, write_record
