@@ -21,6 +21,35 @@ def test_every_kind_is_made_from_its_name_and_survives_json(kind: str) -> None:
     assert KINDS[kind].__doc__
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"kind": "replay", "ratio": 0.25}, "replay: 25 % of each minibatch from the source"),
+        ({"kind": "replay", "until": 2000}, "replay: 50 % of each minibatch from the source, gone by step 2,000"),
+        (
+            {"kind": "ewc", "steps": 1500},
+            "importance: Fisher information over 1,500 env_steps of the source in its own task, counted",
+        ),
+        (
+            {"kind": "ewc", "states": "target"},
+            "importance: Fisher information over 1,000 env_steps of the source in the target, counted",
+        ),
+        (
+            {"kind": "jump_start", "until": 9000},
+            "jump-start: the source's policy begins each training episode, as long as its own episodes at first, gone "
+            "by step 9,000",
+        ),
+        (
+            {"kind": "redo", "every": 1000},
+            "dormant units (at most 0.025 of their layer's activation) start again before training and every 1,000 "
+            "env_steps",
+        ),
+    ],
+)
+def test_a_plan_says_what_a_method_does_beside_tensors(settings: dict[str, object], line: str) -> None:
+    assert parse_strategy(settings)[-1].description() == (line,)
+
+
 def test_one_part_a_mapping_a_name_and_a_list_mean_the_same() -> None:
     forms = ["frozen", Frozen(), {"kind": "frozen"}, ["frozen"], [Frozen()], (Frozen(),)]
     assert {parse_strategy(form) for form in forms} == {(Frozen(),)}
