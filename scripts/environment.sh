@@ -148,7 +148,8 @@ def name_in(requirement):
 
 
 if state == "ok" and f"torch=={version.partition('+')[0]}" not in lines:
-    left_alone = {"torch", *map(name_in, metadata.requires("torch") or [])}
+    # Each release of torchvision is for one of torch.
+    left_alone = {"torch", "torchvision", *map(name_in, metadata.requires("torch") or [])}
     lines = [*(line for line in lines if name_in(line) not in left_alone), f"torch=={version}"]
 print("\n".join(lines))
 PY

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 most_workers=4
 
-extras="atari,box2d,minigrid,mujoco,contrib,tune,dev"
+extras="atari,box2d,minigrid,mujoco,contrib,tune,vision,timm,dev"
 chooses_markers=no
 for word in "$@"; do
   case "$word" in

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rltransfer.algorithms import Branch, ModuleKind, Role, Rule
+from rltransfer.algorithms import AlgorithmSpec, Branch, ModuleKind, Role, Rule, spec_of
 from rltransfer.anatomy.rules import place
-from rltransfer.errors import UnknownLayerError, did_you_mean
+from rltransfer.errors import IncompatibleError, UnknownLayerError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,18 +28,33 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
-    """The ordered layers of one agent, with the shape of each tensor.
+    """The ordered layers of one agent, or of a pretrained network that is no agent, with the shape of each tensor.
 
+    ``algo`` is the agent's algorithm, None of a network: all of its layers are those of a features extractor.
     ``parameters`` are the tensors that an optimizer may change, the others are buffers. ``aliases`` maps each further
     name of a tensor to the name that is used here.
     """
 
-    algo: str
+    algo: str | None
     activation: str
     layers: tuple[Layer, ...]
     shapes: Mapping[str, tuple[int, ...]]
     parameters: frozenset[str]
     aliases: Mapping[str, str]
+
+    @property
+    def spec(self) -> AlgorithmSpec:
+        """The row of the agent's algorithm.
+
+        Raises:
+            IncompatibleError: It is a pretrained network, which is no agent.
+        """
+        if self.algo is None:
+            raise IncompatibleError(
+                "The source is a pretrained network, which gives features and no actions: this needs an agent as its "
+                "source. Strategies that move features alone are finetune, frozen and what composes with them."
+            )
+        return spec_of(self.algo)
 
     @property
     def online(self) -> tuple[Layer, ...]:

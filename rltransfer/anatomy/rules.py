@@ -5,14 +5,18 @@ import re
 from rltransfer.algorithms import Rule, spec_of
 from rltransfer.errors import IncompatibleError
 
+_RULES_OF_NETWORK = (Rule("features_extractor", "shared", "extractor"),)
 
-def place(algo: str, name: str) -> tuple[Rule, str]:
+
+def place(algo: str | None, name: str) -> tuple[Rule, str]:
     """Returns the rule that places a tensor of an algorithm's policy, and the name of the module that it is in.
+
+    Of a pretrained network (``algo`` None) every tensor is a features extractor's.
 
     Raises:
         IncompatibleError: No rule places it.
     """
-    for rule in spec_of(algo).rules:
+    for rule in _RULES_OF_NETWORK if algo is None else spec_of(algo).rules:
         match = re.match(rf"({rule.module})(\.|$)", name)
         if match:
             return rule, match.group(1)
@@ -22,6 +26,6 @@ def place(algo: str, name: str) -> tuple[Rule, str]:
     )
 
 
-def is_same_network(algo: str, other: str) -> bool:
-    """Returns whether two algorithms build networks of the same names, heads included."""
-    return spec_of(algo).rules == spec_of(other).rules
+def is_same_network(algo: str | None, other: str | None) -> bool:
+    """Returns whether two algorithms build networks of the same names, heads included; None is no algorithm."""
+    return algo is not None and other is not None and spec_of(algo).rules == spec_of(other).rules

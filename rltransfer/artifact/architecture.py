@@ -6,7 +6,7 @@ from typing import Any
 
 from gymnasium import spaces
 
-from rltransfer.algorithms import Heads, spec_of
+from rltransfer.algorithms import Heads
 from rltransfer.anatomy import Anatomy
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
@@ -55,7 +55,7 @@ def policy_settings_of(encoder: Encoder) -> dict[str, Any]:
         )
     if any(layer.role == "column" for layer in anatomy.layers):
         raise IncompatibleError("The source has progressive columns, which are built from its own sources.")
-    spec = spec_of(encoder.algo)
+    spec = encoder.anatomy.spec
     sizes = {branch: _sizes(anatomy, path) for branch, path in spec.branches}
     first, *others = sizes.values()
     settings: dict[str, Any] = {"net_arch": first if all(other == first for other in others) else sizes}
@@ -115,7 +115,7 @@ def _extractor(encoder: Encoder) -> dict[str, Any]:
         return {}
     paths = list(dict.fromkeys(layer.path for layer in layers))
     settings: dict[str, Any] = {}
-    if "share_features_extractor" in spec_of(encoder.algo).policy_settings:
+    if "share_features_extractor" in anatomy.spec.policy_settings:
         settings["share_features_extractor"] = len(paths) == 1
     rests = {
         tensor[len(paths[0]) + 1 :]: anatomy.shapes[tensor]
@@ -140,7 +140,7 @@ def _heads(encoder: Encoder) -> dict[str, Any]:
     shapes = {layer.path: anatomy.shapes[layer.tensors[0]] for layer in anatomy.online if layer.role == "head"}
     rows = {path: shape[0] for path, shape in shapes.items() if shape}
     n_actions = int(space.n) if isinstance(space, spaces.Discrete) else None
-    return spec_of(encoder.algo).head_settings(Heads(anatomy.shapes, rows, n_actions))
+    return anatomy.spec.head_settings(Heads(anatomy.shapes, rows, n_actions))
 
 
 def _lstm(anatomy: Anatomy) -> dict[str, Any]:

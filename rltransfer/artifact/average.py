@@ -34,6 +34,9 @@ def average_encoders(encoders: Sequence[Encoder]) -> Encoder:
     """
     if len(encoders) < 2:
         raise IncompatibleError(f"An average needs at least two sources, found {len(encoders)}.")
+    networks = [encoder.source.network.name for encoder in encoders if encoder.source.network is not None]
+    if networks:
+        raise IncompatibleError(f"An average is of agents, and {networks[0]} is a pretrained network.")
     first, *others = encoders
     for other in others:
         _refuse_difference(first, other)

@@ -58,7 +58,7 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1, 2] = 2
-    algo: str
+    algo: str | None
     activation: str
     policy_class: str | None = None
     extractor_class: str | None = None
@@ -78,7 +78,7 @@ class _Manifest(BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """A source agent's online layers with their contract.
+    """A source's online layers with their contract: an agent's, or those of a pretrained network.
 
     Attributes:
         anatomy: The layers, heads included, target networks not.
@@ -120,8 +120,8 @@ class Encoder:
         return is_custom_class(self.extractor_class)
 
     @property
-    def algo(self) -> str:
-        """The short name of the source's algorithm."""
+    def algo(self) -> str | None:
+        """The short name of the source's algorithm; None of a pretrained network."""
         return self.anatomy.algo
 
     def save(self, path: Path | str) -> Path:

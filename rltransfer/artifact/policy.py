@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
-from rltransfer.algorithms import LOG_ENT_COEF, spec_of
+from rltransfer.algorithms import LOG_ENT_COEF
 from rltransfer.artifact.architecture import image_settings, policy_settings_of
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
@@ -28,7 +28,7 @@ def build_policy(encoder: Encoder) -> BasePolicy:
     """
     _refuse_unknown(encoder)
     arguments = _arguments(encoder)
-    spec = spec_of(encoder.algo)
+    spec = encoder.anatomy.spec
     kind = spec.load_class().policy_aliases[_policy_name(encoder, arguments)]
     schedule = () if spec.is_gradient_free else (lambda _: 0.0,)
     # Building draws initial weights, which must not change the random numbers of a run.
@@ -44,7 +44,7 @@ def build_policy(encoder: Encoder) -> BasePolicy:
 
 def _refuse_unknown(encoder: Encoder) -> None:
     reason = None
-    if spec_of(encoder.algo).is_recurrent:
+    if encoder.anatomy.spec.is_recurrent:
         reason = "it is recurrent, and its memory has no place where another agent acts"
     elif encoder.observation_space is None or encoder.action_space is None:
         reason = "the file does not tell its spaces"
@@ -88,7 +88,7 @@ def _explores_by_state(encoder: Encoder) -> bool:
 
 def _policy_name(encoder: Encoder, arguments: Mapping[str, Any]) -> str:
     space = encoder.observation_space
-    if spec_of(encoder.algo).is_gradient_free:
+    if encoder.anatomy.spec.is_gradient_free:
         return "MlpPolicy" if arguments else "LinearPolicy"
     if isinstance(space, spaces.Dict):
         return "MultiInputPolicy"

@@ -1,7 +1,7 @@
-"""Finds the agent that a source path means, and reads it without unpickling.
+"""Finds the agent or the network that a source means, and reads it without unpickling.
 
-A source is an artifact, a run folder (ours or RL Zoo's) or any SB3 zip. A zip brings the statistics that lie beside it
-and belong to it; observation normalisation is part of an encoder's input contract
+A source is an artifact, a run folder (ours or RL Zoo's), any SB3 zip, or a pretrained network. A zip brings the
+statistics that lie beside it and belong to it; observation normalisation is part of an encoder's input contract
 (sb3_facts.md#observation-statistics).
 """
 
@@ -23,7 +23,9 @@ from rltransfer.artifact.companion_files import (
     steps_of,
 )
 from rltransfer.artifact.encoder import MANIFEST, Encoder, load_artifact
+from rltransfer.artifact.network_source import network_encoder
 from rltransfer.errors import ConfigError, RunError, SourceError, did_you_mean
+from rltransfer.networks import is_network_name, parse_name, read_network
 from rltransfer.records import (
     ARGUMENTS,
     BEST_AGENT,
@@ -68,21 +70,35 @@ def load_encoder(
     *,
     normaliser: Path | str | None = None,
     activation: str | None = None,
+    arch: str | None = None,
+    cut: str | None = None,
+    pool: int | None = None,
 ) -> Encoder:
-    """Returns the encoder of a trained agent; nothing in its files is unpickled or run.
+    """Returns the encoder of a trained agent, or of a pretrained network; nothing in its files is unpickled or run.
 
     Args:
-        source: An artifact, a run folder, or an SB3 zip.
+        source: An artifact, a run folder, or an SB3 zip; a pretrained network (``torchvision:resnet18``,
+            ``timm:NAME.TAG``), or a file of weights with its ``arch``.
         which: Of a run folder: ``best``, ``last``, or the number of steps of a checkpoint.
         normaliser: The file with the statistics of the source's VecNormalize, in place of what lies beside the zip.
         activation: The activation function of a source that does not tell it, such as ``ReLU``: of a policy class of
             the user's own, or of an artifact of rltransfer 0.1, which did not record the policy class.
+        arch: The network that a file of weights is of, such as ``torchvision:mobilenet_v2``.
+        cut: The layer of a network that its features are taken behind; None for the input of its last layer.
+        pool: The side of the map of features that an image is pooled to, where the cut leaves one; 1 if not given.
 
     Raises:
         SourceError: The source is missing, damaged, or none of these; or it tells other things than those given.
-        IncompatibleError: Its algorithm is not supported.
-        UnknownNameError: There is no such activation function.
+        IncompatibleError: Its algorithm is not supported, or the network cannot be cut.
+        UnknownNameError: There is no such activation function, network, or weights of it.
+        UnknownLayerError: The network has no layer to cut behind of that name.
+        MissingExtraError: The library of the network is not installed.
     """
+    if arch is not None or is_network_name(str(source)):
+        _refuse_settings_of_agents(str(source), which, normaliser, activation)
+        return _network(str(source), arch, cut, 1 if pool is None else pool)
+    if cut is not None or pool is not None:
+        raise SourceError(f"cut and pool are of a pretrained network, and {source} is none. Leave them out.")
     path = Path(source)
     if not path.exists():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -103,6 +119,25 @@ def load_encoder(
         path = files.zip
         encoder = _read(files, read_sb3_zip(path), given)
     return encoder if activation is None else _with_activation(encoder, path, read_activation(activation))
+
+
+def _network(source: str, arch: str | None, cut: str | None, pool: int) -> Encoder:
+    if pool < 1:
+        raise SourceError(f"pool: expected the side of a map, 1 or more, found {pool}.")
+    if arch is None:
+        return network_encoder(read_network(parse_name(source), cut=cut, pool=pool))
+    if is_network_name(source):
+        raise SourceError(f"arch: {source} says what it is. Leave it out, or name a file of weights as the source.")
+    if not Path(source).is_file():
+        raise SourceError(f"The file of weights {source} does not exist.")
+    return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool))
+
+
+def _refuse_settings_of_agents(source: str, which: str, normaliser: Path | str | None, activation: str | None) -> None:
+    given = {"which": which != "best", "normaliser": normaliser is not None, "activation": activation is not None}
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise SourceError(f"{' and '.join(names)}: of an agent, and {source} is a pretrained network. Leave it out.")
 
 
 def _with_statistics(encoder: Encoder, path: Path, given: Path | None) -> Encoder:

@@ -1,11 +1,15 @@
 """Describes an encoder in words and as JSON data, for ``inspect`` and ``extract``."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+from rltransfer.anatomy import Layer
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.architecture import policy_kwargs_text, policy_settings_of
 from rltransfer.artifact.companion_files import StatisticsOrigin
 from rltransfer.errors import IncompatibleError
+from rltransfer.records import NetworkFacts
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION
 from rltransfer.setting_kinds import ACTIVATIONS
 from rltransfer.spaces import describe, space_to_json
@@ -41,22 +45,29 @@ def encoder_facts(encoder: Encoder) -> dict[str, Any]:
 
 def describe_encoder(encoder: Encoder) -> str:
     """Returns what an encoder holds in lines: a line for each layer, then the contract and the origin."""
-    anatomy = encoder.anatomy
     rows = [("layer", "branch", "role", "tensors")]
-    for layer in anatomy.layers:
-        shapes = ", ".join(
-            f"{name[len(layer.name) + 1 :] or 'value'} {'x'.join(map(str, anatomy.shapes[name])) or 'scalar'}"
-            for name in layer.tensors
-        )
-        rows.append((layer.name, layer.branch, layer.role, shapes))
+    rows += [(layer.name, layer.branch, layer.role, _tensors(encoder, layer)) for layer in encoder.anatomy.layers]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join([*lines, "", *_contract(encoder)])
 
 
+def _tensors(encoder: Encoder, layer: Layer) -> str:
+    shapes = encoder.anatomy.shapes
+    if encoder.source.network is not None:
+        # A block has up to a hundred.
+        return f"{len(layer.tensors)} with {sum(math.prod(shapes[name]) for name in layer.tensors):,} values"
+    return ", ".join(
+        f"{name[len(layer.name) + 1 :] or 'value'} {'x'.join(map(str, shapes[name])) or 'scalar'}"
+        for name in layer.tensors
+    )
+
+
 def _contract(encoder: Encoder) -> list[str]:
     source = encoder.source
+    if source.network is not None:
+        return _lines(_network_facts(source.network, len(encoder.anatomy.layers)))
     facts = {
         "algorithm": f"{encoder.algo}, activation {encoder.anatomy.activation}",
         "policy class": _policy_class(encoder),
@@ -68,8 +79,30 @@ def _contract(encoder: Encoder) -> list[str]:
         "trained": _training(encoder),
         "read from": f"{source.path} ({source.which})" if source.which else source.path,
     }
+    return _lines(facts)
+
+
+def _lines(facts: Mapping[str, str]) -> list[str]:
     width = max(map(len, facts)) + 1
     return [f"{(name + ':').ljust(width)} {text}" for name, text in facts.items()]
+
+
+def _network_facts(network: NetworkFacts, n_blocks: int) -> dict[str, str]:
+    cut = f"before {network.cut}, its last layer" if network.is_default_cut else f"behind {network.cut}"
+    pooled = f", each map pooled to {network.pool}x{network.pool}" if network.pool else ""
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in network.left_out))
+    left_out = f", behind the cut: {' to '.join(dict.fromkeys((layers[0], layers[-1])))}" if layers else ""
+    assumed = " (of the library's default weights: the file does not tell)" if network.contract_is_assumed else ""
+    return {
+        "network": f"{network.library}'s {network.architecture}, {n_blocks} blocks",
+        "weights": network.weights or "a file",
+        "cut": f"{cut}: {network.features:,} features{pooled}",
+        "left out": f"{len(network.left_out)} tensors of the file{left_out}",
+        "images": network.contract.words() + (", no other size" if network.contract.is_fixed else "") + assumed,
+        "licence": network.licence or "not told by the library",
+        "read from": network.file if network.url is None else f"{network.file}, from {network.url}",
+        "versions": ", ".join(f"{name} {version}" for name, version in network.versions.items()),
+    }
 
 
 def _policy_kwargs(encoder: Encoder) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from rltransfer.cli.pairs import StorePairs
 from rltransfer.study.run import RETRIES, EngineName
 
 _SOURCE_HELP = "run folder, artifact, or SB3 zip (read without unpickling)"
+_NETWORK_HELP = "or a pretrained network: torchvision:NAME, timm:NAME.TAG, or a file of weights with --arch"
 _WHICH_HELP = "of a run folder: best (default), last, or the steps of a checkpoint"
 _NORMALISER_HELP = "the source's VecNormalize statistics, where they are not found beside it"
 _ACTIVATION_HELP = "the source's activation function where it does not tell, such as ReLU"
@@ -84,18 +85,22 @@ def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("extract", help="save an agent's encoder with its contract as an artifact")
-    parser.add_argument("sources", nargs="+", metavar="source", help=f"{_SOURCE_HELP}; of several, their average")
+    parser.add_argument(
+        "sources", nargs="+", metavar="source", help=f"{_SOURCE_HELP}; of several, their average; {_NETWORK_HELP}"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the artifact")
     parser.add_argument("--which", default="best", help=_WHICH_HELP)
     _add_stated_flags(parser)
+    _add_network_flags(parser)
     parser.set_defaults(run=verbs.extract)
 
 
 def _add_inspect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("inspect", help="show the layers, spaces, statistics and origin of a source")
-    parser.add_argument("source", help=_SOURCE_HELP)
+    parser.add_argument("source", help=f"{_SOURCE_HELP}; {_NETWORK_HELP}")
     parser.add_argument("--which", default="best", help=_WHICH_HELP)
     _add_stated_flags(parser)
+    _add_network_flags(parser)
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.set_defaults(run=verbs.inspect)
 
@@ -262,6 +267,17 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
         action=StorePairs,
         metavar="KEY:VALUE",
         help="which action of the source each of the target's is: map:[1,0], or source:left,right target:right,left",
+    )
+
+
+def _add_network_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pretrained network")
+    group.add_argument(
+        "--arch", metavar="NETWORK", help="of a file of weights: its network, such as torchvision:mobilenet_v2"
+    )
+    group.add_argument("--cut", metavar="LAYER", help="take the features behind this layer (default: before the last)")
+    group.add_argument(
+        "--pool", type=int, metavar="SIDE", help="pool a map of features to SIDE x SIDE places (default: 1)"
     )
 
 

@@ -115,7 +115,7 @@ def extract(arguments: argparse.Namespace) -> None:
     from rltransfer.cli.describe import describe_encoder
 
     _refuse_unclear_source(arguments, arguments.sources)
-    stated = {"normaliser": arguments.normaliser, "activation": arguments.activation}
+    stated = _stated(arguments)
     encoders = [load_encoder(source, arguments.which, **stated) for source in arguments.sources]
     encoder = encoders[0] if len(encoders) == 1 else average_encoders(encoders)
     folder = encoder.save(arguments.output)
@@ -128,10 +128,13 @@ def inspect(arguments: argparse.Namespace) -> None:
     from rltransfer.artifact import load_encoder
     from rltransfer.cli.describe import describe_encoder, encoder_facts
 
-    encoder = load_encoder(
-        arguments.source, arguments.which, normaliser=arguments.normaliser, activation=arguments.activation
-    )
+    encoder = load_encoder(arguments.source, arguments.which, **_stated(arguments))
     print(json.dumps(encoder_facts(encoder), indent=2) if arguments.json else describe_encoder(encoder))
+
+
+def _stated(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns what the user states of a source that its files do not tell."""
+    return {name: getattr(arguments, name) for name in ("normaliser", "activation", "arch", "cut", "pool")}
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

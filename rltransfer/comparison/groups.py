@@ -354,9 +354,11 @@ def _how(record: RunRecord) -> str:
 def _source_key(record: RunRecord) -> str:
     if record.source is None:
         return ""
-    task = record.source.task.label() if record.source.task else "an unknown task"
-    which = record.source.which or ""
-    return f"{record.source.algo.upper()} on {task}" + (f" after {which} steps" if which.isdecimal() else "")
+    source, which = record.source, record.source.which or ""
+    if source.network is not None:
+        return source.network.name
+    task = source.task.label() if source.task else "an unknown task"
+    return f"{str(source.algo).upper()} on {task}" + (f" after {which} steps" if which.isdecimal() else "")
 
 
 def _with_differences(task: TaskGroup, groups: Sequence[TaskGroup]) -> TaskGroup:

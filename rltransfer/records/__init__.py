@@ -33,6 +33,7 @@ from rltransfer.records.names import (
     REPRESENTATION,
     SETTINGS,
 )
+from rltransfer.records.network import InputContract, Interpolation, NetworkFacts
 from rltransfer.records.plan import (
     MOVED,
     Column,
@@ -94,8 +95,11 @@ __all__ = [
     "EvaluationFacts",
     "Finding",
     "Heartbeat",
+    "InputContract",
     "InputMap",
+    "Interpolation",
     "LeftOut",
+    "NetworkFacts",
     "Origin",
     "PlanEntry",
     "PlanFacts",

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from rltransfer import files
 from rltransfer.errors import RunError
 from rltransfer.records.names import COMMAND, HEARTBEAT, OWN_FOLDER, RECORD
+from rltransfer.records.network import NetworkFacts
 
 Status = Literal["running", "stopped", "done", "failed"]
 
@@ -73,12 +74,13 @@ class SourceFacts(BaseModel, frozen=True, extra="forbid"):
     """Where the transferred weights came from; ``env_steps`` is accumulated along chains A -> B -> C.
 
     ``random_return`` is what a uniform policy scored in the source task, ``reward_threshold`` what solves it.
-    ``is_residual`` says that its actions are added to another agent's, and mean nothing alone.
+    ``is_residual`` says that its actions are added to another agent's, and mean nothing alone. A pretrained network,
+    which is no agent, has a ``network`` in place of an ``algo``.
     """
 
     path: str
     sha256: str
-    algo: str
+    algo: str | None = None
     task: TaskFacts | None = None
     seed: int | None = None
     env_steps: int | None = None
@@ -87,6 +89,20 @@ class SourceFacts(BaseModel, frozen=True, extra="forbid"):
     reward_threshold: float | None = None
     which: str | None = None
     is_residual: bool = False
+    network: NetworkFacts | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_network(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        facts: dict[str, Any] = serialise(self)
+        if self.network is None:
+            # Version 0.1, which reads artifacts of agents, does not know it.
+            facts.pop("network", None)
+        return facts
+
+    @property
+    def what(self) -> str:
+        """What the source is, in words: an agent of an algorithm, or a network of a library."""
+        return f"an agent of {self.algo}" if self.network is None else f"the network {self.network.name}"
 
 
 class Check(BaseModel, frozen=True, extra="forbid"):

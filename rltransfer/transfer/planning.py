@@ -8,7 +8,6 @@ import torch
 from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from rltransfer.algorithms import spec_of
 from rltransfer.anatomy import Anatomy, agent_tensors, anatomy_of_agent, readings_of
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
@@ -75,7 +74,7 @@ def plan_transfer(
     parsed = parse_strategy(strategy)
     encoders = _sources(encoder, parsed)
     anatomy = anatomy_of_agent(agent)
-    if (reason := spec_of(anatomy.algo).no_target) is not None:
+    if (reason := anatomy.spec.no_target) is not None:
         raise IncompatibleError(reason)
     columns = progressive_settings(parsed)
     refuse_wrong_columns(agent, anatomy, encoders, columns)
@@ -98,7 +97,7 @@ def plan_transfer(
     left_out = tuple(left_out_of(pairs, entries, rules, sources)) if moves else ()
     plan = Plan(
         strategy=parsed,
-        algo=pair.anatomy.algo,
+        algo=pair.anatomy.spec.name,
         seed=int(agent.seed or 0) if rules.seed is None else rules.seed,
         entries=entries,
         statistics=_statistics(pair, rules),
@@ -148,6 +147,12 @@ def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) ->
         raise IncompatibleError(f"Strategy {strategy_label(strategy)!r} needs a source, and there is none.")
     if not reads_source(strategy):
         return ()
+    networks = [encoder.source.network.name for encoder in given if encoder.source.network is not None]
+    if networks:
+        raise IncompatibleError(
+            f"{networks[0]} is a pretrained network. `rltransfer inspect` and `extract` read it; agents cannot start "
+            "from one in this version."
+        )
     takes_one = uses_policy(strategy) or uses_replay(strategy)
     if len(given) > 1 and (progressive_settings(strategy) is None or takes_one):
         raise IncompatibleError(
@@ -205,7 +210,7 @@ def _fresh(agent: "BaseAlgorithm") -> dict[str, torch.Tensor]:
 
 
 def _refuse_beside_natural_gradient(pair: Pair, rules: LayerRules, methods: Sequence[Method[Any]]) -> None:
-    spec = spec_of(pair.anatomy.algo)
+    spec = pair.anatomy.spec
     if not spec.uses_natural_gradient:
         return
     actor = [layer.name for layer in pair.anatomy.encoders() if layer.branch != "critic"]

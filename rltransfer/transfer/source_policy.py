@@ -9,7 +9,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from rltransfer.algorithms import spec_of
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.policy import build_policy
 from rltransfer.errors import IncompatibleError
@@ -105,8 +104,8 @@ class SourcePolicy:
         device: torch.device | str = "cpu",
     ) -> None:
         self.policy = build_policy(encoder).to(device)
-        self.algo = encoder.algo
-        self._spec = spec_of(encoder.algo)
+        self.algo = encoder.anatomy.spec.name
+        self._spec = encoder.anatomy.spec
         self._view = SourceView(encoder, inputs, observation_space, n_envs)
         self._temperature = temperature
         self._space = action_space

@@ -283,7 +283,7 @@ def test_arguments_go_to_pytest(checkout: Checkout, arguments: list[str], passed
     (call,) = checkout.called("pytest")
     assert re.fullmatch(rf"pytest <-n> <[1-4]> <--dist> <worksteal> {re.escape(passed)}", call)
     (install,) = checkout.called("pip")
-    extras = "atari,box2d,minigrid,mujoco,contrib,tune,dev"
+    extras = "atari,box2d,minigrid,mujoco,contrib,tune,vision,timm,dev"
     assert install.endswith(f"<.[{extras},ray]>" if "-m" in arguments else f"<.[{extras}]>")
 
 

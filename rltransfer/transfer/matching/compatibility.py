@@ -33,8 +33,8 @@ def refuse_misfit(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapp
         )
     if rules.heads and not is_same_network(encoder.anatomy.algo, pair.anatomy.algo):
         raise IncompatibleError(
-            f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}: their heads mean "
-            "different things. Use 'finetune' or 'frozen', which move the encoder alone and start with new heads."
+            f"{_both(pair, encoder)}: their heads mean different things. Use 'finetune' or 'frozen', which move the "
+            "encoder alone and start with new heads."
         )
     _refuse_other_observations(pair, encoder)
     pair.refuse_wrong_actions()
@@ -123,6 +123,11 @@ def is_normalised_part(encoder: Encoder, part: InputMap) -> bool:
     return part.source in observation if isinstance(observation, dict) else True
 
 
+def _both(pair: Pair, encoder: Encoder) -> str:
+    target = "an agent" if encoder.algo is None else "one"
+    return f"The source is {encoder.source.what}, the target {target} of {pair.anatomy.algo}"
+
+
 def _refuse_empty_encoder(encoder: Encoder) -> None:
     if not encoder.anatomy.encoders():
         raise IncompatibleError(
@@ -135,7 +140,7 @@ def _refuse_other_shapes(pair: Pair, encoder: Encoder, rules: LayerRules, source
     problems = [*_activation_problems(pair, encoder, rules), *_shape_problems(pair, encoder, rules, sources)]
     if problems:
         shown = "\n  ".join(problems[:6]) + (f"\n  and {len(problems) - 6} more" if len(problems) > 6 else "")
-        agents = f"The source is an agent of {encoder.algo}, the target one of {pair.anatomy.algo}. "
+        agents = f"{_both(pair, encoder)}. "
         raise IncompatibleError(
             f"{'' if encoder.algo == pair.anatomy.algo else agents}"
             f"The source's layers do not fit the target agent:\n  {shown}\n"

@@ -225,7 +225,7 @@ def _of_architecture(pair: Pair, encoder: Encoder) -> Iterator[Finding]:
         )
         yield _finding("extractor", "warning", words)
     if encoder.algo != pair.anatomy.algo:
-        words = f"the source is an agent of {encoder.algo}: each layer takes the one at its place there"
+        words = f"the source is {encoder.source.what}: each layer takes the one at its place there"
         yield _finding("other_algorithm", "note", words)
 
 

@@ -1,0 +1,107 @@
+"""What a pretrained network is, and what images it was trained on: plain data, in artifacts and run folders."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+class InputContract(BaseModel, frozen=True, extra="forbid"):
+    """The images that a network was trained on, as the transform of its library makes them of a picture.
+
+    In order: values scaled to [0, 1]; the shorter side resized to ``resize`` (both sides to ``size`` where that is
+    None); the middle cut out at ``size``; the ``mean`` subtracted and divided by ``std``, channel by channel.
+
+    Attributes:
+        size: Height and width of what the network receives.
+        resize: The shorter side before the middle is cut out; None: both sides are resized to ``size``.
+        interpolation: Of the resizing.
+        antialias: Whether an image that gets smaller is smoothed.
+        mean: Of each channel, in [0, 1].
+        std: Likewise, the standard deviation.
+        channels: The order of the channels.
+        is_fixed: Whether the network takes images of this size alone, as a ViT does.
+    """
+
+    size: tuple[PositiveInt, PositiveInt]
+    resize: PositiveInt | None = None
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    mean: tuple[float, ...]
+    std: tuple[PositiveFloat, ...]
+    channels: Literal["RGB", "grey"] = "RGB"
+    is_fixed: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        count = {"RGB": 3, "grey": 1}[self.channels]
+        if len(self.mean) != count or len(self.std) != count:
+            raise ValueError(f"mean and std need a number for each of {count} channels")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ValueError(f"the shorter side ({self.resize}) is smaller than what is cut out of it ({self.size})")
+        return self
+
+    def words(self) -> str:
+        """Returns the contract in one line.
+
+        >>> InputContract(size=(224, 224), resize=256, mean=(0.5,) * 3, std=(0.5,) * 3).words()
+        'RGB in [0, 1], shorter side to 256 (bilinear, antialias), middle 224x224, mean 0.5 0.5 0.5, std 0.5 0.5 0.5'
+        """
+        how = f"{self.interpolation}, antialias" if self.antialias else self.interpolation
+        size = f"{self.size[0]}x{self.size[1]}"
+        parts = [f"{self.channels} in [0, 1]"]
+        parts += [f"to {size} ({how})"] if self.resize is None else [f"shorter side to {self.resize} ({how})"]
+        parts += [] if self.resize is None else [f"middle {size}"]
+        parts += [f"{name} {' '.join(f'{value:g}' for value in values)}" for name, values in self._statistics()]
+        return ", ".join(parts)
+
+    def _statistics(self) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+        return (("mean", self.mean), ("std", self.std))
+
+
+class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
+    """What a pretrained network is, and how it was cut.
+
+    Attributes:
+        library: The library that its architecture is of.
+        architecture: Its name there.
+        weights: The name of its weights there; None for a file of weights.
+        file: The file that its weights were read from.
+        url: Where that file comes from, as far as it is told.
+        licence: Of the weights, as far as the library tells.
+        contract: The images that it was trained on.
+        contract_is_assumed: Whether that is of the library's default weights, as a file of weights does not tell.
+        cut: The layer of which it gives the input (``is_default``) or the output.
+        pool: The side of the map of features that an image is pooled to; 0 where there is no map.
+        features: How many features it gives, as measured by a forward pass.
+        blocks: The names of its blocks in order, each with the prefixes of its tensors.
+        left_out: The tensors of the file that stand behind the cut.
+        versions: The versions of the libraries that built it.
+    """
+
+    library: Literal["torchvision", "timm"]
+    architecture: str
+    weights: str | None = None
+    file: str
+    url: str | None = None
+    licence: str | None = None
+    contract: InputContract
+    contract_is_assumed: bool = False
+    cut: str
+    is_default_cut: bool = True
+    pool: NonNegativeInt = 1
+    features: PositiveInt
+    blocks: dict[str, tuple[str, ...]]
+    left_out: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """What the network is called in ``--from``.
+
+        >>> NetworkFacts.model_construct(library="torchvision", architecture="resnet18", weights="V1").name
+        'torchvision:resnet18/V1'
+        """
+        weights = {"torchvision": f"/{self.weights}", "timm": f".{self.weights}"}[self.library] if self.weights else ""
+        return f"{self.library}:{self.architecture}{weights}"
