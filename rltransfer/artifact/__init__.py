@@ -4,6 +4,7 @@ from rltransfer.artifact.architecture import policy_kwargs_of
 from rltransfer.artifact.average import average_encoders, joint_facts
 from rltransfer.artifact.columns import SourceColumn, progressive_kwargs, source_columns
 from rltransfer.artifact.encoder import Encoder, load_artifact
+from rltransfer.artifact.network_source import network_kwargs
 from rltransfer.artifact.sources import load_encoder
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "joint_facts",
     "load_artifact",
     "load_encoder",
+    "network_kwargs",
     "policy_kwargs_of",
     "progressive_kwargs",
     "source_columns",

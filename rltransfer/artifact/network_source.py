@@ -1,8 +1,14 @@
 """A pretrained network as a source: an encoder whose layers are the network's blocks, without heads or actions."""
 
+from typing import Any
+
+import torch
+
 from rltransfer.anatomy import Anatomy, Layer
 from rltransfer.artifact.encoder import Encoder
-from rltransfer.networks import PretrainedNetwork
+from rltransfer.errors import IncompatibleError
+from rltransfer.extractors import NetworkExtractor
+from rltransfer.networks import PretrainedNetwork, build_network
 from rltransfer.records import SourceFacts
 
 _EXTRACTOR = "features_extractor"
@@ -40,6 +46,40 @@ def network_encoder(network: PretrainedNetwork) -> Encoder:
         source=SourceFacts(path=network.facts.name, sha256=network.sha256, network=network.facts),
         hyperparams={},
     )
+
+
+def network_kwargs(encoder: Encoder) -> dict[str, Any]:
+    """Returns the ``policy_kwargs`` of an agent whose features extractor is a source's network, with drawn weights.
+
+    Raises:
+        IncompatibleError: The source is no pretrained network.
+        MissingExtraError: The network's library is not installed, or does not import.
+    """
+    facts = encoder.source.network
+    if facts is None:
+        raise IncompatibleError(f"{encoder.source.path} is {encoder.source.what}, no pretrained network.")
+    network = build_network(facts)
+    for module in network.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            # A zip of the agent has the weights in the policy: they need not be in these arguments, too.
+            setattr(module, name, torch.nn.Parameter(torch.empty_like(value, device="meta")))
+    contract = facts.contract
+    return {
+        "features_extractor_class": NetworkExtractor,
+        "features_extractor_kwargs": {
+            "network": network,
+            "features_dim": facts.features,
+            "size": contract.size,
+            "resize": contract.resize,
+            "interpolation": contract.interpolation,
+            "antialias": contract.antialias,
+            "mean": contract.mean,
+            "std": contract.std,
+            "pool": facts.pool,
+            "blocks": facts.blocks,
+        },
+        "normalize_images": True,
+    }
 
 
 def _is_of(name: str, prefixes: tuple[str, ...]) -> bool:

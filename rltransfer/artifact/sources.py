@@ -25,7 +25,7 @@ from rltransfer.artifact.companion_files import (
 from rltransfer.artifact.encoder import MANIFEST, Encoder, load_artifact
 from rltransfer.artifact.network_source import network_encoder
 from rltransfer.errors import ConfigError, RunError, SourceError, did_you_mean
-from rltransfer.networks import is_network_name, parse_name, read_network
+from rltransfer.networks import read_network
 from rltransfer.records import (
     ARGUMENTS,
     BEST_AGENT,
@@ -36,6 +36,8 @@ from rltransfer.records import (
     RunRecord,
     SourceFacts,
     TaskFacts,
+    is_network_name,
+    parse_name,
     read_record,
 )
 from rltransfer.sb3_zip import UNKNOWN_ACTIVATION, Sb3Zip, read_sb3_zip
@@ -73,6 +75,7 @@ def load_encoder(
     arch: str | None = None,
     cut: str | None = None,
     pool: int | None = None,
+    size: int | None = None,
 ) -> Encoder:
     """Returns the encoder of a trained agent, or of a pretrained network; nothing in its files is unpickled or run.
 
@@ -86,6 +89,8 @@ def load_encoder(
         arch: The network that a file of weights is of, such as ``torchvision:mobilenet_v2``.
         cut: The layer of a network that its features are taken behind; None for the input of its last layer.
         pool: The side of the map of features that an image is pooled to, where the cut leaves one; 1 if not given.
+        size: The side of the images that a network receives, in place of what it was trained on: images are resized to
+            it and nothing is cut off.
 
     Raises:
         SourceError: The source is missing, damaged, or none of these; or it tells other things than those given.
@@ -96,9 +101,11 @@ def load_encoder(
     """
     if arch is not None or is_network_name(str(source)):
         _refuse_settings_of_agents(str(source), which, normaliser, activation)
-        return _network(str(source), arch, cut, 1 if pool is None else pool)
-    if cut is not None or pool is not None:
-        raise SourceError(f"cut and pool are of a pretrained network, and {source} is none. Leave them out.")
+        return _network(str(source), arch, cut=cut, pool=1 if pool is None else pool, size=size)
+    if (cut, pool, size) != (None, None, None):
+        raise SourceError(
+            f"cut, pool and size are of a pretrained network that is read, and {source} is none. Leave them out."
+        )
     path = Path(source)
     if not path.exists():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -121,16 +128,18 @@ def load_encoder(
     return encoder if activation is None else _with_activation(encoder, path, read_activation(activation))
 
 
-def _network(source: str, arch: str | None, cut: str | None, pool: int) -> Encoder:
+def _network(source: str, arch: str | None, *, cut: str | None, pool: int, size: int | None) -> Encoder:
     if pool < 1:
         raise SourceError(f"pool: expected the side of a map, 1 or more, found {pool}.")
+    if size is not None and size < 1:
+        raise SourceError(f"size: expected the side of images, 1 or more, found {size}.")
     if arch is None:
-        return network_encoder(read_network(parse_name(source), cut=cut, pool=pool))
+        return network_encoder(read_network(parse_name(source), cut=cut, pool=pool, size=size))
     if is_network_name(source):
         raise SourceError(f"arch: {source} says what it is. Leave it out, or name a file of weights as the source.")
     if not Path(source).is_file():
         raise SourceError(f"The file of weights {source} does not exist.")
-    return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool))
+    return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool, size=size))
 
 
 def _refuse_settings_of_agents(source: str, which: str, normaliser: Path | str | None, activation: str | None) -> None:

@@ -276,6 +276,7 @@ def _add_network_flags(parser: argparse.ArgumentParser) -> None:
         "--arch", metavar="NETWORK", help="of a file of weights: its network, such as torchvision:mobilenet_v2"
     )
     group.add_argument("--cut", metavar="LAYER", help="take the features behind this layer (default: before the last)")
+    group.add_argument("--size", type=int, help="give it images of this size, in place of what it was trained on")
     group.add_argument(
         "--pool", type=int, metavar="SIDE", help="pool a map of features to SIDE x SIDE places (default: 1)"
     )

@@ -134,7 +134,7 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 def _stated(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns what the user states of a source that its files do not tell."""
-    return {name: getattr(arguments, name) for name in ("normaliser", "activation", "arch", "cut", "pool")}
+    return {name: getattr(arguments, name) for name in ("normaliser", "activation", "arch", "cut", "pool", "size")}
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from rltransfer.algorithms import algorithm_names
 from rltransfer.errors import ConfigError, UnknownNameError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
+from rltransfer.records import is_network_name
 from rltransfer.setting_kinds import read_activation
 from rltransfer.strategies import Augment, parse_strategy
 
@@ -37,8 +38,12 @@ def as_paths(value: "str | tuple[str, ...]") -> tuple[str, ...]:
 def absolute(paths: "str | tuple[str, ...] | None") -> "str | tuple[str, ...] | None":
     """Returns paths that mean the same in whatever folder a process was started."""
     if paths is None or isinstance(paths, str):
-        return None if paths is None else str(Path(paths).absolute())
-    return tuple(str(Path(path).absolute()) for path in paths)
+        return None if paths is None else _absolute(paths)
+    return tuple(map(_absolute, paths))
+
+
+def _absolute(path: str) -> str:
+    return path if is_network_name(path) else str(Path(path).absolute())
 
 
 def _one_path_as_text(value: Any) -> Any:

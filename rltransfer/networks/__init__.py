@@ -4,36 +4,20 @@ Neither library is imported before a network is named. No file of weights is unp
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import torch
 from torch import fx
 
-from rltransfer.errors import ConfigError, SourceError
+from rltransfer.errors import SourceError
 from rltransfer.networks import timm_networks, torchvision_networks
 from rltransfer.networks.graph import CutNetwork, blocks_of, cut_network
 from rltransfer.networks.weights_file import cached_file, read_state, sha256_of
-from rltransfer.records import NetworkFacts
+from rltransfer.records import NetworkFacts, NetworkName
 
-_NAME = re.compile(r"(torchvision|timm):([A-Za-z0-9_]+)(?:[./]([A-Za-z0-9_.-]+))?")
 _SHOWN = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkName:
-    """A network as ``--from`` and ``--arch`` name it: ``torchvision:NAME[/WEIGHTS]`` or ``timm:NAME[.TAG]``."""
-
-    library: Literal["torchvision", "timm"]
-    architecture: str
-    weights: str | None
-
-    def __str__(self) -> str:
-        """Returns the name without its weights."""
-        return f"{self.library}:{self.architecture}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,29 +37,8 @@ class PretrainedNetwork:
     sha256: str
 
 
-def is_network_name(source: str) -> bool:
-    """Returns whether a source is named as a network of a library, and not by a path."""
-    return source.partition(":")[0] in ("torchvision", "timm") and not Path(source).exists()
-
-
-def parse_name(name: str) -> NetworkName:
-    """Returns what a name of a network says.
-
-    Raises:
-        ConfigError: It is no such name.
-    """
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ConfigError(
-            f"{name!r} is no network: expected torchvision:NAME, torchvision:NAME/WEIGHTS or timm:NAME.TAG, such as "
-            "torchvision:resnet18/IMAGENET1K_V1."
-        )
-    library, architecture, weights = match.groups()
-    return NetworkName("timm" if library == "timm" else "torchvision", architecture, weights)
-
-
 def read_network(
-    name: NetworkName, *, file: Path | None = None, cut: str | None = None, pool: int = 1
+    name: NetworkName, *, file: Path | None = None, cut: str | None = None, pool: int = 1, size: int | None = None
 ) -> PretrainedNetwork:
     """Returns a pretrained network in front of a cut, with its weights.
 
@@ -84,6 +47,7 @@ def read_network(
         file: A file of weights; None for those that the library names, which are fetched where they are not there.
         cut: The layer to cut behind; None for the input of the last layer with weights.
         pool: The side of the map of features that an image is pooled to.
+        size: The side of the images that it receives, in place of what its weights were trained on.
 
     Raises:
         MissingExtraError: The library is not installed, or does not import.
@@ -98,7 +62,10 @@ def read_network(
     path = file or fetch(told.url, told.file_name, told.hash_prefix)
     state = read_state(path)
     built = library.build(name.architecture, name.weights, None if file else state)
-    part = cut_network(built.module, told.contract.size, cut, str(name))
+    contract = told.contract
+    if size is not None:
+        contract = contract.model_copy(update={"size": (size, size), "resize": None})
+    part = cut_network(built.module, contract.size, cut, str(name))
     tensors = part.graph.state_dict()
     if file is not None:
         _refuse_other_weights(path, name, state, tensors)
@@ -111,7 +78,7 @@ def read_network(
             file=path.name,
             url=None if file else told.url,
             licence=None if file else told.licence,
-            contract=told.contract.model_copy(update={"is_fixed": part.is_fixed}),
+            contract=contract.model_copy(update={"is_fixed": part.is_fixed}),
             contract_is_assumed=file is not None and name.weights is None,
             cut=part.cut,
             is_default_cut=cut is None,

@@ -33,7 +33,15 @@ from rltransfer.records.names import (
     REPRESENTATION,
     SETTINGS,
 )
-from rltransfer.records.network import InputContract, Interpolation, NetworkFacts
+from rltransfer.records.network import (
+    InputContract,
+    Interpolation,
+    NetworkFacts,
+    NetworkName,
+    is_network,
+    is_network_name,
+    parse_name,
+)
 from rltransfer.records.plan import (
     MOVED,
     Column,
@@ -100,6 +108,7 @@ __all__ = [
     "Interpolation",
     "LeftOut",
     "NetworkFacts",
+    "NetworkName",
     "Origin",
     "PlanEntry",
     "PlanFacts",
@@ -117,7 +126,10 @@ __all__ = [
     "TrainingEpisodes",
     "Trial",
     "find_runs",
+    "is_network",
+    "is_network_name",
     "moved_words",
+    "parse_name",
     "read_command",
     "read_curve",
     "read_heartbeat",

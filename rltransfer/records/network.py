@@ -1,10 +1,18 @@
 """What a pretrained network is, and what images it was trained on: plain data, in artifacts and run folders."""
 
+import dataclasses
+import json
+import re
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from rltransfer.errors import ConfigError
+
+Library = Literal["torchvision", "timm"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+_NAME = re.compile(r"(torchvision|timm):([A-Za-z0-9_]+)(?:[./]([A-Za-z0-9_.-]+))?")
 
 
 class InputContract(BaseModel, frozen=True, extra="forbid"):
@@ -80,7 +88,7 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
         versions: The versions of the libraries that built it.
     """
 
-    library: Literal["torchvision", "timm"]
+    library: Library
     architecture: str
     weights: str | None = None
     file: str
@@ -105,3 +113,50 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
         """
         weights = {"torchvision": f"/{self.weights}", "timm": f".{self.weights}"}[self.library] if self.weights else ""
         return f"{self.library}:{self.architecture}{weights}"
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkName:
+    """A network as ``--from`` and ``--arch`` name it: ``torchvision:NAME[/WEIGHTS]`` or ``timm:NAME[.TAG]``."""
+
+    library: Library
+    architecture: str
+    weights: str | None
+
+    def __str__(self) -> str:
+        """Returns the name without its weights."""
+        return f"{self.library}:{self.architecture}"
+
+
+def is_network_name(source: str) -> bool:
+    """Returns whether a source is named as a network of a library, and not by a path."""
+    return source.partition(":")[0] in ("torchvision", "timm") and not Path(source).exists()
+
+
+def parse_name(name: str) -> NetworkName:
+    """Returns what a name of a network says.
+
+    Raises:
+        ConfigError: It is no such name.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ConfigError(
+            f"{name!r} is no network: expected torchvision:NAME, torchvision:NAME/WEIGHTS or timm:NAME.TAG, such as "
+            "torchvision:resnet18/IMAGENET1K_V1."
+        )
+    library, architecture, weights = match.groups()
+    return NetworkName("timm" if library == "timm" else "torchvision", architecture, weights)
+
+
+def is_network(source: str) -> bool:
+    """Returns whether a source is a pretrained network: named, or in an artifact."""
+    if is_network_name(source):
+        return True
+    try:
+        manifest = json.loads((Path(source) / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        # Whoever reads the source says what is wrong with it.
+        return False
+    facts = manifest.get("source") if isinstance(manifest, dict) else None
+    return isinstance(facts, dict) and facts.get("network") is not None

@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.algorithms import agent_class, spec_of
-from rltransfer.artifact import Encoder, progressive_kwargs
+from rltransfer.artifact import Encoder, network_kwargs, progressive_kwargs
 from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError, RunError
 from rltransfer.hyperparams import Hyperparameters
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 _ADAPTER = "rltransfer.extractors.LinearAdapter"
 
 
-def build_agent(config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = ()) -> "BaseAlgorithm":
-    """Returns a run's agent, as fresh as SB3 makes it; its sources give the columns of a progressive one.
+def build_agent(
+    config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = (), network: Encoder | None = None
+) -> "BaseAlgorithm":
+    """Returns a run's agent, as fresh as SB3 makes it.
+
+    Args:
+        config: The run.
+        env: Its environments.
+        encoders: Its sources, which give the columns of a progressive agent.
+        network: The pretrained network that is the agent's features extractor, if it is one.
 
     Raises:
         MissingExtraError: The algorithm needs sb3-contrib.
@@ -33,6 +41,8 @@ def build_agent(config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = ()
     part = progressive_settings(config.strategy)
     if part is not None:
         hyperparams = _with_columns(config, encoders, part)
+    if network is not None:
+        hyperparams = _with_network(hyperparams, network)
     if config.inputs is not None and config.inputs.adapter is not None:
         hyperparams = hyperparams.with_extractor(_ADAPTER, features_dim=config.inputs.adapter)
     settings = build_agent_kwargs(hyperparams, env.action_space)
@@ -50,6 +60,13 @@ def build_agent(config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = ()
             f"There is no device {config.device!r} here: use --device cpu, or auto for the best there is."
         )
     return agent
+
+
+def _with_network(hyperparams: Hyperparameters, network: Encoder) -> Hyperparameters:
+    """Returns a run's settings with a network in place of their features extractor, which is that of ``scratch``."""
+    given = dict(hyperparams.agent.get("policy_kwargs") or {})
+    agent = {**hyperparams.agent, "policy_kwargs": given | network_kwargs(network)}
+    return hyperparams.model_copy(update={"agent": agent})
 
 
 def _with_columns(config: RunConfig, encoders: Sequence[Encoder], part: Progressive) -> Hyperparameters:

@@ -14,8 +14,15 @@ from rltransfer import tasks
 from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import SourceFacts
-from rltransfer.strategies import modifiers, needs_source, reads_source, strategy_label
+from rltransfer.records import SourceFacts, is_network
+from rltransfer.strategies import (
+    Scratch,
+    modifiers,
+    needs_source,
+    reads_source,
+    strategy_label,
+    weights_method,
+)
 from rltransfer.training.agents import build_agent
 from rltransfer.transfer import Plan, plan_transfer
 
@@ -68,7 +75,7 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
             randomise=config.randomise,
         )
         stack.callback(_close, env)
-        agent = build_agent(config, env, encoders)
+        agent = build_agent(config, env, encoders, _network(config, encoders))
         plan = None
         if has_plan(config):
             plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
@@ -106,6 +113,19 @@ def read_sources(config: RunConfig) -> tuple[Encoder, ...]:
         load_encoder(source, config.which, normaliser=config.normaliser, activation=config.activation)
         for source in config.sources
     )
+
+
+def _network(config: RunConfig, encoders: Sequence[Encoder]) -> Encoder | None:
+    """Returns the pretrained network that the agent has in front of its own layers; ``scratch`` has none.
+
+    ``random_frozen`` reads no source, and has the architecture of one.
+    """
+    names = [source for source in config.sources if is_network(source)]
+    if not names or weights_method(config.strategy).kind == Scratch().kind:
+        return None
+    if len(config.sources) > 1:
+        raise IncompatibleError(f"{names[0]} is a pretrained network: it can be the only source, not one of several.")
+    return encoders[0] if encoders else load_encoder(names[0])
 
 
 def source_facts(encoders: Sequence[Encoder]) -> SourceFacts | None:

@@ -7,6 +7,7 @@ from rltransfer.records import Column, LeftOut, PlanEntry, PlanFacts, Statistics
 from rltransfer.strategies import Strategy, acting, strategy_label
 
 _WIDTH = 120
+_MANY = 40
 _REASONS = {
     "no_place": "no place in the agent",
     "inputs": "inputs or actions that the agent lacks",
@@ -43,6 +44,9 @@ def _left_out(plan: PlanFacts) -> list[str]:
     for reason, words in _REASONS.items():
         names = [_left_out_name(tensor) for tensor in plan.left_out if tensor.reason == reason]
         if names:
+            if len(names) > _MANY:
+                layers = dict.fromkeys(tensor.layer for tensor in plan.left_out if tensor.reason == reason)
+                names = [f"{len(names)} tensors of {', '.join(layers)}"]
             text = f"left out of the source, {words}: {', '.join(names)}"
             lines.append(textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False))
     return lines

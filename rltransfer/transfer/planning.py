@@ -92,6 +92,9 @@ def plan_transfer(
         new = {layer.name for layer in anatomy.encoders() if pair.is_new(layer)}
         if rules.origin != "initialised":
             rules = rules.with_(chosen=rules.chosen - new)
+        # Alike under random_frozen: a control freezes what its strategy does.
+        behind = {layer.name for layer in anatomy.encoders() if pair.is_behind_network(layer)}
+        rules = rules.with_(chosen=rules.chosen - behind)
         refuse_misfit(pair, pair.encoder, rules, sources)
     entries = tuple(entries_of(pairs, rules, sources))
     left_out = tuple(left_out_of(pairs, entries, rules, sources)) if moves else ()
@@ -147,12 +150,6 @@ def _sources(encoder: Encoder | Sequence[Encoder] | None, strategy: Strategy) ->
         raise IncompatibleError(f"Strategy {strategy_label(strategy)!r} needs a source, and there is none.")
     if not reads_source(strategy):
         return ()
-    networks = [encoder.source.network.name for encoder in given if encoder.source.network is not None]
-    if networks:
-        raise IncompatibleError(
-            f"{networks[0]} is a pretrained network. `rltransfer inspect` and `extract` read it; agents cannot start "
-            "from one in this version."
-        )
     takes_one = uses_policy(strategy) or uses_replay(strategy)
     if len(given) > 1 and (progressive_settings(strategy) is None or takes_one):
         raise IncompatibleError(

@@ -19,8 +19,9 @@ from rltransfer import load_encoder
 from rltransfer.artifact import Encoder, average_encoders
 from rltransfer.cli import main
 from rltransfer.errors import IncompatibleError, RLTransferError, SourceError, UnknownLayerError, UnknownNameError
-from rltransfer.networks import parse_name, timm_networks, torchvision_networks
+from rltransfer.networks import timm_networks, torchvision_networks
 from rltransfer.networks.graph import blocks_of, cut_network
+from rltransfer.records import parse_name
 
 PREFIX = "features_extractor.network."
 
@@ -255,7 +256,7 @@ def test_what_is_no_file_of_these_weights_is_refused_by_name(weights: Path, tmp_
     }.items():
         with pytest.raises(SourceError, match=words):
             load_encoder(tmp_path / name, arch="torchvision:resnet18")
-    with pytest.raises(SourceError, match="cut and pool are of a pretrained network"):
+    with pytest.raises(SourceError, match="cut, pool and size are of a pretrained network"):
         load_encoder(tmp_path, cut="layer1")
     with pytest.raises(UnknownNameError, match="Known: DEFAULT, IMAGENET1K_V1"):
         load_encoder("torchvision:resnet18/IMAGENET1K_V9")
@@ -386,13 +387,6 @@ def test_weights_of_timm_come_from_the_hub(server: tuple[str, type[Files]], tmp_
     assert offline.stderr.strip().endswith(f"type: hf download {repository} model.safetensors")
 
 
-def test_agents_do_not_start_from_a_network_in_this_version(weights: Path, encoder: Encoder, tmp_path: Path) -> None:
-    from agents import Images, make_agent
-
-    from rltransfer import plan_transfer
-
-    agent = make_agent("ppo", Images(), policy="CnnPolicy", policy_kwargs={})
-    with pytest.raises(IncompatibleError, match="mobilenet_v3_small is a pretrained network"):
-        plan_transfer(encoder, agent, "frozen")
-    with pytest.raises(IncompatibleError, match="An average is of agents"):
+def test_networks_are_not_averaged(encoder: Encoder) -> None:
+    with pytest.raises(IncompatibleError, match="An average is of agents, and torchvision:mobilenet_v3_small is"):
         average_encoders([encoder, encoder])

@@ -17,6 +17,7 @@ from rltransfer.transfer.layer_rules import LayerRules
 from rltransfer.transfer.matching.action_bounds import describe_bounds, other_bounds
 from rltransfer.transfer.matching.compatibility import is_normalised, is_normalised_part
 from rltransfer.transfer.matching.left_out import left_out_findings
+from rltransfer.transfer.matching.network import findings_of_network
 from rltransfer.transfer.matching.pair import Pair
 from rltransfer.transfer.plan import Plan
 
@@ -57,6 +58,9 @@ def findings_of(
 
 def _of_source(plan: Plan, pair: Pair, rules: LayerRules) -> Iterator[Finding]:
     if pair.encoder is None:
+        return
+    if pair.encoder.source.network is not None:
+        yield from findings_of_network(plan, pair, pair.encoder.source.network)
         return
     yield from _of_score(pair.encoder)
     yield from _of_policy(pair.encoder)

@@ -158,6 +158,11 @@ class Pair:
         key = key_of(layer)
         return key in self.input_maps and self.input_maps[key].source is None
 
+    def is_behind_network(self, layer: Layer) -> bool:
+        """Returns whether a layer stands behind a pretrained network, which gives the features and no more."""
+        is_network = self.encoder is not None and self.encoder.source.network is not None
+        return is_network and self.anatomy.rule_of(layer).kind != "extractor"
+
     def columns(self, layer: Layer, tensor: str, source_tensor: str) -> tuple[int | str, ...] | None:
         """Returns what each column of a tensor that reads features and actions takes, None where it is all alike.
 

@@ -1,0 +1,302 @@
+"""Agents with a pretrained network as features extractor: what arrives, what stays, what it receives, what is saved."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from agents import make_agent
+from PIL import Image
+
+from rltransfer import apply_plan, load_encoder, plan_transfer
+from rltransfer.anatomy import agent_tensors
+from rltransfer.artifact import Encoder, network_kwargs
+from rltransfer.cli import main
+from rltransfer.errors import ConfigError, IncompatibleError
+from rltransfer.extractors import NetworkExtractor
+from rltransfer.networks import torchvision_networks
+from rltransfer.records import NetworkFacts
+from rltransfer.transfer import Transfer
+
+ARCH = "torchvision:mobilenet_v3_small"
+
+
+class Pictures(gym.Env[np.ndarray, Any]):
+    """Random pictures of a size; the action is a number for agents of continuous actions."""
+
+    def __init__(self, size: tuple[int, int] = (40, 48), channels: int = 3, *, continuous: bool = False) -> None:
+        self.observation_space = gym.spaces.Box(0, 255, (*size, channels), np.uint8)
+        self.action_space: Any = gym.spaces.Box(-1.0, 1.0, (1,)) if continuous else gym.spaces.Discrete(3)
+
+    def _picture(self) -> np.ndarray:
+        return self.np_random.integers(0, 256, self.observation_space.shape, dtype=np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._picture(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return self._picture(), float(np.sum(action)), False, bool(self.np_random.random() < 0.1), {}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights in torchvision's form, whose running statistics are not those of a fresh network."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        network = torchvision_networks.build("mobilenet_v3_small", None, None).module.train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                # The mean over all batches: those of a fresh network let nothing through.
+                module.momentum = None
+        for _ in range(2):
+            network(torch.rand(8, 3, 64, 64))
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def encoder(weights: Path) -> Encoder:
+    return load_encoder(weights, arch=ARCH, size=32)
+
+
+def agent_with(encoder: Encoder, algo: str = "ppo", env: Any = None, **settings: Any) -> Any:
+    env = Pictures(continuous=algo in ("sac", "td3")) if env is None else env
+    kwargs = {**network_kwargs(encoder), "net_arch": [8]}
+    return make_agent(algo, env, policy="CnnPolicy", policy_kwargs=kwargs, **settings)
+
+
+def transferred(encoder: Encoder, agent: Any, strategy: Any) -> Transfer:
+    return apply_plan(plan_transfer(encoder, agent, strategy), agent)
+
+
+def network_tensors(agent: Any) -> dict[str, torch.Tensor]:
+    """Returns the tensors of all copies of the network in an agent, target networks included."""
+    return {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items() if ".network." in f".{name}"}
+
+
+def own_name(name: str) -> str:
+    return name.partition("network.")[2]
+
+
+def differing(agent: Any, state: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, tensor in network_tensors(agent).items() if not torch.equal(tensor, state[own_name(name)])}
+
+
+@pytest.mark.parametrize(("algo", "copies"), [("ppo", 1), ("a2c", 1), ("dqn", 2), ("sac", 3), ("td3", 4)])
+def test_every_tensor_is_the_files_after_the_transfer_and_after_training_frozen(
+    algo: str, copies: int, weights: Path, encoder: Encoder
+) -> None:
+    agent = agent_with(encoder, algo)
+    state = torch.load(weights, weights_only=True)
+    assert differing(agent, state)
+    transfer = transferred(encoder, agent, "frozen")
+    storages = {tensor.data_ptr() for name, tensor in agent_tensors(agent).items() if ".network." in f".{name}"}
+    assert len(storages) == copies * len(encoder.tensors)
+    assert not differing(agent, state)
+    heads = {name: tensor.clone() for name, tensor in agent_tensors(agent).items() if ".network." not in f".{name}"}
+    agent.learn(64, callback=transfer.callbacks)
+    assert not differing(agent, state)
+    assert all(check.passed for check in transfer.checks())
+    assert any(not torch.equal(tensor, agent_tensors(agent)[name]) for name, tensor in heads.items())
+
+
+def test_fine_tuned_weights_move_at_their_rate_and_statistics_stay(weights: Path, encoder: Encoder) -> None:
+    state = torch.load(weights, weights_only=True)
+    changes = {}
+    for scale in (1.0, 0.01):
+        agent = agent_with(encoder)
+        plan = plan_transfer(encoder, agent, {"kind": "finetune", "lr_scale": scale})
+        assert ("network_rate" in {finding.kind for finding in plan.findings}) == (scale == 1.0)
+        assert "network_mode" in {finding.kind for finding in plan.findings}
+        agent.learn(64, callback=apply_plan(plan, agent).callbacks)
+        moved = {own_name(name) for name in differing(agent, state)}
+        assert moved == {own_name(name) for name in encoder.anatomy.parameters}
+        tensors = network_tensors(agent)
+        name = "features_extractor.network.features.0.0.weight"
+        changes[scale] = float((tensors[name] - state[own_name(name)]).norm())
+    assert 0 < changes[0.01] < 0.05 * changes[1.0]
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        ["finetune", {"kind": "l2_sp", "alpha": 0.1}],
+        ["finetune", {"kind": "lora", "rank": 2}],
+        ["finetune", {"kind": "discriminative", "decay": 0.5}],
+        ["finetune", {"kind": "gradual_unfreeze", "at": [33]}],
+        {"kind": "shuffled", "of": "frozen"},
+        "random_frozen",
+        {"kind": "frozen", "layers": 4},
+    ],
+)
+def test_strategies_and_controls_hold_what_they_say(strategy: Any, encoder: Encoder) -> None:
+    agent = agent_with(encoder)
+    plan = plan_transfer(encoder, agent, strategy)
+    transfer = apply_plan(plan, agent)
+    before = network_tensors(agent)
+    agent.learn(64 + plan.statistics_steps, callback=transfer.callbacks)
+    assert [check for check in transfer.checks() if not check.passed] == []
+    frozen = {entry.tensor for entry in plan.entries if entry.frozen}
+    after = network_tensors(agent)
+    assert all(torch.equal(after[name], before[name]) for name in frozen & after.keys())
+    # What stands behind the network is new, and learns under all of them: a control freezes what its strategy does.
+    assert not any(entry.frozen for entry in plan.entries if not own_name(entry.tensor))
+    fresh = "fresh_blocks" in {finding.kind for finding in plan.findings}
+    assert fresh == (isinstance(strategy, dict) and "layers" in strategy)
+
+
+def test_the_random_control_differs_from_the_source_everywhere_and_is_alive(encoder: Encoder) -> None:
+    agent = agent_with(encoder)
+    plan = plan_transfer(encoder, agent, "random_frozen")
+    transfer = apply_plan(plan, agent)
+    matrices = [name for name in encoder.anatomy.parameters if encoder.tensors[name].ndim > 1]
+    assert not any(torch.equal(agent_tensors(agent)[name], encoder.tensors[name]) for name in matrices)
+    (alive,) = (check for check in transfer.checks() if check.name == "recomputed layers differ between observations")
+    assert alive.passed
+
+
+def test_heads_actions_and_other_sources_are_refused_by_name(encoder: Encoder) -> None:
+    agent = agent_with(encoder)
+    for strategy, words in {
+        "full": "The source is the network torchvision:mobilenet_v3_small, the target an agent of ppo: their heads",
+        "kickstart": "is a pretrained network, which gives features and no actions",
+        "jump_start": "is a pretrained network, which gives features and no actions",
+    }.items():
+        with pytest.raises(IncompatibleError, match=words):
+            plan_transfer(encoder, agent, strategy)
+    with pytest.raises(IncompatibleError, match="no such layer|not fit|has no|agent's"):
+        plan_transfer(encoder, make_agent("ppo", Pictures(), policy="CnnPolicy", policy_kwargs={}), "frozen")
+
+
+CONTRACTS = {
+    "the library's": {},
+    "bicubic": {"interpolation": "bicubic"},
+    "no antialias": {"antialias": False},
+    "nearest": {"interpolation": "nearest"},
+    "both sides": {"resize": None, "size": (96, 80)},
+    "as it is": {"resize": None, "size": (40, 48)},
+}
+
+
+@pytest.mark.parametrize("size", [(40, 48), (300, 260)])
+@pytest.mark.parametrize("case", CONTRACTS)
+def test_the_network_receives_what_torchvisions_transform_makes(
+    case: str, size: tuple[int, int], weights: Path
+) -> None:
+    torchvision_networks.load_library()
+    from torchvision.transforms import functional
+
+    source = load_encoder(weights, arch=ARCH)
+    assert source.source.network is not None
+    contract = source.source.network.contract.model_copy(update=CONTRACTS[case])
+    facts = source.source.network.model_copy(update={"contract": contract})
+    source = dataclasses.replace(source, source=source.source.model_copy(update={"network": facts}))
+    agent = agent_with(source, env=Pictures(size))
+    received: list[torch.Tensor] = []
+    extractor = agent.policy.features_extractor
+    extractor.network.register_forward_pre_hook(lambda _, inputs: received.append(inputs[0]))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    agent.predict(pictures, deterministic=True)
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0
+    how = functional.InterpolationMode(contract.interpolation)
+    target = list(contract.size) if contract.resize is None else [contract.resize]
+    expected = functional.resize(images, target, interpolation=how, antialias=contract.antialias)
+    expected = functional.normalize(functional.center_crop(expected, list(contract.size)), contract.mean, contract.std)
+    torch.testing.assert_close(received[0], expected, rtol=0.0, atol=1e-5)
+    if case == "the library's":
+        weights_of = torchvision_networks._member("mobilenet_v3_small", None)
+        torch.testing.assert_close(received[0], weights_of.transforms()(images), rtol=0.0, atol=1e-5)
+        # Of a picture, the library resizes whole numbers.
+        by_picture = weights_of.transforms()(Image.fromarray(pictures[0]))
+        scale = torch.tensor(contract.std).reshape(-1, 1, 1)
+        assert float(((by_picture - received[0][0]) * scale).abs().max()) <= 2 / 255
+
+
+def test_a_grey_channel_is_repeated_and_other_observations_are_refused(encoder: Encoder) -> None:
+    agent = agent_with(encoder, env=Pictures((32, 32), channels=1))
+    grey = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
+    colour = agent_with(encoder, env=Pictures((32, 32)))
+    for other in (agent, colour):
+        transferred(encoder, other, "frozen")
+    features = [
+        item.policy.extract_features(item.policy.obs_to_tensor(seen)[0])
+        for item, seen in ((agent, grey), (colour, grey.repeat(3, axis=3)))
+    ]
+    assert torch.equal(features[0], features[1])
+    for space in (gym.spaces.Box(0, 255, (12, 32, 32), np.uint8), gym.spaces.Box(0.0, 1.0, (3, 32, 32))):
+        with pytest.raises(ValueError, match="reads colour or grey images of unsigned bytes"):
+            NetworkExtractor(space, **network_kwargs(encoder)["features_extractor_kwargs"])
+
+
+ELSEWHERE = """
+import sys
+sys.modules.update(torchvision=None, timm=None, rltransfer=None)
+import numpy as np
+from stable_baselines3 import PPO
+agent = PPO.load(sys.argv[1])
+seen = np.load(sys.argv[2])
+np.save(sys.argv[3], agent.policy.get_distribution(agent.policy.obs_to_tensor(seen)[0]).distribution.probs.detach())
+"""
+
+
+def test_the_zip_acts_as_the_agent_did_where_no_library_is(encoder: Encoder, tmp_path: Path) -> None:
+    agent = agent_with(encoder, env=Pictures((32, 32)))
+    transfer = transferred(encoder, agent, "frozen")
+    agent.learn(64, callback=transfer.callbacks)
+    agent.save(tmp_path / "agent.zip")
+    pictures = np.random.default_rng(0).integers(0, 256, (1000, 3, 32, 32), dtype=np.uint8)
+    np.save(tmp_path / "pictures.npy", pictures)
+    names = [str(tmp_path / name) for name in ("agent.zip", "pictures.npy", "probabilities.npy")]
+    subprocess.run([sys.executable, "-c", ELSEWHERE, *names], check=True)
+    probabilities = agent.policy.get_distribution(agent.policy.obs_to_tensor(pictures)[0]).distribution.probs
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), probabilities.detach(), atol=1e-6)
+    # The weights are in the zip once: not in the arguments of the policy, too.
+    assert (tmp_path / "agent.zip").stat().st_size < 1.4 * 4 * sum(value.numel() for value in encoder.tensors.values())
+
+
+MINIGRID = "--algo ppo --env rltransfer_envs:rltransfer/MiniGrid-Empty-v0 --env-kwargs view:rgb"
+
+
+def test_the_command_plans_and_trains_from_an_artifact(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encoder.save("network")
+    shown = {}
+    for strategy in ("frozen", "random_frozen", "scratch"):
+        assert main(f"plan --from network {MINIGRID} --strategy {strategy}".split()) in (0, None)
+        shown[strategy] = capsys.readouterr().out
+    assert "note: the network receives images of 32x32, to which the target's of 56x56 are resized" in shown["frozen"]
+    size = f"{sum(value.numel() for value in encoder.tensors.values()):,}"
+    assert f"moved {size} of the source's {size}, frozen {size}," in shown["frozen"]
+    assert "features_extractor.network.features.0.0.weight" in shown["random_frozen"]
+    # The baseline is the agent of the hyperparameters alone.
+    assert "features_extractor.network" not in shown["scratch"]
+    line = (
+        f"transfer --from network {MINIGRID} --strategy frozen -n 64 --eval-freq 64 --eval-episodes 1 --seed 0 -f logs"
+    )
+    assert main([*line.split(), "--hyperparams", "n_steps:32", "batch_size:32", "n_envs:1", "n_epochs:1"]) in (0, None)
+    assert "check passed: frozen tensors bit-identical" in capsys.readouterr().out
+
+
+def test_a_second_source_beside_a_network_is_refused(encoder: Encoder, tmp_path: Path) -> None:
+    from rltransfer.config import RunConfig
+    from rltransfer.training.prepare import prepare
+
+    assert isinstance(encoder.source.network, NetworkFacts)
+    encoder.save(tmp_path / "network")
+    from runs import run_config
+
+    config: RunConfig = run_config("ppo", strategy="frozen", source=str(tmp_path / "network"))
+    several = config.model_copy(update={"source": (str(tmp_path / "network"),) * 2})
+    with pytest.raises(IncompatibleError), prepare(several, monitor_folder=None):
+        pass
+    with pytest.raises(ConfigError, match="reads colour or grey images"), prepare(config, monitor_folder=None):
+        pass
