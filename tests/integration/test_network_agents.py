@@ -261,7 +261,7 @@ def test_the_zip_acts_as_the_agent_did_where_no_library_is(encoder: Encoder, tmp
     assert (tmp_path / "agent.zip").stat().st_size < 1.4 * 4 * sum(value.numel() for value in encoder.tensors.values())
 
 
-MINIGRID = "--algo ppo --env rltransfer_envs:rltransfer/MiniGrid-Empty-v0 --env-kwargs view:rgb"
+MINIGRID = "--algo ppo --env rltransfer_envs:rltransfer/MiniGrid-Empty-v0 --env-kwargs view:rgb max_steps:8"
 
 
 def test_the_command_plans_and_trains_from_an_artifact(
