@@ -89,7 +89,9 @@ def differing(agent: Any, state: dict[str, torch.Tensor]) -> set[str]:
     return {name for name, tensor in network_tensors(agent).items() if not torch.equal(tensor, state[own_name(name)])}
 
 
-@pytest.mark.parametrize(("algo", "copies"), [("ppo", 1), ("a2c", 1), ("dqn", 2), ("sac", 3), ("td3", 4)])
+@pytest.mark.parametrize(
+    ("algo", "copies"), [("ppo", 1), pytest.param("a2c", 1, marks=pytest.mark.long), ("dqn", 2), ("sac", 3), ("td3", 4)]
+)
 def test_every_tensor_is_the_files_after_the_transfer_and_after_training_frozen(
     algo: str, copies: int, weights: Path, encoder: Encoder
 ) -> None:
@@ -185,7 +187,7 @@ CONTRACTS = {
 }
 
 
-@pytest.mark.parametrize("size", [(40, 48), (300, 260)])
+@pytest.mark.parametrize("size", [(40, 48), pytest.param((300, 260), marks=pytest.mark.long)])
 @pytest.mark.parametrize("case", CONTRACTS)
 def test_the_network_receives_what_torchvisions_transform_makes(
     case: str, size: tuple[int, int], weights: Path
