@@ -12,6 +12,8 @@ import pytest
 import torch
 from agents import make_agent
 from PIL import Image
+from resuming import assert_alike, every, interrupted
+from runs import run_config
 
 from rltransfer import apply_plan, load_encoder, plan_transfer
 from rltransfer.anatomy import agent_tensors
@@ -21,6 +23,7 @@ from rltransfer.errors import ConfigError, IncompatibleError
 from rltransfer.extractors import NetworkExtractor
 from rltransfer.networks import torchvision_networks
 from rltransfer.records import NetworkFacts
+from rltransfer.training import train_run
 from rltransfer.transfer import Transfer
 
 ARCH = "torchvision:mobilenet_v3_small"
@@ -294,11 +297,40 @@ def test_a_second_source_beside_a_network_is_refused(encoder: Encoder, tmp_path:
 
     assert isinstance(encoder.source.network, NetworkFacts)
     encoder.save(tmp_path / "network")
-    from runs import run_config
-
     config: RunConfig = run_config("ppo", strategy="frozen", source=str(tmp_path / "network"))
     several = config.model_copy(update={"source": (str(tmp_path / "network"),) * 2})
     with pytest.raises(IncompatibleError), prepare(several, monitor_folder=None):
         pass
     with pytest.raises(ConfigError, match="reads colour or grey images"), prepare(config, monitor_folder=None):
         pass
+
+
+@pytest.mark.parametrize(
+    ("algo", "strategy"),
+    [
+        ("ppo", "frozen"),
+        pytest.param("ppo", {"kind": "finetune", "lr_scale": 0.1}, marks=pytest.mark.long),
+        pytest.param("ppo", "random_frozen", marks=pytest.mark.long),
+        pytest.param("dqn", "frozen", marks=pytest.mark.long),
+    ],
+)
+def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
+    algo: str, strategy: Any, encoder: Encoder, tmp_path: Path
+) -> None:
+    encoder.save(tmp_path / "network")
+    config = run_config(
+        algo,
+        env="rltransfer_envs:rltransfer/MiniGrid-Empty-v0",
+        kwargs={"view": "rgb", "max_steps": 8},
+        strategy=strategy,
+        n_timesteps=320 if strategy == "random_frozen" else 64,
+        episodes=1,
+        source=str(tmp_path / "network"),
+    )
+    whole = train_run(config, tmp_path / "whole")
+    parted, times = interrupted(config, tmp_path / "parted", every(11))
+    assert times >= 2
+    assert whole.resume_level == parted.resume_level == "exact"
+    assert_alike(config, tmp_path / "whole", tmp_path / "parted")
+    assert parted.source is not None
+    assert parted.source.network == encoder.source.network
