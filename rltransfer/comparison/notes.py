@@ -153,12 +153,15 @@ def _sources(arms: Sequence[ArmRuns]) -> list[str]:
 
 
 def _source_sentence(arm: ArmRuns) -> str:
-    sources = {run.record.source.sha256 for run in arm.runs if run.record.source is not None}
+    facts = [run.record.source for run in arm.runs if run.record.source is not None]
+    sources = {source.sha256 for source in facts}
     runs = len(arm.runs)
     if not sources:
         return ""
     if len(sources) == 1:
         seeds = f"all {runs} seeds start" if runs > 1 else "the one seed starts"
+        if facts[0].network is not None:
+            return f"{seeds} from {facts[0].network.name}, so what is found holds for this pretrained network."
         return f"{seeds} from a single source agent, so what is found holds for this agent, not for the source task."
     if len(sources) < runs:
         return (

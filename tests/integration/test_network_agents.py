@@ -15,7 +15,7 @@ from PIL import Image
 from resuming import assert_alike, every, interrupted
 from runs import run_config
 
-from rltransfer import apply_plan, load_encoder, plan_transfer
+from rltransfer import apply_plan, compare, load_encoder, plan_transfer
 from rltransfer.anatomy import agent_tensors
 from rltransfer.artifact import Encoder, network_kwargs
 from rltransfer.cli import main
@@ -334,3 +334,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
     assert_alike(config, tmp_path / "whole", tmp_path / "parted")
     assert parted.source is not None
     assert parted.source.network == encoder.source.network
+    (task,) = compare(tmp_path / "whole").tasks
+    assert f"the one seed starts from {ARCH}, so what is found holds for this pretrained network." in " ".join(
+        task.notes
+    )
