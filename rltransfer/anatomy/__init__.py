@@ -10,7 +10,15 @@ first of them.
 from rltransfer.algorithms import LOG_ENT_COEF, Branch, ModuleKind, Role, Rule
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip, spec_of_agent
 from rltransfer.anatomy.input_weights import INPUT_WEIGHTS, Reading, readings_of
-from rltransfer.anatomy.model import Anatomy, Layer, choose_layers, depth_of, describe_layers, refuse_unknown_layers
+from rltransfer.anatomy.model import (
+    Anatomy,
+    Layer,
+    choose_layers,
+    depth_of,
+    describe_layers,
+    refuse_unknown_layers,
+    within,
+)
 from rltransfer.anatomy.outputs import Output, Reader, forward_on, layer_outputs, readers
 from rltransfer.anatomy.rules import is_same_network, place
 
@@ -41,4 +49,5 @@ __all__ = [
     "readings_of",
     "refuse_unknown_layers",
     "spec_of_agent",
+    "within",
 ]

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rltransfer.anatomy import Anatomy, Layer
+from rltransfer.anatomy import Anatomy, Layer, within
 from rltransfer.artifact.encoder import Encoder
 from rltransfer.errors import IncompatibleError
 from rltransfer.extractors import NetworkExtractor
@@ -15,8 +15,14 @@ _EXTRACTOR = "features_extractor"
 _PREFIX = f"{_EXTRACTOR}.network."
 
 
-def network_encoder(network: PretrainedNetwork) -> Encoder:
-    """Returns a pretrained network as an encoder; its tensors are named as in a features extractor that holds it."""
+def network_encoder(network: PretrainedNetwork, path: str) -> Encoder:
+    """Returns a pretrained network as an encoder; its tensors are named as in a features extractor that holds it.
+
+    Args:
+        network: The network.
+        path: The source as it was named: a network of a library, or a file of weights.
+    """
+    tensors = {_PREFIX + name: tensor for name, tensor in network.tensors.items()}
     layers = tuple(
         Layer(
             name=_PREFIX + block,
@@ -24,32 +30,35 @@ def network_encoder(network: PretrainedNetwork) -> Encoder:
             role="encoder",
             depth=depth,
             path=_EXTRACTOR,
-            tensors=tuple(_PREFIX + name for name in network.tensors if _is_of(name, prefixes)),
+            tensors=tuple(name for name in tensors if any(within(name, _PREFIX + prefix) for prefix in prefixes)),
         )
         for depth, (block, prefixes) in enumerate(network.facts.blocks.items())
     )
+    in_order = {name: tensors[name] for layer in layers for name in layer.tensors}
     return Encoder(
         anatomy=Anatomy(
             algo=None,
             activation="unknown",
             layers=layers,
-            shapes={
-                name: tuple(network.tensors[name[len(_PREFIX) :]].shape) for layer in layers for name in layer.tensors
-            },
+            shapes={name: tuple(tensor.shape) for name, tensor in in_order.items()},
             parameters=frozenset(_PREFIX + name for name in network.parameters),
             aliases={},
         ),
-        tensors={name: network.tensors[name[len(_PREFIX) :]] for layer in layers for name in layer.tensors},
+        tensors=in_order,
         observation_space=None,
         action_space=None,
         normaliser=None,
-        source=SourceFacts(path=network.facts.name, sha256=network.sha256, network=network.facts),
+        source=SourceFacts(path=path, sha256=network.sha256, network=network.facts),
         hyperparams={},
     )
 
 
-def network_kwargs(encoder: Encoder) -> dict[str, Any]:
+def network_kwargs(encoder: Encoder, *, frames: int = 1) -> dict[str, Any]:
     """Returns the ``policy_kwargs`` of an agent whose features extractor is a source's network, with drawn weights.
+
+    Args:
+        encoder: The source.
+        frames: How many frames the agent's images have stacked (VecFrameStack); each goes through the network alone.
 
     Raises:
         IncompatibleError: The source is no pretrained network.
@@ -69,6 +78,7 @@ def network_kwargs(encoder: Encoder) -> dict[str, Any]:
         "features_extractor_kwargs": {
             "network": network,
             "features_dim": facts.features,
+            "frames": frames,
             "size": contract.size,
             "resize": contract.resize,
             "interpolation": contract.interpolation,
@@ -80,7 +90,3 @@ def network_kwargs(encoder: Encoder) -> dict[str, Any]:
         },
         "normalize_images": True,
     }
-
-
-def _is_of(name: str, prefixes: tuple[str, ...]) -> bool:
-    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)

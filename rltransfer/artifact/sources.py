@@ -134,12 +134,13 @@ def _network(source: str, arch: str | None, *, cut: str | None, pool: int, size:
     if size is not None and size < 1:
         raise SourceError(f"size: expected the side of images, 1 or more, found {size}.")
     if arch is None:
-        return network_encoder(read_network(parse_name(source), cut=cut, pool=pool, size=size))
+        network = read_network(parse_name(source), cut=cut, pool=pool, size=size)
+        return network_encoder(network, network.facts.name)
     if is_network_name(source):
         raise SourceError(f"arch: {source} says what it is. Leave it out, or name a file of weights as the source.")
     if not Path(source).is_file():
         raise SourceError(f"The file of weights {source} does not exist.")
-    return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool, size=size))
+    return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool, size=size), source)
 
 
 def _refuse_settings_of_agents(source: str, which: str, normaliser: Path | str | None, activation: str | None) -> None:

@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 from torch.nn import functional
@@ -15,16 +17,20 @@ class NetworkExtractor(BaseFeaturesExtractor):
 
     Images arrive in [0, 1], as SB3 passes them on with ``normalize_images=True``. They are resized, the middle is cut
     out, the mean is subtracted and divided by the standard deviation. The network stays in evaluation mode whatever is
-    trained: its running statistics are held, and dropout does nothing.
+    trained: its running statistics are held, and dropout does nothing. Of a stack of frames each goes through the
+    network alone, and the features are stacked. Of a dictionary the network reads each image; the other entries are
+    flattened, and all stand one after another in the order of the space.
 
     A zip of SB3 saves these arguments, and builds the network from them before it loads the weights: nothing is
     fetched, and no library of networks is needed.
 
     Args:
-        observation_space: Images [3, height, width] of unsigned bytes; of [1, height, width] the channel is repeated.
+        observation_space: Images [3 * frames, height, width] of unsigned bytes; of [frames, height, width] each channel
+            is repeated. Or a dictionary with such images.
         network: The traced network, from images [batch, 3, height, width]; it is copied. Parameters without values (on
             the device ``meta``) are drawn at random.
-        features_dim: How many features it gives.
+        features_dim: How many features it gives of one image.
+        frames: How many frames are stacked in each image.
         size: The height and width of what it receives.
         resize: The shorter side that images are resized to before the middle is cut out; None: both sides to ``size``.
         interpolation: Of the resizing, as PyTorch calls it.
@@ -33,14 +39,18 @@ class NetworkExtractor(BaseFeaturesExtractor):
         std: Likewise, the standard deviation.
         pool: The side that maps of features are pooled to; 0 where there are none.
         blocks: The blocks of the network in order, each with the prefixes of its tensors.
+
+    Raises:
+        ValueError: The observation has no such images.
     """
 
     def __init__(
         self,
-        observation_space: spaces.Box,
+        observation_space: spaces.Box | spaces.Dict,
         *,
         network: nn.Module,
         features_dim: int,
+        frames: int = 1,
         size: Sequence[int],
         resize: int | None,
         interpolation: str,
@@ -50,16 +60,23 @@ class NetworkExtractor(BaseFeaturesExtractor):
         pool: int,
         blocks: Mapping[str, Sequence[str]],
     ) -> None:
-        shape = observation_space.shape
-        if len(shape) != 3 or shape[0] not in (1, 3) or observation_space.dtype != "uint8":
+        parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
+        images = {key for key, part in parts.items() if _is_image(part, frames)}
+        if not images:
             raise ValueError(
-                f"a pretrained network reads colour or grey images of unsigned bytes, channels first; found {shape} of "
-                f"{observation_space.dtype}."
+                f"a pretrained network reads colour or grey images of unsigned bytes, channels first, {frames} of "
+                f"them stacked; found {observation_space}. Stack frames with frame_stack, or make the images so."
             )
-        super().__init__(observation_space, features_dim)
+        widths = [
+            features_dim * frames if key in images else get_flattened_obs_dim(part) for key, part in parts.items()
+        ]
+        super().__init__(observation_space, sum(widths))
         self.network = copy.deepcopy(network)
         _draw(self.network)
         self.network.eval()
+        self._keys = tuple(parts)
+        self._images = images
+        self._frames = frames
         self._size = (int(size[0]), int(size[1]))
         self._resize = resize
         self._interpolation = interpolation
@@ -97,9 +114,24 @@ class NetworkExtractor(BaseFeaturesExtractor):
         # The layout in memory decides how convolutions round.
         return result.contiguous()
 
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+    def forward(self, observations: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor:
         """Returns the features of a batch of images in [0, 1]: [batch, features_dim]."""
-        features: torch.Tensor = self.network(self.received(observations))
+        if isinstance(observations, torch.Tensor):
+            return self._features_of_stack(observations)
+        parts = [
+            (self._features_of_stack if key in self._images else _flat)(observations[key])
+            # SB3 passes observations on in the order of whoever made them.
+            for key in self._keys
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _features_of_stack(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the features of stacks of frames [batch, frames * channels, height, width], one after another."""
+        each = images.reshape(-1, images.shape[1] // self._frames, *images.shape[2:])
+        return self._features_of(each).reshape(len(images), -1)
+
+    def _features_of(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.network(self.received(images))
         if features.ndim == 4:
             features = functional.adaptive_avg_pool2d(features, self._pool)
         elif features.ndim == 3:
@@ -113,6 +145,15 @@ class NetworkExtractor(BaseFeaturesExtractor):
             f"network.{name}": tuple(f"network.{prefix}" for prefix in prefixes)
             for name, prefixes in self._blocks.items()
         }
+
+
+def _flat(entries: torch.Tensor) -> torch.Tensor:
+    return entries.flatten(start_dim=1)
+
+
+def _is_image(space: spaces.Space[Any], frames: int) -> bool:
+    shape = space.shape or ()
+    return space.dtype == "uint8" and len(shape) == 3 and shape[0] in (frames, 3 * frames)
 
 
 @torch.no_grad()

@@ -75,6 +75,7 @@ def read_network(
             library=name.library,
             architecture=name.architecture,
             weights=None if file else told.name,
+            built_for=told.name,
             file=path.name,
             url=None if file else told.url,
             licence=None if file else told.licence,
@@ -99,9 +100,9 @@ def build_network(facts: NetworkFacts) -> fx.GraphModule:
 
     Raises:
         MissingExtraError: The library is not installed, or does not import.
-        SourceError: This version of the library builds another network.
+        UnknownNameError: This version of the library has no such network any more.
     """
-    name = NetworkName(facts.library, facts.architecture, facts.weights)
+    name = NetworkName(facts.library, facts.architecture, facts.built_for)
     built = _library(name).build(name.architecture, name.weights, None)
     return cut_network(built.module, facts.contract.size, None if facts.is_default_cut else facts.cut, str(name)).graph
 

@@ -1,6 +1,7 @@
 """Traces a pretrained network, cuts its classifier off, and names its blocks; sizes are measured by a forward pass."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -22,14 +23,31 @@ class CutNetwork:
     Attributes:
         graph: The part, from images [batch, channels, height, width] to features; its tensors keep their names.
         cut: The layer of which it gives the input, or the output where a layer was named.
-        shape: The shape of what it gives for one image.
-        is_fixed: Whether it takes images of one size alone, as was tried.
+        size: The height and width of the images that it takes.
+        what: The network in words, for messages.
     """
 
     graph: fx.GraphModule
     cut: str
-    shape: tuple[int, ...]
-    is_fixed: bool
+    size: tuple[int, int]
+    what: str
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what it gives for one image, measured.
+
+        Raises:
+            IncompatibleError: It does not take images of this size.
+        """
+        shape = _shape(self.graph, self.size)
+        if shape is None:
+            raise IncompatibleError(f"{self.what} does not take images of {self.size[0]}x{self.size[1]}.")
+        return shape
+
+    @functools.cached_property
+    def is_fixed(self) -> bool:
+        """Whether it takes images of one size alone, as is tried."""
+        return _shape(self.graph, (self.size[0] + 32, self.size[1] + 32)) is None
 
 
 def cut_network(network: nn.Module, size: tuple[int, int], layer: str | None, what: str) -> CutNetwork:
@@ -42,7 +60,7 @@ def cut_network(network: nn.Module, size: tuple[int, int], layer: str | None, wh
         what: The network in words, for messages.
 
     Raises:
-        IncompatibleError: It cannot be traced, or does not take images of this size.
+        IncompatibleError: It cannot be traced.
         UnknownLayerError: There is no such layer.
     """
     traced = _trace(network.eval(), what)
@@ -52,10 +70,7 @@ def cut_network(network: nn.Module, size: tuple[int, int], layer: str | None, wh
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.recompile()
-    shape = _shape(traced, size)
-    if shape is None:
-        raise IncompatibleError(f"{what} does not take images of {size[0]}x{size[1]}.")
-    return CutNetwork(traced, name, shape, is_fixed=_shape(traced, (size[0] + 32, size[1] + 32)) is None)
+    return CutNetwork(traced, name, size, what)
 
 
 def _trace(network: nn.Module, what: str) -> fx.GraphModule:
@@ -126,9 +141,9 @@ def _last_of(traced: fx.GraphModule, layer: str, what: str) -> fx.Node:
             nodes[name] = node
     nodes.pop("", None)
     if layer not in nodes:
-        known = list(dict.fromkeys(name.partition(".")[0] for name in nodes))
+        blocks = list(dict.fromkeys(name.partition(".")[0] for name in nodes))
         raise UnknownLayerError(
-            f"cut: {what} has no layer {layer!r}.{did_you_mean(layer, nodes)} Its blocks are {', '.join(known)}, and "
+            f"cut: {what} has no layer {layer!r}.{did_you_mean(layer, nodes)} Its blocks are {', '.join(blocks)}, and "
             f"what lies in them by dotted names."
         )
     return nodes[layer]

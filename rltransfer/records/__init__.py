@@ -38,7 +38,6 @@ from rltransfer.records.network import (
     Interpolation,
     NetworkFacts,
     NetworkName,
-    is_network,
     is_network_name,
     parse_name,
 )
@@ -126,7 +125,6 @@ __all__ = [
     "TrainingEpisodes",
     "Trial",
     "find_runs",
-    "is_network",
     "is_network_name",
     "moved_words",
     "parse_name",

@@ -1,10 +1,9 @@
 """What a pretrained network is, and what images it was trained on: plain data, in artifacts and run folders."""
 
 import dataclasses
-import json
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -61,11 +60,12 @@ class InputContract(BaseModel, frozen=True, extra="forbid"):
         parts = [f"{self.channels} in [0, 1]"]
         parts += [f"to {size} ({how})"] if self.resize is None else [f"shorter side to {self.resize} ({how})"]
         parts += [] if self.resize is None else [f"middle {size}"]
-        parts += [f"{name} {' '.join(f'{value:g}' for value in values)}" for name, values in self._statistics()]
+        parts += [f"mean {_numbers(self.mean)}", f"std {_numbers(self.std)}"]
         return ", ".join(parts)
 
-    def _statistics(self) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-        return (("mean", self.mean), ("std", self.std))
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
@@ -75,6 +75,7 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
         library: The library that its architecture is of.
         architecture: Its name there.
         weights: The name of its weights there; None for a file of weights.
+        built_for: The name of the weights that the library builds it for: some differ in more than numbers.
         file: The file that its weights were read from.
         url: Where that file comes from, as far as it is told.
         licence: Of the weights, as far as the library tells.
@@ -91,6 +92,7 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
     library: Library
     architecture: str
     weights: str | None = None
+    built_for: str | None = None
     file: str
     url: str | None = None
     licence: str | None = None
@@ -111,8 +113,8 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
         >>> NetworkFacts.model_construct(library="torchvision", architecture="resnet18", weights="V1").name
         'torchvision:resnet18/V1'
         """
-        weights = {"torchvision": f"/{self.weights}", "timm": f".{self.weights}"}[self.library] if self.weights else ""
-        return f"{self.library}:{self.architecture}{weights}"
+        separator = {"torchvision": "/", "timm": "."}[self.library]
+        return f"{self.library}:{self.architecture}{separator + self.weights if self.weights else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,16 +149,3 @@ def parse_name(name: str) -> NetworkName:
         )
     library, architecture, weights = match.groups()
     return NetworkName("timm" if library == "timm" else "torchvision", architecture, weights)
-
-
-def is_network(source: str) -> bool:
-    """Returns whether a source is a pretrained network: named, or in an artifact."""
-    if is_network_name(source):
-        return True
-    try:
-        manifest = json.loads((Path(source) / "manifest.json").read_bytes())
-    except (OSError, ValueError):
-        # Whoever reads the source says what is wrong with it.
-        return False
-    facts = manifest.get("source") if isinstance(manifest, dict) else None
-    return isinstance(facts, dict) and facts.get("network") is not None

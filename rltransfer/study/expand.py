@@ -9,8 +9,7 @@ from rltransfer.algorithms import off_policy_names
 from rltransfer.config import SCRATCH_LONG, RunConfig, StudyConfig, StudyTask, Task
 from rltransfer.errors import ConfigError
 from rltransfer.hyperparams import Hyperparameters, resolve
-from rltransfer.records import is_network
-from rltransfer.strategies import Scratch, Strategy, reads_source, uses_replay, weights_method
+from rltransfer.strategies import Scratch, reads_source, uses_replay
 from rltransfer.study.shared import shared_name
 from rltransfer.sweeps import PlannedArm
 
@@ -140,7 +139,7 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         task_name=name,
         arm=arm,
         strategy=planned.strategy,
-        source=path if is_read or _has_architecture(planned.strategy, path) else None,
+        source=path if is_read else None,
         which=planned.which,
         normaliser=study.source.normaliser if is_read else None,
         activation=study.source.activation if is_read else None,
@@ -150,12 +149,6 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         **_common(study, study.tasks[name], name, seed, arm_hyperparams=study.own_hyperparams(name, arm)),
     )
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and is_read else None)
-
-
-def _has_architecture(strategy: Strategy, path: str | tuple[str, ...] | None) -> bool:
-    """Returns whether an arm that reads no source has the architecture of one: of a pretrained network."""
-    is_fresh = weights_method(strategy).kind == Scratch().kind
-    return isinstance(path, str) and not is_fresh and is_network(path)
 
 
 def _long_job(study: StudyConfig, folder: Path, name: str, seed: int, sources: Sequence[Job]) -> Job:

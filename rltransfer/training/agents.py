@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from rltransfer.algorithms import agent_class, spec_of
 from rltransfer.artifact import Encoder, network_kwargs, progressive_kwargs
 from rltransfer.config import RunConfig
-from rltransfer.errors import ConfigError, RunError
+from rltransfer.errors import ConfigError, IncompatibleError, RunError
 from rltransfer.hyperparams import Hyperparameters
 from rltransfer.hyperparams.build import build_agent_kwargs
 from rltransfer.strategies import Progressive, progressive_settings
@@ -18,31 +18,30 @@ from rltransfer.tasks import has_action_masks
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
+REPLACED_BY_NETWORK = ("features_extractor_class", "features_extractor_kwargs", "normalize_images")
+"""The settings of a policy that a pretrained network has its own of."""
 _ADAPTER = "rltransfer.extractors.LinearAdapter"
 
 
-def build_agent(
-    config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = (), network: Encoder | None = None
-) -> "BaseAlgorithm":
+def build_agent(config: RunConfig, env: VecEnv, encoders: Sequence[Encoder] = ()) -> "BaseAlgorithm":
     """Returns a run's agent, as fresh as SB3 makes it.
 
     Args:
         config: The run.
         env: Its environments.
-        encoders: Its sources, which give the columns of a progressive agent.
-        network: The pretrained network that is the agent's features extractor, if it is one.
+        encoders: Its sources, which give the columns of a progressive agent; of one that is a pretrained network, the
+            agent's features extractor.
 
     Raises:
         MissingExtraError: The algorithm needs sb3-contrib.
-        IncompatibleError: The sources, or the settings, cannot be columns.
+        IncompatibleError: The sources, or the settings, cannot be columns; or a network is one of several sources.
         ConfigError: SB3 refuses the spaces, the settings or the device.
     """
     hyperparams = config.hyperparams
     part = progressive_settings(config.strategy)
     if part is not None:
         hyperparams = _with_columns(config, encoders, part)
-    if network is not None:
-        hyperparams = _with_network(hyperparams, network)
+    hyperparams = _with_network(hyperparams, encoders)
     if config.inputs is not None and config.inputs.adapter is not None:
         hyperparams = hyperparams.with_extractor(_ADAPTER, features_dim=config.inputs.adapter)
     settings = build_agent_kwargs(hyperparams, env.action_space)
@@ -62,10 +61,18 @@ def build_agent(
     return agent
 
 
-def _with_network(hyperparams: Hyperparameters, network: Encoder) -> Hyperparameters:
+def _with_network(hyperparams: Hyperparameters, encoders: Sequence[Encoder]) -> Hyperparameters:
     """Returns a run's settings with a network in place of their features extractor, which is that of ``scratch``."""
+    networks = [encoder for encoder in encoders if encoder.source.network is not None]
+    if not networks:
+        return hyperparams
+    if len(encoders) > 1:
+        raise IncompatibleError(
+            f"{networks[0].source.path} is a pretrained network: it can be the only source, not one of several."
+        )
     given = dict(hyperparams.agent.get("policy_kwargs") or {})
-    agent = {**hyperparams.agent, "policy_kwargs": given | network_kwargs(network)}
+    frames = hyperparams.frame_stack or 1
+    agent = {**hyperparams.agent, "policy_kwargs": given | network_kwargs(networks[0], frames=frames)}
     return hyperparams.model_copy(update={"agent": agent})
 
 

@@ -14,16 +14,14 @@ from rltransfer import tasks
 from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
 from rltransfer.errors import IncompatibleError
-from rltransfer.records import SourceFacts, is_network
+from rltransfer.records import Finding, SourceFacts
 from rltransfer.strategies import (
-    Scratch,
     modifiers,
     needs_source,
     reads_source,
     strategy_label,
-    weights_method,
 )
-from rltransfer.training.agents import build_agent
+from rltransfer.training.agents import REPLACED_BY_NETWORK, build_agent
 from rltransfer.transfer import Plan, plan_transfer
 
 
@@ -75,10 +73,11 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
             randomise=config.randomise,
         )
         stack.callback(_close, env)
-        agent = build_agent(config, env, encoders, _network(config, encoders))
+        agent = build_agent(config, env, encoders)
         plan = None
         if has_plan(config):
             plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
+            plan = dataclasses.replace(plan, findings=(*plan.findings, *_replaced_settings(config, encoders)))
         yield Prepared(agent, eval_env, encoders, plan)
 
 
@@ -115,17 +114,13 @@ def read_sources(config: RunConfig) -> tuple[Encoder, ...]:
     )
 
 
-def _network(config: RunConfig, encoders: Sequence[Encoder]) -> Encoder | None:
-    """Returns the pretrained network that the agent has in front of its own layers; ``scratch`` has none.
-
-    ``random_frozen`` reads no source, and has the architecture of one.
-    """
-    names = [source for source in config.sources if is_network(source)]
-    if not names or weights_method(config.strategy).kind == Scratch().kind:
-        return None
-    if len(config.sources) > 1:
-        raise IncompatibleError(f"{names[0]} is a pretrained network: it can be the only source, not one of several.")
-    return encoders[0] if encoders else load_encoder(names[0])
+def _replaced_settings(config: RunConfig, encoders: Sequence[Encoder]) -> Iterator[Finding]:
+    """Yields what of the hyperparameters an agent with a pretrained network does not have."""
+    given = config.hyperparams.agent.get("policy_kwargs") or {}
+    names = [name for name in REPLACED_BY_NETWORK if name in given]
+    if names and any(encoder.source.network is not None for encoder in encoders):
+        words = f"the network stands in place of the features extractor of the hyperparameters ({', '.join(names)})"
+        yield Finding(kind="extractor_replaced", severity="note", words=words)
 
 
 def source_facts(encoders: Sequence[Encoder]) -> SourceFacts | None:

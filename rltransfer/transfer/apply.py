@@ -61,10 +61,10 @@ def apply_plan(plan: Plan, agent: "BaseAlgorithm") -> Transfer:
 
 def _sample_exploration(plan: Plan, agent: Any) -> None:
     """Draws the exploration matrix of gSDE anew from a log_std that was written: it is no tensor of the policy."""
+    if not getattr(agent, "use_sde", False):
+        return
     anatomy = anatomy_of_agent(agent)
-    if getattr(agent, "use_sde", False) and any(
-        anatomy.is_log_std(entry.tensor) and entry.origin != "initialised" for entry in plan.entries
-    ):
+    if any(anatomy.is_log_std(entry.tensor) and entry.origin != "initialised" for entry in plan.entries):
         owner = agent.actor if hasattr(agent, "actor") else agent.policy
         owner.reset_noise()
 

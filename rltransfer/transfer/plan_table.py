@@ -42,20 +42,22 @@ def _left_out(plan: PlanFacts) -> list[str]:
     """Returns a line for each reason for which tensors of the source do not move, with their names."""
     lines = []
     for reason, words in _REASONS.items():
-        names = [_left_out_name(tensor) for tensor in plan.left_out if tensor.reason == reason]
+        tensors = [tensor for tensor in plan.left_out if tensor.reason == reason]
+        whole = [tensor for tensor in tensors if tensor.values == tensor.size]
+        names = [_left_out_name(tensor) for tensor in tensors]
+        if len(whole) > _MANY:
+            layers = dict.fromkeys(f"{tensor.layer}{_of_source(tensor)}" for tensor in whole)
+            names = [_left_out_name(tensor) for tensor in tensors if tensor not in whole]
+            names.append(f"{len(whole)} tensors of {', '.join(layers)}")
         if names:
-            if len(names) > _MANY:
-                layers = dict.fromkeys(tensor.layer for tensor in plan.left_out if tensor.reason == reason)
-                names = [f"{len(names)} tensors of {', '.join(layers)}"]
             text = f"left out of the source, {words}: {', '.join(names)}"
             lines.append(textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False))
     return lines
 
 
 def _left_out_name(tensor: LeftOut) -> str:
-    number = f" of source {tensor.source_number + 1}" if tensor.source_number else ""
     part = f" ({tensor.values:,} of {tensor.size:,} values)" if tensor.values < tensor.size else ""
-    return f"{tensor.tensor}{number}{part}"
+    return f"{tensor.tensor}{_of_source(tensor)}{part}"
 
 
 def _beside_weights(plan: PlanFacts) -> list[str]:
@@ -123,8 +125,11 @@ def _describe_mix(entry: PlanEntry) -> str:
 
 
 def _from(entry: PlanEntry) -> str:
-    number = f" of source {entry.source_number + 1}" if entry.source_number else ""
-    return f", from {entry.source}{number}" if entry.source not in (None, entry.tensor) else ""
+    return f", from {entry.source}{_of_source(entry)}" if entry.source not in (None, entry.tensor) else ""
+
+
+def _of_source(item: LeftOut | PlanEntry) -> str:
+    return f" of source {item.source_number + 1}" if item.source_number else ""
 
 
 def _describe_training(entry: PlanEntry) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
+from stable_baselines3.common.vec_env import VecFrameStack, unwrap_vec_wrapper
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from rltransfer.anatomy import Anatomy, agent_tensors, anatomy_of_agent, readings_of
@@ -164,6 +164,7 @@ def _pairs(
 ) -> list[Pair]:
     """Returns the agent with each of its sources, or without one."""
     normaliser = agent.get_vec_normalize_env()
+    stack = unwrap_vec_wrapper(agent.env, VecFrameStack) if agent.env is not None else None
     alone = Pair(
         encoder=None,
         anatomy=anatomy,
@@ -173,7 +174,7 @@ def _pairs(
         normalises_rewards=normaliser is not None and normaliser.norm_reward,
         inputs=parse_mapping(Inputs, inputs, "inputs"),
         actions=parse_mapping(Actions, actions, "actions"),
-        is_stacked=is_vecenv_wrapped(agent.env, VecFrameStack) if agent.env is not None else False,
+        frames=stack.stacked_obs.n_stack if stack is not None else 1,
         squashes_actions=bool(getattr(agent.policy, "squash_output", False)),
         frozen_by_user=frozen_by_user(agent, anatomy),
         frozen_by_plan=frozen_by_plan(agent),

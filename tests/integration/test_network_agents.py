@@ -12,6 +12,7 @@ import pytest
 import torch
 from agents import make_agent
 from PIL import Image
+from pretrained import ARCH, write_weights
 from resuming import assert_alike, every, interrupted
 from runs import run_config
 
@@ -19,14 +20,14 @@ from rltransfer import apply_plan, compare, load_encoder, plan_transfer
 from rltransfer.anatomy import agent_tensors
 from rltransfer.artifact import Encoder, network_kwargs
 from rltransfer.cli import main
+from rltransfer.config import RunConfig
 from rltransfer.errors import ConfigError, IncompatibleError
 from rltransfer.extractors import NetworkExtractor
 from rltransfer.networks import torchvision_networks
 from rltransfer.records import NetworkFacts
 from rltransfer.training import train_run
+from rltransfer.training.prepare import prepare
 from rltransfer.transfer import Transfer
-
-ARCH = "torchvision:mobilenet_v3_small"
 
 
 class Pictures(gym.Env[np.ndarray, Any]):
@@ -49,19 +50,7 @@ class Pictures(gym.Env[np.ndarray, Any]):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of weights in torchvision's form, whose running statistics are not those of a fresh network."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        network = torchvision_networks.build("mobilenet_v3_small", None, None).module.train()
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                # The mean over all batches: those of a fresh network let nothing through.
-                module.momentum = None
-        for _ in range(2):
-            network(torch.rand(8, 3, 64, 64))
-    path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    torch.save(network.state_dict(), path)
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "weights.pth")
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +229,105 @@ def test_a_grey_channel_is_repeated_and_other_observations_are_refused(encoder: 
             NetworkExtractor(space, **network_kwargs(encoder)["features_extractor_kwargs"])
 
 
+class Camera(gym.Env[dict[str, Any], Any]):
+    """Random pictures of two cameras and a vector, under keys."""
+
+    observation_space = gym.spaces.Dict(
+        speed=gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
+        left=gym.spaces.Box(0, 255, (32, 32, 3), np.uint8),
+        right=gym.spaces.Box(0, 255, (32, 32, 1), np.uint8),
+    )
+    action_space: Any = gym.spaces.Discrete(3)
+
+    def _see(self) -> dict[str, Any]:
+        spaces = self.observation_space.spaces.items()
+        return {
+            key: self.np_random.integers(0, 256, space.shape, dtype=np.uint8)
+            if space.dtype == np.uint8
+            else self.np_random.random(space.shape, dtype=np.float32)
+            for key, space in spaces
+        }
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._see(), {}
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        return self._see(), float(action), False, bool(self.np_random.random() < 0.1), {}
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_of_a_dictionary_each_image_goes_through_the_network_and_the_rest_beside_it(
+    algo: str, weights: Path, encoder: Encoder
+) -> None:
+    kwargs = {**network_kwargs(encoder), "net_arch": [8]}
+    agent = make_agent(algo, Camera(), policy="MultiInputPolicy", policy_kwargs=kwargs)
+    plan = plan_transfer(encoder, agent, "frozen")
+    (words,) = (finding.words for finding in plan.findings if finding.kind == "network_images")
+    assert "repeated for its three" in words
+    assert words.endswith("; speed: passed on beside its features")
+    transfer = apply_plan(plan, agent)
+    agent.learn(64, callback=transfer.callbacks)
+    assert not differing(agent, torch.load(weights, weights_only=True))
+    policy: Any = agent.policy if algo == "ppo" else agent.policy.q_net
+    parts = reversed(agent.observation_space.spaces.items())
+    seen = {key: np.stack([space.sample()] * 2) for key, space in parts}
+    with torch.no_grad():
+        features = policy.extract_features(policy.obs_to_tensor(seen)[0], policy.features_extractor)
+        images = torch.from_numpy(np.stack([seen["left"][0], seen["right"][0].repeat(3, axis=0)])) / 255.0
+        extractor = policy.features_extractor
+        expected = extractor.network(extractor.received(images))
+    # One after another in the order of the space, whatever the order of the observation's keys.
+    assert list(agent.observation_space.spaces) == ["speed", "left", "right"]
+    speed, left, right = features[0].split([2, 1024, 1024])
+    torch.testing.assert_close(torch.stack([left, right]), expected, rtol=0.0, atol=1e-5)
+    assert torch.equal(speed, torch.from_numpy(seen["speed"][0]))
+
+
+def test_each_of_stacked_frames_goes_through_the_network_alone(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "network")
+    config = run_config(
+        "ppo",
+        env="rltransfer_envs:rltransfer/MiniGrid-Empty-v0",
+        kwargs={"view": "rgb", "max_steps": 8},
+        strategy="frozen",
+        source=str(tmp_path / "network"),
+    )
+    config = config.model_copy(update={"hyperparams": config.hyperparams.model_copy(update={"frame_stack": 2})})
+    with prepare(config, monitor_folder=None) as prepared:
+        agent = prepared.agent
+        assert prepared.plan is not None
+        (words,) = (finding.words for finding in prepared.plan.findings if finding.kind == "network_images")
+        assert "each of 2 frames is read alone, and their features are stacked" in words
+        extractor: Any = agent.policy.features_extractor
+        assert agent.observation_space.shape == (6, 56, 56)
+        assert extractor.features_dim == 2048
+        images = torch.rand(3, 6, 56, 56)
+        with torch.no_grad():
+            both = extractor(images)
+            each = [extractor.network(extractor.received(part)) for part in images.split(3, dim=1)]
+        torch.testing.assert_close(both, torch.cat(each, dim=1), rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"channels": "mean"}, "channels 'mean' has nothing to do: the images have three channels"),
+        ({"map": [0, 1, 2]}, "map is of sources that are agents"),
+        ({"keys": {"left": "right"}}, "keys is of sources that are agents"),
+        ({"adapter": 8}, "adapter is of sources that are agents"),
+    ],
+)
+def test_inputs_that_mean_nothing_to_a_network_are_refused(inputs: Any, words: str, encoder: Encoder) -> None:
+    agent = agent_with(encoder)
+    for strategy in ("frozen", "random_frozen"):
+        with pytest.raises(IncompatibleError, match=words):
+            plan_transfer(encoder, agent, strategy, inputs=inputs)
+    grey = agent_with(encoder, env=Pictures(channels=1))
+    if "channels" in inputs:
+        plan_transfer(encoder, grey, "frozen", inputs=inputs)
+
+
 ELSEWHERE = """
 import sys
 sys.modules.update(torchvision=None, timm=None, rltransfer=None)
@@ -284,6 +372,8 @@ def test_the_command_plans_and_trains_from_an_artifact(
     assert "features_extractor.network.features.0.0.weight" in shown["random_frozen"]
     # The baseline is the agent of the hyperparameters alone.
     assert "features_extractor.network" not in shown["scratch"]
+    replaced = "stands in place of the features extractor of the hyperparameters (features_extractor_class"
+    assert [replaced in " ".join(shown[name].split()) for name in shown] == [True, True, False]
     line = (
         f"transfer --from network {MINIGRID} --strategy frozen -n 64 --eval-freq 64 --eval-episodes 1 --seed 0 -f logs"
     )
@@ -292,9 +382,6 @@ def test_the_command_plans_and_trains_from_an_artifact(
 
 
 def test_a_second_source_beside_a_network_is_refused(encoder: Encoder, tmp_path: Path) -> None:
-    from rltransfer.config import RunConfig
-    from rltransfer.training.prepare import prepare
-
     assert isinstance(encoder.source.network, NetworkFacts)
     encoder.save(tmp_path / "network")
     config: RunConfig = run_config("ppo", strategy="frozen", source=str(tmp_path / "network"))

@@ -13,38 +13,23 @@ from typing import Any
 
 import pytest
 import torch
+from pretrained import built, write_weights
 from runs import tree
 
 from rltransfer import load_encoder
 from rltransfer.artifact import Encoder, average_encoders
 from rltransfer.cli import main
 from rltransfer.errors import IncompatibleError, RLTransferError, SourceError, UnknownLayerError, UnknownNameError
-from rltransfer.networks import timm_networks, torchvision_networks
+from rltransfer.networks import build_network, timm_networks, torchvision_networks
 from rltransfer.networks.graph import blocks_of, cut_network
 from rltransfer.records import parse_name
 
 PREFIX = "features_extractor.network."
 
 
-def built(name: str) -> torch.nn.Module:
-    """Returns a network as its library initialises it, always with the same numbers."""
-    parsed = parse_name(name)
-    library = timm_networks if parsed.library == "timm" else torchvision_networks
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return library.build(parsed.architecture, parsed.weights, None).module.eval()
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of weights in torchvision's form: a state dict of a MobileNetV3 whose running statistics have moved."""
-    network = built("torchvision:mobilenet_v3_small")
-    network.train()
-    with torch.no_grad():
-        network(torch.rand(4, 3, 64, 64))
-    path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    torch.save(network.state_dict(), path)
-    return path
+    return write_weights(tmp_path_factory.mktemp("weights") / "weights.pth")
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +178,18 @@ def test_an_artifact_holds_all_and_is_read_where_no_library_is(
         "read from: weights.pth",
     ):
         assert words in shown
+
+
+@pytest.mark.long
+def test_a_file_is_rebuilt_as_the_weights_it_is_said_to_be_of(tmp_path: Path) -> None:
+    torch.save(built("torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1").state_dict(), tmp_path / "weights.pth")
+    encoder = load_encoder(tmp_path / "weights.pth", arch="torchvision:vit_b_16/IMAGENET1K_SWAG_E2E_V1")
+    assert encoder.source.path == str(tmp_path / "weights.pth")
+    assert encoder.source.network is not None
+    # The library's default takes 224x224.
+    assert encoder.source.network.contract.size == (384, 384)
+    state = build_network(encoder.source.network).state_dict()
+    assert {PREFIX + name: tuple(value.shape) for name, value in state.items()} == encoder.anatomy.shapes
 
 
 def test_safetensors_and_usual_wrappings_of_a_state_dict_are_read(weights: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rltransfer.errors import IncompatibleError
 from rltransfer.records import InputMap
 from rltransfer.spaces import describe
 from rltransfer.transfer.layer_rules import LayerRules
+from rltransfer.transfer.matching.network import refuse_wrong_network_inputs
 from rltransfer.transfer.matching.pair import Pair, key_of
 from rltransfer.transfer.matching.unread_inputs import refuse_unread_inputs
 
@@ -36,6 +37,7 @@ def refuse_misfit(pair: Pair, encoder: Encoder, rules: LayerRules, sources: Mapp
             f"{_both(pair, encoder)}: their heads mean different things. Use 'finetune' or 'frozen', which move the "
             "encoder alone and start with new heads."
         )
+    refuse_wrong_network_inputs(pair, encoder)
     _refuse_other_observations(pair, encoder)
     pair.refuse_wrong_actions()
     if rules.heads:

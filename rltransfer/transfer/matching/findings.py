@@ -60,7 +60,7 @@ def _of_source(plan: Plan, pair: Pair, rules: LayerRules) -> Iterator[Finding]:
     if pair.encoder is None:
         return
     if pair.encoder.source.network is not None:
-        yield from findings_of_network(plan, pair, pair.encoder.source.network)
+        yield from findings_of_network(plan, pair, pair.encoder.source)
         return
     yield from _of_score(pair.encoder)
     yield from _of_policy(pair.encoder)

@@ -30,7 +30,8 @@ class Pair:
 
     One that ``squashes_actions`` gives actions between -1 and 1, which SB3 scales to the bounds of the target's.
     ``frozen_by_user`` and ``frozen_by_plan`` are the target's tensors that its user, or an earlier plan, froze.
-    ``running_statistics`` are the means and variances of layers that normalise.
+    ``frames`` is how many observations are stacked (VecFrameStack), 1 where none are. ``running_statistics`` are the
+    means and variances of layers that normalise.
     """
 
     encoder: Encoder | None
@@ -41,7 +42,7 @@ class Pair:
     normalises_rewards: bool
     inputs: Inputs | None = None
     actions: Actions | None = None
-    is_stacked: bool = False
+    frames: int = 1
     squashes_actions: bool = False
     frozen_by_user: frozenset[str] = frozenset()
     frozen_by_plan: frozenset[str] = frozenset()
@@ -82,7 +83,7 @@ class Pair:
             source,
             self.observation_space,
             self.inputs,
-            stacked=self.is_stacked,
+            stacked=self.frames > 1,
             flattened=frozenset(key for key in parts_by_key(self.observation_space) if not self._is_image(key)),
         )
 

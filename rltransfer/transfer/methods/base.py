@@ -105,7 +105,7 @@ class Method(abc.ABC, Generic[SettingsT]):
         return None
 
     def prepare(self, plan: Plan, agent: "BaseAlgorithm") -> None:
-        """Makes what ``install`` puts on an agent, without changing the agent; after that nothing may fail.
+        """Makes what ``install`` puts on an agent, without changing the agent: what may fail, fails here.
 
         Raises:
             IncompatibleError: The plan was read from a file without the source, or the source does not fit the agent.

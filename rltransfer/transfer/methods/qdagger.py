@@ -98,7 +98,7 @@ def _refuse_other_losses(algo: str) -> None:
 class Demonstration(HeldCallback):
     """Corrects the actions in the replay buffer while the source policy takes them, and makes the updates after that.
 
-    SB3 goes on collecting and learning as always: what was chosen by the agent is what was done by the source_actor.
+    SB3 goes on collecting and learning as always: what was chosen by the agent is what was done by the source's policy.
     """
 
     needs_callbacks = "no updates are made on what the source collected before the agent acts"

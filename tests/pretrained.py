@@ -1,0 +1,34 @@
+"""Files of weights of networks that the tests make themselves, in the form of torchvision's."""
+
+from pathlib import Path
+
+import torch
+
+from rltransfer.networks import timm_networks, torchvision_networks
+from rltransfer.records import parse_name
+
+ARCH = "torchvision:mobilenet_v3_small"
+
+
+def built(name: str) -> torch.nn.Module:
+    """Returns a network as its library initialises it, always with the same numbers."""
+    parsed = parse_name(name)
+    library = timm_networks if parsed.library == "timm" else torchvision_networks
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return library.build(parsed.architecture, parsed.weights, None).module.eval()
+
+
+def write_weights(path: Path, name: str = ARCH) -> Path:
+    """Writes a state dict whose running statistics let something through, as those of a fresh network do not."""
+    network = built(name).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            # The mean over all batches.
+            module.momentum = None
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for _ in range(2):
+            network(torch.rand(8, 3, 64, 64))
+    torch.save(network.state_dict(), path)
+    return path
