@@ -268,6 +268,12 @@ def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KEY:VALUE",
         help="which action of the source each of the target's is: map:[1,0], or source:left,right target:right,left",
     )
+    group.add_argument(
+        "--features",
+        choices=("once", "recompute"),
+        help="of a frozen image encoder: compute features once per observation, or in every pass of the policy "
+        "(default: once where nothing stands against it; the plan says)",
+    )
 
 
 def _add_network_flags(parser: argparse.ArgumentParser) -> None:

@@ -332,6 +332,7 @@ def _maps(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "inputs": parse_mapping(Inputs, arguments.inputs, "--inputs"),
         "actions": parse_mapping(Actions, arguments.actions, "--actions"),
+        "features": arguments.features,
     }
 
 

@@ -18,6 +18,7 @@ from rltransfer.config.values import (
     ActionsSetting,
     ActivationSetting,
     Algorithm,
+    FeaturesSetting,
     InputsSetting,
     Randomise,
     SourcePaths,
@@ -32,7 +33,7 @@ from rltransfer.records import TaskFacts
 from rltransfer.strategies import Scratch
 from rltransfer.sweeps import StrategySetting
 
-LATER_SETTINGS: Mapping[str, Any] = {"arms_differ_in": [], "normaliser": None, "activation": None}
+LATER_SETTINGS: Mapping[str, Any] = {"arms_differ_in": [], "normaliser": None, "activation": None, "features": None}
 """The settings that runs of version 0.1 do not have, with what stands for them there."""
 _HOW = {
     "num_threads",
@@ -115,7 +116,8 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     ``save_at`` are the env_steps after which the agent is kept as well, under that number. ``arms_differ_in`` names the
     hyperparameters that the study gives each arm of the task its own of: runs that differ in these can be compared.
     ``normaliser`` is the file with the source's statistics and ``activation`` its activation function, where the source
-    does not tell.
+    does not tell. ``features`` says whether those of a frozen image encoder are computed ``once`` per observation or in
+    every pass of the policy (``recompute``); None leaves it to the plan.
     """
 
     role: Literal["source", "target"]
@@ -133,6 +135,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     activation: ActivationSetting = None
     inputs: InputsSetting = None
     actions: ActionsSetting = None
+    features: FeaturesSetting = None
     randomise: Randomise = None
     task_name: str
     arm: str

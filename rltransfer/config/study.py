@@ -22,6 +22,7 @@ from rltransfer.config.values import (
     ActivationSetting,
     Algorithm,
     AugmentSetting,
+    FeaturesSetting,
     InputsSetting,
     Randomise,
     SourcePaths,
@@ -137,6 +138,7 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
     env_steps that an agent on disk was trained for. ``cache`` is the folder by which studies share equal source runs.
     ``sweeps`` add arms. ``confirms`` are the arms of these that are run, with scratch, on seeds that did not pick them.
     ``tune`` says how ``rltransfer study tune`` finds hyperparameters for each arm; runs of the study do without.
+    ``features`` is that of its runs.
     """
 
     algo: Algorithm
@@ -152,6 +154,7 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
     evaluation: Evaluation = Evaluation()
     hyperparams: dict[str, Any] = {}
     device: str = "cpu"
+    features: FeaturesSetting = None
     cache: str | None = None
 
     @field_validator("tasks", "arms")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
@@ -27,6 +27,8 @@ Algorithm = Annotated[str, AfterValidator(_algorithm)]
 """The short name of an algorithm, such as ``ppo``."""
 InputsSetting = Annotated[Inputs | None, BeforeValidator(lambda value: parse_mapping(Inputs, value, "inputs"))]
 ActionsSetting = Annotated[Actions | None, BeforeValidator(lambda value: parse_mapping(Actions, value, "actions"))]
+FeaturesSetting = Literal["once", "recompute"] | None
+"""Where the features of a frozen image encoder are computed."""
 _SHARE = re.compile(r"\d+(\.\d+)?\s?%")
 
 

@@ -40,6 +40,10 @@ class NetworkExtractor(BaseFeaturesExtractor):
         pool: The side that maps of features are pooled to; 0 where there are none.
         blocks: The blocks of the network in order, each with the prefixes of its tensors.
 
+    Attributes:
+        image_keys: The keys of the observation that the network reads; an empty one where there are no keys.
+        frames: How many frames are stacked in each image.
+
     Raises:
         ValueError: The observation has no such images.
     """
@@ -75,8 +79,8 @@ class NetworkExtractor(BaseFeaturesExtractor):
         _draw(self.network)
         self.network.eval()
         self._keys = tuple(parts)
-        self._images = images
-        self._frames = frames
+        self.image_keys = frozenset(images)
+        self.frames = frames
         self._size = (int(size[0]), int(size[1]))
         self._resize = resize
         self._interpolation = interpolation
@@ -119,7 +123,7 @@ class NetworkExtractor(BaseFeaturesExtractor):
         if isinstance(observations, torch.Tensor):
             return self._features_of_stack(observations)
         parts = [
-            (self._features_of_stack if key in self._images else _flat)(observations[key])
+            (self._features_of_stack if key in self.image_keys else _flat)(observations[key])
             # SB3 passes observations on in the order of whoever made them.
             for key in self._keys
         ]
@@ -127,10 +131,11 @@ class NetworkExtractor(BaseFeaturesExtractor):
 
     def _features_of_stack(self, images: torch.Tensor) -> torch.Tensor:
         """Returns the features of stacks of frames [batch, frames * channels, height, width], one after another."""
-        each = images.reshape(-1, images.shape[1] // self._frames, *images.shape[2:])
-        return self._features_of(each).reshape(len(images), -1)
+        each = images.reshape(-1, images.shape[1] // self.frames, *images.shape[2:])
+        return self.image_features(each).reshape(len(images), -1)
 
-    def _features_of(self, images: torch.Tensor) -> torch.Tensor:
+    def image_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the features of single images in [0, 1]: [batch, 3 or 1, height, width] to [batch, features]."""
         features: torch.Tensor = self.network(self.received(images))
         if features.ndim == 4:
             features = functional.adaptive_avg_pool2d(features, self._pool)

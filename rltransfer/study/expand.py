@@ -146,6 +146,7 @@ def _target_job(study: StudyConfig, folder: Path, *, name: str, arm: str, seed: 
         inputs=study.tasks[name].inputs,
         actions=study.tasks[name].actions,
         arms_differ_in=study.tasks[name].arms_differ_in,
+        features=study.features,
         **_common(study, study.tasks[name], name, seed, arm_hyperparams=study.own_hyperparams(name, arm)),
     )
     return Job(_run_folder(folder, name, arm, seed), config, after=source.folder if source and is_read else None)

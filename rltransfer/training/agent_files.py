@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rltransfer import files
+from rltransfer.transfer.features_once import saved_raw
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def save_agent(agent: "BaseAlgorithm", path: Path) -> None:
     """Writes a stock SB3 zip atomically: SB3's own ``save`` destroys the old file first (sb3_facts.md#saving)."""
     buffer = io.BytesIO()
-    agent.save(buffer)
+    with saved_raw(agent):
+        agent.save(buffer)
     files.write_bytes(path, buffer.getvalue())
 
 

@@ -23,16 +23,25 @@ from rltransfer.strategies import (
 )
 from rltransfer.training.agents import REPLACED_BY_NETWORK, build_agent
 from rltransfer.transfer import Plan, plan_transfer
+from rltransfer.transfer.features_once import (
+    features_words,
+    has_frozen_image_encoder,
+    obstacle_to_features_once,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """An agent that is ready to train, with the environments that it is evaluated on."""
+    """An agent that is ready to train, with the environments that it is evaluated on.
+
+    One that ``learns_on_features`` has those of its frozen image encoder computed once per observation.
+    """
 
     agent: BaseAlgorithm
     eval_env: VecEnv
     encoders: tuple[Encoder, ...]
     plan: Plan | None
+    learns_on_features: bool = False
 
     @property
     def source(self) -> SourceFacts | None:
@@ -41,13 +50,16 @@ class Prepared:
 
 
 @contextlib.contextmanager
-def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: str = "") -> Iterator[Prepared]:
+def prepare(
+    config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: str = "", why_recompute: str = ""
+) -> Iterator[Prepared]:
     """Yields the agent of a run with its plan, nothing applied yet; closes its environments at the end.
 
     Args:
         config: The run.
         monitor_folder: Where the monitor files of the training environments go; None for none.
         monitor_prefix: What their names begin with.
+        why_recompute: Why the agent cannot learn on features; empty if it may.
 
     Raises:
         RLTransferError: The source cannot be read, or source and target do not fit.
@@ -74,11 +86,14 @@ def prepare(config: RunConfig, monitor_folder: Path | None, *, monitor_prefix: s
         )
         stack.callback(_close, env)
         agent = build_agent(config, env, encoders)
-        plan = None
-        if has_plan(config):
-            plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
-            plan = dataclasses.replace(plan, findings=(*plan.findings, *_replaced_settings(config, encoders)))
-        yield Prepared(agent, eval_env, encoders, plan)
+        if not has_plan(config):
+            yield Prepared(agent, eval_env, encoders, plan=None)
+            return
+        plan = plan_transfer(encoders, agent, config.strategy, inputs=config.inputs, actions=config.actions)
+        once, features = _decide_on_features(config, plan, agent, why_recompute)
+        added = (*_replaced_settings(config, encoders), *features)
+        plan = dataclasses.replace(plan, findings=(*plan.findings, *added))
+        yield Prepared(agent, eval_env, encoders, plan, learns_on_features=once)
 
 
 def refuse_short_budget(config: RunConfig, plan: Plan) -> None:
@@ -112,6 +127,32 @@ def read_sources(config: RunConfig) -> tuple[Encoder, ...]:
         load_encoder(source, config.which, normaliser=config.normaliser, activation=config.activation)
         for source in config.sources
     )
+
+
+def _decide_on_features(
+    config: RunConfig, plan: Plan, agent: BaseAlgorithm, why_recompute: str
+) -> tuple[bool, list[Finding]]:
+    """Returns whether the features of a frozen image encoder are computed once, and what is to be said of it.
+
+    Raises:
+        IncompatibleError: They should be, and cannot.
+    """
+    if not has_frozen_image_encoder(plan, agent):
+        words = (
+            "features once: the agent has no encoder of images that is frozen from start to end, so "
+            "that the policy computes its features in every pass"
+        )
+        return False, [Finding(kind="features_trained", severity="note", words=words)] * (config.features == "once")
+    obstacle = why_recompute or obstacle_to_features_once(plan, agent)
+    if config.save_replay_buffer:
+        obstacle = obstacle or "the replay buffer is to be saved, with the observations"
+    if config.features == "once" and obstacle:
+        raise IncompatibleError(f"features: they cannot be computed once: {obstacle}. Leave it out, or change that.")
+    if config.features == "recompute" or obstacle:
+        reason = obstacle or "as asked for (features recompute)"
+        words = f"the policy computes the features of the frozen encoder in every pass, which is slow: {reason}"
+        return False, [Finding(kind="features_recomputed", severity="note", words=words)]
+    return True, [Finding(kind="features_once", severity="note", words=features_words(agent))]
 
 
 def _replaced_settings(config: RunConfig, encoders: Sequence[Encoder]) -> Iterator[Finding]:

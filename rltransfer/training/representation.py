@@ -5,7 +5,7 @@ agent alone. Of a transfer the start is the source: its features on the target's
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,15 @@ class Probe:
             self._states = _random_states(env, seed)
             self._start = self._features(agent)
         self._weights = {name: tensor.detach().clone() for name, tensor in agent_tensors(agent).items()}
+        self._is_of_features = False
+
+    def learn_on_features(self, agent: "BaseAlgorithm", encode: Callable[[Any], np.ndarray]) -> None:
+        """Goes on with features of the states: of an agent that sees them in place of observations.
+
+        The layers in front of them are frozen, and stay where they were at the start.
+        """
+        self._states = encode(self._seen(agent))
+        self._is_of_features, self._is_raw = True, False
 
     def measure(self, agent: "BaseAlgorithm") -> dict[str, RepresentationPoint]:
         """Returns where each hidden layer of an agent is now, by the layer's name."""
@@ -84,6 +93,8 @@ class Probe:
             features = self._features(agent)
         anatomy, tensors = anatomy_of_agent(agent), agent_tensors(agent)
         points = {}
+        if self._is_of_features:
+            features = self._start | features
         for layer in anatomy.encoders():
             if layer.name not in features or layer.name not in self._start:
                 continue
@@ -98,13 +109,15 @@ class Probe:
         return points
 
     def _features(self, agent: "BaseAlgorithm") -> dict[str, "_Features"]:
-        normaliser = agent.get_vec_normalize_env() if self._is_raw else None
-        seen = self._states if normaliser is None else normaliser.normalize_obs(self._states)
-        outputs = layer_outputs(agent, seen)
+        outputs = layer_outputs(agent, self._seen(agent))
         return {
             name: _Features(_per_state(output.values), float(dormant_units(output, DORMANT).float().mean()))
             for name, output in outputs.items()
         }
+
+    def _seen(self, agent: "BaseAlgorithm") -> Any:
+        normaliser = agent.get_vec_normalize_env() if self._is_raw else None
+        return self._states if normaliser is None else normaliser.normalize_obs(self._states)
 
 
 class RepresentationCurve:

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,10 @@ from rltransfer.training.session import Session
 from rltransfer.training.successive_halving import LeaderCurve, Race
 from rltransfer.transfer import Transfer, apply_plan
 from rltransfer.transfer.counting import quiet_until
+from rltransfer.transfer.features_once import FeaturesOnce, features_once
+
+FEATURES = "features"
+"""What of a run's state says that its buffers hold features."""
 
 
 def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lambda: False) -> RunRecord:
@@ -122,18 +126,23 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     uniform = score_random(config, prepared.eval_env) if session.begin is None else {}
     representation = RepresentationCurve(folder, probe)
     eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
-    scores = session.scores(prepared.source, keeping, lambda: uniform | score_start(config, agent, eval_env))
-    quiet_steps = quiet_until(prepared.plan) if prepared.plan else 0
-    curve = CurveCallback(
-        folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
-    )
-    callbacks = _callbacks(session, prepared, transfer, curve, representation)
-    with session.stopping_at_rollouts():
-        _learn(config, agent, callbacks)
-    session.save_last(agent)
-    checks = transfer.checks() if transfer else ()
-    scores |= score_last(config, agent, eval_env)
-    scores |= score_best(config, agent, eval_env, curve.best)
+    with _features_once(session, prepared) as once:
+        if once is not None:
+            eval_env = once.wrap(eval_env)
+            probe.learn_on_features(agent, once.encoder)
+        scores = session.scores(prepared.source, keeping, lambda: uniform | score_start(config, agent, eval_env))
+        quiet_steps = quiet_until(prepared.plan) if prepared.plan else 0
+        curve = CurveCallback(
+            folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
+        )
+        parts: dict[str, Any] = {"curve": curve, "representation": representation}
+        callbacks = _callbacks(session, prepared, transfer, parts if once is None else {**parts, FEATURES: once})
+        with session.stopping_at_rollouts():
+            _learn(config, agent, callbacks)
+        session.save_last(agent)
+        checks = transfer.checks() if transfer else ()
+        scores |= score_last(config, agent, eval_env)
+        scores |= score_best(config, agent, eval_env, curve.best)
     kept = {}
     if config.role == "target":
         kept = score_in_source(config, agent, prepared.source, transfer, watch=session.watch)
@@ -196,17 +205,25 @@ def _apply(session: Session, prepared: Prepared) -> Transfer | None:
     return apply_plan(plan, prepared.agent)
 
 
+def _features_once(
+    session: Session, prepared: Prepared
+) -> contextlib.AbstractContextManager[FeaturesOnce] | contextlib.nullcontext[None]:
+    """Returns the context in which the agent learns on features, if the plan says so."""
+    if not prepared.learns_on_features:
+        return contextlib.nullcontext()
+    assert prepared.plan is not None
+    if session.begin is not None and FEATURES not in session.begin["parts"]:
+        session.say("goes on as it was begun: the policy computes the features of the frozen encoder in every pass")
+        return contextlib.nullcontext()
+    return features_once(prepared.plan, prepared.agent)
+
+
 def _callbacks(
-    session: Session,
-    prepared: Prepared,
-    transfer: Transfer | None,
-    curve: CurveCallback,
-    representation: RepresentationCurve,
+    session: Session, prepared: Prepared, transfer: Transfer | None, stateful: Mapping[str, Any]
 ) -> list[BaseCallback]:
     """Returns the callbacks of a run in their order; those with a state are saved with it."""
     config, begin, agent = session.config, session.begin, prepared.agent
-    monitor = rewind.MonitorFiles(session.folder)
-    parts: dict[str, Stateful] = {"monitor": monitor, "curve": curve, "representation": representation}
+    parts: dict[str, Stateful] = {"monitor": rewind.MonitorFiles(session.folder), **stateful}
     # The transfer's come first: a source policy's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = list(transfer.callbacks) if transfer else []
     if transfer is not None:
@@ -218,7 +235,7 @@ def _callbacks(
     if isinstance(agent, OnPolicyAlgorithm) and interval is not None:
         parts["log"] = log = LogRollouts(interval)
         callbacks.append(log)
-    callbacks.append(curve)
+    callbacks.append(stateful["curve"])
     if config.save_freq > 0:
         saved = CheckpointCallback(session.folder, config.save_freq, replay_buffer=config.save_replay_buffer)
         parts["saved"] = saved

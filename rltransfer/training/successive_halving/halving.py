@@ -70,7 +70,12 @@ class Race:
         config = self._config.model_copy(update={"strategy": strategy, "arm": label})
         try:
             prepared = stack.enter_context(
-                prepare(config, monitor_folder=self._session.folder, monitor_prefix=f"{label}.")
+                prepare(
+                    config,
+                    monitor_folder=self._session.folder,
+                    monitor_prefix=f"{label}.",
+                    why_recompute="agents of 'auto' train in turn",
+                )
             )
             assert prepared.plan is not None
             refuse_short_budget(config, prepared.plan)

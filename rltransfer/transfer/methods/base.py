@@ -56,6 +56,8 @@ class Method(abc.ABC, Generic[SettingsT]):
     stage: ClassVar[Stage] = Stage.EXPERIENCE
     acts_on_chosen_layers: ClassVar[bool] = True
     """Whether what it does to gradients follows the setting ``layers``, so that it can be for the critic alone."""
+    works_on_features: ClassVar[bool] = False
+    """Whether it does the same to an agent that sees the features of its frozen encoder in place of observations."""
 
     def __init__(self, settings: SettingsT, inner: Sequence[Sequence["Method[MethodSettings]"]] = ()) -> None:
         self.settings = settings

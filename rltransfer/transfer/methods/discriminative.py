@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class DiscriminativeMethod(Method[Discriminative]):
     """Multiplies each layer's rate by ``decay`` to its distance from the heads."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:
         """Returns the rules with lower rates for earlier layers."""
         decay = self.settings.decay

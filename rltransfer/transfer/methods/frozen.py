@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class FrozenMethod(Method[Frozen]):
     """Moves encoder layers and holds them bit-identical."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:
         """Returns rules by which the chosen encoder layers move and are frozen."""
         moved = moved_encoder(rules, self.settings, anatomy)

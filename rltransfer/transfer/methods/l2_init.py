@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class L2InitMethod(Method[L2Init]):
     """Adds ``alpha * (w - w_start)`` to the gradient."""
 
+    works_on_features = True
     acts_on_chosen_layers = False
 
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class L2SPMethod(Method[L2SP]):
     """Adds ``alpha * (w - w_source)`` to the gradient of moved weights, and ``beta * w`` to that of others."""
 
+    works_on_features = True
     acts_on_chosen_layers = False
 
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002

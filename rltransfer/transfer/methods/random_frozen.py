@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class RandomFrozenMethod(Method[RandomFrozen]):
     """Freezes encoder layers as they were built; running statistics are recomputed for them."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:
         """Returns rules by which the chosen encoder layers are frozen."""
         chosen = chosen_layers(self.settings, anatomy)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class ReDoMethod(Method[ReDo]):
     """Initialises dormant units again, before training and every so many env_steps."""
 
+    works_on_features = True
     stage = Stage.WEIGHTS
 
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class ShuffledMethod(Method[Shuffled]):
     """Does what another strategy does, with the same numbers in random places."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:
         """Returns the rules of the strategy that it is a control of, with permuted entries."""
         for method in self.inner[0]:
