@@ -28,6 +28,8 @@ from rltransfer.artifact import Encoder, network_kwargs
 from rltransfer.networks import torchvision_networks
 from rltransfer.transfer.features_once import features_once
 
+SHARED: dict[str, Any] = {"policy_kwargs": {"share_features_extractor": True}}
+
 
 class Images(gym.Env[np.ndarray, Any]):
     """Images of noise, all of them new; the reward is arbitrary."""
@@ -109,22 +111,28 @@ def main() -> None:
         frozen = {
             kind: _source(Path(folder), kind, Images(frames, continuous=kind is SAC), small) for kind in (SAC, DQN)
         }
+        frozen_shared = _source(Path(folder), SAC, Images(frames, continuous=True), {**small, **SHARED})
         lines: dict[str, tuple[Any, Encoder, int]] = {
             "PPO, MobileNetV2 at 96x96, 10 epochs, 1 environment": (
-                lambda: PPO("CnnPolicy", Images((3, 96, 96)), seed=0, n_steps=256, **in_policy),
+                lambda: PPO("CnnPolicy", Images((3, 96, 96)), seed=0, n_steps=512, **in_policy),
                 network,
-                256,
+                512,
             ),
             "PPO, MobileNetV2 at 96x96, 10 epochs, 8 environments": (
                 lambda: PPO(
-                    "CnnPolicy", DummyVecEnv([lambda: Images((3, 96, 96))] * 8), seed=0, n_steps=32, **in_policy
+                    "CnnPolicy", DummyVecEnv([lambda: Images((3, 96, 96))] * 8), seed=0, n_steps=64, **in_policy
                 ),
                 network,
-                256,
+                512,
             ),
-            "SAC, NatureCNN of a source, 4 frames of 84x84": (
+            "SAC, NatureCNNs of the actor and the critic of a source, 4 frames of 84x84": (
                 lambda: SAC("CnnPolicy", Images(frames, continuous=True), seed=0, **small),
                 frozen[SAC],
+                200,
+            ),
+            "SAC, one NatureCNN for actor and critic, 4 frames of 84x84": (
+                lambda: SAC("CnnPolicy", Images(frames, continuous=True), seed=0, **small, **SHARED),
+                frozen_shared,
                 200,
             ),
             "DQN, NatureCNN of a source, 4 frames of 84x84": (
