@@ -29,8 +29,8 @@ from rltransfer.config.values import (
     one_source_settings,
 )
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.records import TaskFacts
-from rltransfer.strategies import Scratch
+from rltransfer.records import TaskFacts, names_network
+from rltransfer.strategies import Scratch, with_stated_rates
 from rltransfer.sweeps import StrategySetting
 
 LATER_SETTINGS: Mapping[str, Any] = {"arms_differ_in": [], "normaliser": None, "activation": None, "features": None}
@@ -154,6 +154,13 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     verbose: int = 1
     progress: bool = False
     command: str = ""
+
+    @model_validator(mode="after")
+    def _rates_are_stated(self) -> "RunConfig":
+        # In place: what is frozen for others is not finished before here.
+        is_network = any(map(names_network, self.sources))
+        self.__dict__["strategy"] = with_stated_rates(self.strategy, network=is_network)
+        return self
 
     @model_validator(mode="after")
     def _what_is_stated_is_of_one_source(self) -> "RunConfig":

@@ -39,6 +39,7 @@ from rltransfer.records.network import (
     NetworkFacts,
     NetworkName,
     is_network_name,
+    names_network,
     parse_name,
 )
 from rltransfer.records.plan import (
@@ -127,6 +128,7 @@ __all__ = [
     "find_runs",
     "is_network_name",
     "moved_words",
+    "names_network",
     "parse_name",
     "read_command",
     "read_curve",

@@ -1,6 +1,7 @@
 """What a pretrained network is, and what images it was trained on: plain data, in artifacts and run folders."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -149,3 +150,16 @@ def parse_name(name: str) -> NetworkName:
         )
     library, architecture, weights = match.groups()
     return NetworkName("timm" if library == "timm" else "torchvision", architecture, weights)
+
+
+def names_network(source: str) -> bool:
+    """Returns whether a source is a pretrained network, by its name or by the manifest of an artifact."""
+    if is_network_name(source):
+        return True
+    try:
+        manifest = json.loads((Path(source) / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        # Whoever reads the source says what is wrong with it.
+        return False
+    facts = manifest.get("source") if isinstance(manifest, dict) else None
+    return isinstance(facts, dict) and facts.get("network") is not None

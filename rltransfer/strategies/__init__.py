@@ -21,6 +21,7 @@ from rltransfer.strategies.composition import strategy_label as strategy_label
 from rltransfer.strategies.composition import uses_policy as uses_policy
 from rltransfer.strategies.composition import uses_replay as uses_replay
 from rltransfer.strategies.composition import weights_method as weights_method
+from rltransfer.strategies.composition import with_stated_rates as with_stated_rates
 from rltransfer.strategies.kinds import *
 from rltransfer.strategies.kinds import KINDS as KINDS
 from rltransfer.strategies.kinds import METHODS as METHODS

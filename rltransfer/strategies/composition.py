@@ -113,6 +113,34 @@ def needs_source(strategy: Strategy) -> bool:
     return any(method.reads_source == "always" for method in strategy)
 
 
+NETWORK_LR_SCALE = 0.1
+"""What ``lr_scale`` is under a pretrained network if not stated: at the rate of new layers its features are lost."""
+
+
+def with_stated_rates(strategy: Strategy, *, network: bool) -> Strategy:
+    """Returns a strategy in which ``lr_scale`` is stated: 1, or a tenth where the source is a pretrained network.
+
+    Low-rank updates learn at the full rate there, too: the network's own weights stay.
+
+    >>> from rltransfer.strategies import Finetune
+    >>> with_stated_rates((Finetune(),), network=True)[0].label
+    'finetune_lr_scale=0.1'
+    >>> with_stated_rates((Finetune(lr_scale=1.0),), network=True)[0].label
+    'finetune'
+    """
+    is_low_rank = any(method.kind == "lora" for method in strategy)
+    scale = NETWORK_LR_SCALE if network and not is_low_rank else 1.0
+    return tuple(_with_stated_rate(method, scale, network=network) for method in strategy)
+
+
+def _with_stated_rate(method: MethodSettings, scale: float, *, network: bool) -> MethodSettings:
+    if "lr_scale" in type(method).model_fields and "lr_scale" not in method.model_fields_set:
+        return method.model_copy(update={"lr_scale": scale})
+    if method.control_of is not None:
+        return method.model_copy(update={"of": with_stated_rates(method.control_of, network=network)})
+    return method
+
+
 def reads_source(strategy: Strategy) -> bool:
     """Returns whether a strategy reads a source where there is one."""
     return any(method.reads_source != "never" for method in strategy)

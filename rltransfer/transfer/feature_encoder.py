@@ -117,7 +117,7 @@ class FeatureEncoder:
     def __call__(self, observations: Any) -> Features:
         """Returns the features of a batch of observations, by key where they have keys."""
         keyed = observations if isinstance(observations, Mapping) else {"": observations}
-        with torch.no_grad():
+        with torch.inference_mode():
             parts = [self._features(part, np.asarray(keyed[part.key])) for part in self._parts]
         return np.concatenate(parts, axis=1)
 

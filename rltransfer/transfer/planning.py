@@ -24,6 +24,7 @@ from rltransfer.strategies import (
     uses_policy,
     uses_replay,
     weights_method,
+    with_stated_rates,
 )
 from rltransfer.transfer.entries import entries_of
 from rltransfer.transfer.freezing import frozen_by_plan, frozen_by_user, refuse_nothing_to_train
@@ -73,6 +74,7 @@ def plan_transfer(
     """
     parsed = parse_strategy(strategy)
     encoders = _sources(encoder, parsed)
+    parsed = with_stated_rates(parsed, network=any(source.source.network is not None for source in encoders))
     anatomy = anatomy_of_agent(agent)
     if (reason := anatomy.spec.no_target) is not None:
         raise IncompatibleError(reason)

@@ -20,11 +20,13 @@ from rltransfer import apply_plan, compare, load_encoder, plan_transfer
 from rltransfer.anatomy import agent_tensors
 from rltransfer.artifact import Encoder, network_kwargs
 from rltransfer.cli import main
-from rltransfer.config import RunConfig
+from rltransfer.config import RunConfig, StudyConfig
 from rltransfer.errors import ConfigError, IncompatibleError
 from rltransfer.extractors import NetworkExtractor
 from rltransfer.networks import torchvision_networks
 from rltransfer.records import NetworkFacts
+from rltransfer.strategies import strategy_label
+from rltransfer.study.expand import expand_study
 from rltransfer.training import train_run
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer import Transfer
@@ -116,6 +118,46 @@ def test_fine_tuned_weights_move_at_their_rate_and_statistics_stay(weights: Path
         name = "features_extractor.network.features.0.0.weight"
         changes[scale] = float((tensors[name] - state[own_name(name)]).norm())
     assert 0 < changes[0.01] < 0.05 * changes[1.0]
+
+
+def test_an_unstated_rate_is_a_tenth_for_a_network_in_plans_runs_and_studies(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "network")
+
+    def rates(strategy: Any) -> set[float]:
+        plan = plan_transfer(encoder, agent_with(encoder), strategy)
+        return {entry.lr_scale for entry in plan.entries if entry.trains and ".network." in f".{entry.tensor}"}
+
+    assert rates("finetune") == {0.1}
+    assert rates({"kind": "finetune", "lr_scale": 1.0}) == {1.0}
+    assert rates({"kind": "shuffled", "of": "finetune"}) == {0.1}
+    assert rates(["finetune", {"kind": "lora", "rank": 2}]) == {1.0}
+    study = StudyConfig.model_validate(
+        {
+            "algo": "ppo",
+            "seeds": [0],
+            "source": {"path": str(tmp_path / "network")},
+            "tasks": {"empty": {"env": "rltransfer_envs:rltransfer/MiniGrid-Empty-v0", "kwargs": {"view": "rgb"}}},
+            "arms": {
+                "scratch": "scratch",
+                "slow": "finetune",
+                "fast": {"kind": "finetune", "lr_scale": 1.0},
+                "control": {"kind": "shuffled", "of": "finetune"},
+            },
+            "hyperparams": {"policy": "CnnPolicy", "n_timesteps": 64},
+        }
+    )
+    # As a worker reads it from the study's folder, and a run from its own.
+    for given in (study, StudyConfig.model_validate_json(study.model_dump_json())):
+        configs = {job.config.arm: job.config for job in expand_study(given, tmp_path / "study")}
+        configs = {arm: RunConfig.model_validate_json(config.model_dump_json()) for arm, config in configs.items()}
+        labels = {arm: strategy_label(config.strategy) for arm, config in configs.items()}
+        assert labels == {
+            "scratch": "scratch",
+            "slow": "finetune_lr_scale=0.1",
+            "fast": "finetune",
+            "control": "shuffled_finetune_lr_scale=0.1",
+        }
+    assert run_config("ppo", strategy="finetune", source=str(tmp_path)).strategy[0].model_dump()["lr_scale"] == 1.0
 
 
 @pytest.mark.parametrize(
