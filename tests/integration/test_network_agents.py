@@ -1,5 +1,6 @@
 """Agents with a pretrained network as features extractor: what arrives, what stays, what it receives, what is saved."""
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from agents import make_agent
 from PIL import Image
-from pretrained import ARCH, write_weights
+from pretrained import ARCH, real_weights, write_weights
 from resuming import assert_alike, every, interrupted
 from runs import run_config
 
@@ -30,6 +31,7 @@ from rltransfer.study.expand import expand_study
 from rltransfer.training import train_run
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer import Transfer
+from rltransfer.transfer.features_once import features_once
 
 
 class Pictures(gym.Env[np.ndarray, Any]):
@@ -101,6 +103,38 @@ def test_every_tensor_is_the_files_after_the_transfer_and_after_training_frozen(
     assert not differing(agent, state)
     assert all(check.passed for check in transfer.checks())
     assert any(not torch.equal(tensor, agent_tensors(agent)[name]) for name, tensor in heads.items())
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of PyTorch with torchvision's own MobileNetV2 weights, as its download leaves them."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "hub" / "checkpoints").mkdir(parents=True)
+    (cache / "hub" / "checkpoints" / real_weights().name).symlink_to(real_weights())
+    return cache
+
+
+@pytest.mark.parametrize(
+    "algo", ["ppo", *(pytest.param(algo, marks=pytest.mark.long) for algo in ("a2c", "dqn", "sac", "td3"))]
+)
+@pytest.mark.parametrize("once", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_the_real_weights_are_the_files_bit_for_bit_also_after_training_frozen(
+    algo: str, once: bool, real: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(real))
+    source = load_encoder("torchvision:mobilenet_v2/IMAGENET1K_V1", size=32)
+    assert source.source.network is not None
+    assert source.source.network.file == "mobilenet_v2-b0353104.pth"
+    assert source.source.sha256.startswith("b0353104")
+    state = torch.load(real_weights(), weights_only=True)
+    agent = agent_with(source, algo)
+    plan = plan_transfer(source, agent, "frozen")
+    transfer = apply_plan(plan, agent)
+    assert not differing(agent, state)
+    with features_once(plan, agent) if once else contextlib.nullcontext():
+        agent.learn(32, callback=transfer.callbacks)
+    assert not differing(agent, state)
+    assert all(check.passed for check in transfer.checks())
 
 
 def test_fine_tuned_weights_move_at_their_rate_and_statistics_stay(weights: Path, encoder: Encoder) -> None:
