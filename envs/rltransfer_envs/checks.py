@@ -1,6 +1,7 @@
 """Refuses environment arguments that do not exist or cannot work, each by its name.
 
-The checks take the environment under construction first, for its name in the message, and return the checked value.
+The checks take the environment under construction first, for its name in the message, or that name itself, and return
+the checked value.
 """
 
 import functools
@@ -18,10 +19,13 @@ P = ParamSpec("P")
 def refuses_unknown(init: Callable[P, None]) -> Callable[P, None]:
     """Returns a constructor that answers an unknown keyword with near misses instead of Python's ``TypeError``.
 
-    The signature that ``inspect`` and type checkers see stays that of ``init``. Its own keywords are listed in the
-    message; those of an ``**drawing: Unpack[...]`` are accepted and suggested, too.
+    A keyword without a default that is missing is named, too. The signature that ``inspect`` and type checkers see
+    stays that of ``init``. Its own keywords are listed in the message; those of an ``**drawing: Unpack[...]`` are
+    accepted and suggested, too.
     """
     arguments, drawing = _keywords(init)
+    parameters = inspect.signature(init).parameters
+    required = [name for name in arguments if parameters[name].default is inspect.Parameter.empty]
     names = [name for name in arguments if name != "render_mode"]
 
     @functools.wraps(init)
@@ -30,6 +34,9 @@ def refuses_unknown(init: Callable[P, None]) -> Callable[P, None]:
             if name not in arguments and name not in drawing:
                 near = did_you_mean(name, [*names, *drawing])
                 raise UnknownNameError(f"{_name(args[0])} has no argument {name!r}.{near} Known: {', '.join(names)}.")
+        for name in required:
+            if name not in kwargs:
+                raise ConfigError(f"{_name(args[0])} needs the argument {name!r}. Known: {', '.join(names)}.")
         init(*args, **kwargs)
 
     return checked
@@ -154,4 +161,4 @@ def refusal(env: object, name: str, wanted: str, value: Any) -> ConfigError:
 
 
 def _name(env: object) -> str:
-    return type(env).__name__
+    return env if isinstance(env, str) else type(env).__name__

@@ -43,10 +43,13 @@ FAMILIES = (
     Family("rltransfer/MiniGrid-UnlockPickup-v0", "minigrid_tasks:UnlockPickup", extra="minigrid"),
 )
 
+# No families: made from the user's own files, which are an argument without a default, they equal no original.
+OWN_FILES = (Family("rltransfer/ImageFolder-v0", "image_folder:ImageFolder"),)
+
 
 def register_families() -> None:
-    """Registers every row of the table with Gymnasium."""
-    for family in FAMILIES:
+    """Registers every row of the tables with Gymnasium."""
+    for family in (*FAMILIES, *OWN_FILES):
         gym.register(
             id=family.env_id,
             entry_point=f"{PACKAGE}.{family.entry_point}",
@@ -57,6 +60,8 @@ def register_families() -> None:
 
 def arguments(env_id: str) -> dict[str, Any]:
     """Returns the arguments of an environment with their defaults, those of drawing apart, without making it.
+
+    An argument that has to be given has the default ``inspect.Parameter.empty``.
 
     >>> arguments("rltransfer_envs:rltransfer/MountainCar-v0")
     {'force': 0.001, 'gravity': 0.0025}
@@ -94,7 +99,7 @@ def extra(env_id: str) -> str | None:
 
 def _family(env_id: str) -> Family:
     name = env_id.removeprefix(f"{PACKAGE}:")
-    for family in FAMILIES:
-        if family.env_id == name:
-            return family
-    raise unknown("environment", name, [family.env_id for family in FAMILIES])
+    rows = {family.env_id: family for family in (*FAMILIES, *OWN_FILES)}
+    if name not in rows:
+        raise unknown("environment", name, rows)
+    return rows[name]
