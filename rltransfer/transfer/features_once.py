@@ -69,10 +69,13 @@ def obstacle_to_features_once(plan: Plan, agent: "BaseAlgorithm") -> str:
 
 def features_words(agent: "BaseAlgorithm") -> str:
     """Returns what computing features once means for an agent, in words."""
-    width = max(module.features_dim for module in _extractors(agent).values())
+    # Those of target networks are alike. Whether others are is known when the plan is applied.
+    online = {name: module for name, module in _extractors(agent).items() if "_target." not in name}
+    widths = [module.features_dim for module in set(online.values())]
+    count = f"{'up to ' if len(widths) > 1 else ''}{sum(widths):,}"
     return (
         "the features of the frozen encoder are computed once per observation, in front of the policy: buffers hold "
-        f"{width:,} numbers in place of {_size(agent.observation_space)}, and up to {CACHE_MB} MB those of images seen "
+        f"{count} numbers in place of {_size(agent.observation_space)}, and up to {CACHE_MB} MB those of images seen "
         "before (--features recompute has the policy compute them in every pass)"
     )
 

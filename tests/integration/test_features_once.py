@@ -23,7 +23,7 @@ from rltransfer.errors import IncompatibleError, Stopped
 from rltransfer.training import run, train_run
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer.feature_encoder import FeatureEncoder
-from rltransfer.transfer.features_once import features_once, saved_raw
+from rltransfer.transfer.features_once import features_once, features_words, saved_raw
 
 SIZE = (36, 36)
 AUGMENT = {"kind": "augment", "shift": 4}
@@ -291,7 +291,10 @@ def test_memory_of_a_replay_buffer_is_that_of_features(tmp_path: Path) -> None:
     plan = plan_transfer(source, agent, "frozen")
     apply_plan(plan, agent)
     raw = agent.replay_buffer.observations.nbytes
+    assert "buffers hold up to 64 numbers in place of 3x36x36" in features_words(agent)
     with features_once(plan, agent):
+        # The source's actor and critic have encoders of their own.
+        assert agent.replay_buffer.observations.shape[-1] == 64
         assert agent.replay_buffer.observations.nbytes * 10 < raw
     assert agent.replay_buffer.observations.nbytes == raw
 

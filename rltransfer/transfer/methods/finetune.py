@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class FinetuneMethod(Method[Finetune]):
     """Moves encoder layers, which learn at ``lr_scale`` times the agent's rate."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:
         """Returns rules by which the chosen encoder layers move."""
         rates = dict.fromkeys(chosen_layers(self.settings, anatomy), self.settings.lr_scale)

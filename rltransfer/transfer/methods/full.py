@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class FullMethod(Method[Full]):
     """Moves the encoder and the heads, and lets an off-policy agent act by them from the first step on."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:
         """Returns rules by which everything moves, the critic apart where it is reset.
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class ScratchMethod(Method[Scratch]):
     """Leaves every tensor as the agent was built."""
 
+    works_on_features = True
+
     def layer_rules(self, rules: LayerRules, anatomy: Anatomy) -> LayerRules:  # noqa: ARG002
         """Returns the rules as they are: no layer is chosen."""
         return rules
