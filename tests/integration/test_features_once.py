@@ -104,11 +104,11 @@ def trained(
         ("ppo", "frozen"),
         ("sac", "frozen"),
         ("dqn", {"kind": "shuffled", "of": "frozen"}),
-        ("td3", "random_frozen"),
-        ("a2c", ["frozen", {"kind": "l2_init", "alpha": 0.1}]),
-        ("qrdqn", "frozen"),
-        ("trpo", "frozen"),
-        ("ddpg", "frozen"),
+        pytest.param("td3", "random_frozen", marks=pytest.mark.long),
+        pytest.param("a2c", ["frozen", {"kind": "l2_init", "alpha": 0.1}], marks=pytest.mark.long),
+        pytest.param("qrdqn", "frozen", marks=pytest.mark.long),
+        pytest.param("trpo", "frozen", marks=pytest.mark.long),
+        pytest.param("ddpg", "frozen", marks=pytest.mark.long),
         ("tqc", ["frozen", {"kind": "redo", "frequency": 16}]),
     ],
 )
@@ -381,6 +381,7 @@ def test_a_run_on_features_that_was_interrupted_ends_as_if_it_had_not_been(
         agent.predict(agent.observation_space.sample())
 
 
+@pytest.mark.long
 def test_a_run_that_was_begun_on_images_goes_on_with_them(
     network: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -471,7 +471,7 @@ def test_a_second_source_beside_a_network_is_refused(encoder: Encoder, tmp_path:
 @pytest.mark.parametrize(
     ("algo", "strategy"),
     [
-        ("ppo", "frozen"),
+        pytest.param("ppo", "frozen", marks=pytest.mark.long),
         pytest.param("ppo", {"kind": "finetune", "lr_scale": 0.1}, marks=pytest.mark.long),
         pytest.param("ppo", "random_frozen", marks=pytest.mark.long),
         pytest.param("dqn", "frozen", marks=pytest.mark.long),
