@@ -9,7 +9,7 @@ first of them.
 
 from rltransfer.algorithms import LOG_ENT_COEF, Branch, ModuleKind, Role, Rule
 from rltransfer.anatomy.build import agent_tensors, algorithm_of, anatomy_of_agent, anatomy_of_zip, spec_of_agent
-from rltransfer.anatomy.input_weights import INPUT_WEIGHTS, Reading, readings_of
+from rltransfer.anatomy.input_weights import INPUT_WEIGHTS, Reading, features_extractors, readings_of
 from rltransfer.anatomy.model import (
     Anatomy,
     Layer,
@@ -41,6 +41,7 @@ __all__ = [
     "choose_layers",
     "depth_of",
     "describe_layers",
+    "features_extractors",
     "forward_on",
     "is_same_network",
     "layer_outputs",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import (
@@ -42,6 +42,22 @@ class Reading:
     weights: Mapping[str, tuple[str, ...]] | None
 
 
+def features_extractors(agent: "BaseAlgorithm", *, targets: bool) -> dict[str, BaseFeaturesExtractor]:
+    """Returns the features extractors of an agent by all names that they have in its policy.
+
+    Args:
+        agent: The agent.
+        targets: Whether those of target networks are among them.
+    """
+    extractors: dict[str, BaseFeaturesExtractor] = {}
+    for name, module in agent.policy.named_modules(remove_duplicate=False):
+        is_whole = isinstance(module, BaseFeaturesExtractor) and name.endswith("features_extractor")
+        is_inside = any(name.startswith(f"{path}.") for path in extractors)
+        if is_whole and not is_inside and (targets or not name.partition(".")[0].endswith("_target")):
+            extractors[name] = cast(BaseFeaturesExtractor, module)
+    return extractors
+
+
 def readings_of(agent: "BaseAlgorithm") -> tuple[Reading, ...]:
     """Returns how each features extractor of an agent reads its observations; those of target networks are left out.
 
@@ -54,13 +70,7 @@ def readings_of(agent: "BaseAlgorithm") -> tuple[Reading, ...]:
     Raises:
         ConfigError: The method fails, returns something else, or names a tensor that the extractor does not have.
     """
-    readings: dict[str, Reading] = {}
-    for name, module in agent.policy.named_modules(remove_duplicate=False):
-        is_whole = isinstance(module, BaseFeaturesExtractor) and name.endswith("features_extractor")
-        is_inside = any(name.startswith(f"{path}.") for path in readings)
-        if is_whole and not is_inside and not name.partition(".")[0].endswith("_target"):
-            readings[name] = _reading(name, module)
-    return tuple(readings.values())
+    return tuple(_reading(name, module) for name, module in features_extractors(agent, targets=False).items())
 
 
 def _reading(path: str, module: BaseFeaturesExtractor) -> Reading:

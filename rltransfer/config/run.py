@@ -157,7 +157,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _rates_are_stated(self) -> "RunConfig":
-        # In place: what is frozen for others is not finished before here.
+        # The model is frozen, and this is the last step of building it.
         is_network = any(map(names_network, self.sources))
         self.__dict__["strategy"] = with_stated_rates(self.strategy, network=is_network)
         return self

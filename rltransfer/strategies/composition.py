@@ -7,6 +7,8 @@ from rltransfer.strategies.base import MethodSettings, ModifierSettings, Strateg
 from rltransfer.strategies.finetune import Finetune
 from rltransfer.strategies.scratch import Scratch
 
+NETWORK_LR_SCALE = 0.1
+"""What ``lr_scale`` is under a pretrained network if not stated: at the rate of new layers its features are lost."""
 _LEARNING = ("none", "norms", "values")
 
 
@@ -111,10 +113,6 @@ def uses_policy(strategy: Strategy) -> bool:
 def needs_source(strategy: Strategy) -> bool:
     """Returns whether a strategy cannot do without a source."""
     return any(method.reads_source == "always" for method in strategy)
-
-
-NETWORK_LR_SCALE = 0.1
-"""What ``lr_scale`` is under a pretrained network if not stated: at the rate of new layers its features are lost."""
 
 
 def with_stated_rates(strategy: Strategy, *, network: bool) -> Strategy:

@@ -15,19 +15,10 @@ from rltransfer.artifact import Encoder, joint_facts, load_encoder
 from rltransfer.config import RunConfig
 from rltransfer.errors import IncompatibleError
 from rltransfer.records import Finding, SourceFacts
-from rltransfer.strategies import (
-    modifiers,
-    needs_source,
-    reads_source,
-    strategy_label,
-)
+from rltransfer.strategies import modifiers, needs_source, reads_source, strategy_label
 from rltransfer.training.agents import REPLACED_BY_NETWORK, build_agent
 from rltransfer.transfer import Plan, plan_transfer
-from rltransfer.transfer.features_once import (
-    features_words,
-    has_frozen_image_encoder,
-    obstacle_to_features_once,
-)
+from rltransfer.transfer.features_once import features_words, has_frozen_image_encoder, obstacle_to_features_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +129,13 @@ def _decide_on_features(
         IncompatibleError: They should be, and cannot.
     """
     if not has_frozen_image_encoder(plan, agent):
+        if config.features != "once":
+            return False, []
         words = (
             "features once: the agent has no encoder of images that is frozen from start to end, so "
             "that the policy computes its features in every pass"
         )
-        return False, [Finding(kind="features_trained", severity="note", words=words)] * (config.features == "once")
+        return False, [Finding(kind="features_trained", severity="note", words=words)]
     obstacle = why_recompute or obstacle_to_features_once(plan, agent)
     if config.save_replay_buffer:
         obstacle = obstacle or "the replay buffer is to be saved, with the observations"

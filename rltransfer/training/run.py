@@ -135,8 +135,10 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
         curve = CurveCallback(
             folder, eval_env, quiet_steps=quiet_steps, representation=representation, **session.curve_settings()
         )
-        parts: dict[str, Any] = {"curve": curve, "representation": representation}
-        callbacks = _callbacks(session, prepared, transfer, parts if once is None else {**parts, FEATURES: once})
+        parts: dict[str, Stateful] = {"representation": representation}
+        if once is not None:
+            parts[FEATURES] = once
+        callbacks = _callbacks(session, prepared, transfer, curve, parts)
         with session.stopping_at_rollouts():
             _learn(config, agent, callbacks)
         session.save_last(agent)
@@ -219,11 +221,15 @@ def _features_once(
 
 
 def _callbacks(
-    session: Session, prepared: Prepared, transfer: Transfer | None, stateful: Mapping[str, Any]
+    session: Session,
+    prepared: Prepared,
+    transfer: Transfer | None,
+    curve: CurveCallback,
+    others: Mapping[str, Stateful],
 ) -> list[BaseCallback]:
-    """Returns the callbacks of a run in their order; those with a state are saved with it."""
+    """Returns the callbacks of a run in their order; those with a state are saved with it, and so are ``others``."""
     config, begin, agent = session.config, session.begin, prepared.agent
-    parts: dict[str, Stateful] = {"monitor": rewind.MonitorFiles(session.folder), **stateful}
+    parts: dict[str, Stateful] = {"monitor": rewind.MonitorFiles(session.folder), "curve": curve, **others}
     # The transfer's come first: a source policy's steps count before the curve looks at the clock.
     callbacks: list[BaseCallback] = list(transfer.callbacks) if transfer else []
     if transfer is not None:
@@ -235,7 +241,7 @@ def _callbacks(
     if isinstance(agent, OnPolicyAlgorithm) and interval is not None:
         parts["log"] = log = LogRollouts(interval)
         callbacks.append(log)
-    callbacks.append(stateful["curve"])
+    callbacks.append(curve)
     if config.save_freq > 0:
         saved = CheckpointCallback(session.folder, config.save_freq, replay_buffer=config.save_replay_buffer)
         parts["saved"] = saved

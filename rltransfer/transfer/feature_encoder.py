@@ -23,8 +23,7 @@ from rltransfer.spaces import parts_by_key
 
 CACHE_MB = 128
 """The most memory that the features of images seen before may take."""
-_IMAGES_AT_ONCE = {"cpu": 1}
-_IMAGES_AT_ONCE_ELSEWHERE = 32
+_AT_ONCE_ON_GPU = 32
 
 Features = Float32[np.ndarray, "batch features"]
 
@@ -92,10 +91,9 @@ class FeatureEncoder:
         device: torch.device,
         cache_mb: int = CACHE_MB,
     ) -> None:
-        self._space = space
         self._normalize_images = normalize_images
         self._device = device
-        self._at_once = _IMAGES_AT_ONCE.get(device.type, _IMAGES_AT_ONCE_ELSEWHERE)
+        self._at_once = 1 if device.type == "cpu" else _AT_ONCE_ON_GPU
         self._cache = _Cache(cache_mb * 2**20)
         distinct: list[BaseFeaturesExtractor] = []
         numbers = []

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
@@ -17,7 +17,7 @@ from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
-from rltransfer.anatomy import within
+from rltransfer.anatomy import features_extractors, within
 from rltransfer.errors import IncompatibleError
 from rltransfer.transfer.feature_encoder import CACHE_MB, FeatureEncoder, FeatureWrapper, image_parts
 from rltransfer.transfer.methods import acting_methods
@@ -27,24 +27,21 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 # With the names of sb3-contrib's, which need not be installed.
-_BUFFERS = frozenset(
-    f"{kind}{buffer}"
-    for kind, buffer in (
-        ("", "RolloutBuffer"),
-        ("Dict", "RolloutBuffer"),
-        ("Maskable", "RolloutBuffer"),
-        ("MaskableDict", "RolloutBuffer"),
-        ("", "ReplayBuffer"),
-        ("Dict", "ReplayBuffer"),
-        ("NStep", "ReplayBuffer"),
-    )
+_BUFFERS = (
+    "RolloutBuffer",
+    "DictRolloutBuffer",
+    "MaskableRolloutBuffer",
+    "MaskableDictRolloutBuffer",
+    "ReplayBuffer",
+    "DictReplayBuffer",
+    "NStepReplayBuffer",
 )
 _LIBRARIES = ("stable_baselines3", "sb3_contrib")
 
 
 def has_frozen_image_encoder(plan: Plan, agent: "BaseAlgorithm") -> bool:
     """Returns whether all features extractors of an agent encode images, and are frozen from start to end."""
-    extractors = _extractors(agent)
+    extractors = features_extractors(agent, targets=True)
     if not all(image_parts(module, agent.observation_space) for module in extractors.values()):
         return False
     entries = [entry for entry in plan.entries if any(within(entry.tensor, path) for path in extractors)]
@@ -70,8 +67,7 @@ def obstacle_to_features_once(plan: Plan, agent: "BaseAlgorithm") -> str:
 def features_words(agent: "BaseAlgorithm") -> str:
     """Returns what computing features once means for an agent, in words."""
     # Those of target networks are alike. Whether others are is known when the plan is applied.
-    online = {name: module for name, module in _extractors(agent).items() if "_target." not in name}
-    widths = [module.features_dim for module in set(online.values())]
+    widths = [module.features_dim for module in set(features_extractors(agent, targets=False).values())]
     count = f"{'up to ' if len(widths) > 1 else ''}{sum(widths):,}"
     return (
         "the features of the frozen encoder are computed once per observation, in front of the policy: buffers hold "
@@ -96,9 +92,8 @@ class FeaturesOnce:
     """
 
     def __init__(self, agent: "BaseAlgorithm") -> None:
-        modules = {name: module for name, module in agent.policy.named_modules() if _is_extractor(name, module)}
         self._agent: Any = agent
-        self._extractors = list(modules.values())
+        self._extractors = list(dict.fromkeys(features_extractors(agent, targets=True).values()))
         self._env = agent.env
         self._space = agent.observation_space
         self._buffers = {name: getattr(agent, name, None) for name in ("rollout_buffer", "replay_buffer")}
@@ -117,18 +112,14 @@ class FeaturesOnce:
             if buffer is not None:
                 setattr(agent, name, _buffer_of_features(agent, buffer, self.encoder.space))
         last = None if agent._last_obs is None else self.encoder(agent._last_obs)
-        self._see(self._wrapper, self.encoder.space, last)
-        for extractor, columns in zip(self._extractors, self.encoder.columns, strict=True):
-            extractor.__dict__["forward"] = functools.partial(_passed_on, columns)
+        self._see_features(last)
 
     def remove(self) -> None:
         """Makes the agent one of raw observations again, which begins new episodes; its buffers are empty then."""
-        self._see(self._env, self._space, None)
+        self._see_observations()
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 setattr(self._agent, name, buffer)
-        for extractor in self._extractors:
-            extractor.__dict__.pop("forward", None)
 
     def wrap(self, env: VecEnv) -> VecEnv:
         """Returns environments in which the agent can be evaluated while it learns on features."""
@@ -146,14 +137,21 @@ class FeaturesOnce:
     def raw(self) -> Iterator[None]:
         """Makes the agent one of raw observations for as long as it is saved."""
         last = self._agent._last_obs
-        overrides = [extractor.__dict__.pop("forward") for extractor in self._extractors]
-        self._see(self._env, self._space, None)
+        self._see_observations()
         try:
             yield
         finally:
-            self._see(self._wrapper, self.encoder.space, last)
-            for extractor, override in zip(self._extractors, overrides, strict=True):
-                extractor.__dict__["forward"] = override
+            self._see_features(last)
+
+    def _see_features(self, last: Any) -> None:
+        self._see(self._wrapper, self.encoder.space, last)
+        for extractor, columns in zip(self._extractors, self.encoder.columns, strict=True):
+            extractor.__dict__["forward"] = functools.partial(_passed_on, columns)
+
+    def _see_observations(self) -> None:
+        self._see(self._env, self._space, None)
+        for extractor in self._extractors:
+            extractor.__dict__.pop("forward", None)
 
     def _see(self, env: Any, space: spaces.Space[Any], last: Any) -> None:
         agent = self._agent
@@ -204,16 +202,6 @@ def features_once(plan: Plan, agent: "BaseAlgorithm") -> Iterator[FeaturesOnce]:
 def saved_raw(agent: "BaseAlgorithm") -> contextlib.AbstractContextManager[None]:
     """Makes an agent that learns on features one of raw observations for as long as it is saved; others stay."""
     return agent.env.once.raw() if isinstance(agent.env, _AgentsWrapper) else contextlib.nullcontext()
-
-
-def _extractors(agent: "BaseAlgorithm") -> dict[str, BaseFeaturesExtractor]:
-    """Returns the features extractors of a policy by all their names, those of target networks among them."""
-    named = agent.policy.named_modules(remove_duplicate=False)
-    return {name: cast(BaseFeaturesExtractor, module) for name, module in named if _is_extractor(name, module)}
-
-
-def _is_extractor(name: str, module: torch.nn.Module) -> bool:
-    return isinstance(module, BaseFeaturesExtractor) and name.endswith("features_extractor")
 
 
 def _passed_on(columns: slice, features: torch.Tensor) -> torch.Tensor:

@@ -555,13 +555,13 @@ def test_wrong_values_are_refused_by_name(folder: Path, kwargs: dict[str, Any], 
 
 
 def test_the_folder_has_to_be_given_and_unknown_arguments_get_near_misses(folder: Path) -> None:
-    known = "Known: folder, split, test_share, split_seed, size, cache_mb."
+    listing = "Known: folder, split, test_share, split_seed, size, cache_mb."
     with pytest.raises(ConfigError) as missing:
         gym.make(ENV_ID)
-    assert str(missing.value) == f"ImageFolder needs the argument 'folder'. {known}"
+    assert str(missing.value) == f"ImageFolder needs the argument 'folder'. {listing}"
     with pytest.raises(UnknownNameError) as unknown:
         gym.make(ENV_ID, folder=str(folder), splt="test")
-    assert str(unknown.value) == f"ImageFolder has no argument 'splt'. Did you mean 'split'? {known}"
+    assert str(unknown.value) == f"ImageFolder has no argument 'splt'. Did you mean 'split'? {listing}"
 
 
 def test_arguments_and_extra_are_listed() -> None:
