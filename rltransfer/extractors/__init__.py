@@ -15,8 +15,8 @@ import cloudpickle  # type: ignore[import-untyped]
 from rltransfer.extractors.adapter import LinearAdapter
 from rltransfer.extractors.columns import ProgressiveColumns
 from rltransfer.extractors.images import SmallCNN
-from rltransfer.extractors.network import NetworkExtractor
+from rltransfer.extractors.network import NetworkExtractor, is_readable_image
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-__all__ = ["LinearAdapter", "NetworkExtractor", "ProgressiveColumns", "SmallCNN"]
+__all__ = ["LinearAdapter", "NetworkExtractor", "ProgressiveColumns", "SmallCNN", "is_readable_image"]

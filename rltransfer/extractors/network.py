@@ -65,7 +65,7 @@ class NetworkExtractor(BaseFeaturesExtractor):
         blocks: Mapping[str, Sequence[str]],
     ) -> None:
         parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
-        images = {key for key, part in parts.items() if _is_image(part, frames)}
+        images = {key for key, part in parts.items() if is_readable_image(part, frames)}
         if not images:
             raise ValueError(
                 f"a pretrained network reads colour or grey images of unsigned bytes, channels first, {frames} of "
@@ -156,7 +156,8 @@ def _flat(entries: torch.Tensor) -> torch.Tensor:
     return entries.flatten(start_dim=1)
 
 
-def _is_image(space: spaces.Space[Any], frames: int) -> bool:
+def is_readable_image(space: spaces.Space[Any], frames: int) -> bool:
+    """Returns whether a network reads a part of the observation: stacked colour or grey images of unsigned bytes."""
     shape = space.shape or ()
     return space.dtype == "uint8" and len(shape) == 3 and shape[0] in (frames, 3 * frames)
 

@@ -249,13 +249,16 @@ def _made_fast(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def _fold_normalisation(network: fx.GraphModule) -> None:
-    """Puts each batch normalisation that alone reads a convolution into that one."""
+    """Puts each batch normalisation that alone reads a convolution into that one, where both are used once."""
     modules = dict(network.named_modules())
+    uses = collections.Counter(str(node.target) for node in network.graph.nodes if node.op == "call_module")
     for node in list(network.graph.nodes):
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
             continue
         convolution, normalisation = modules[str(before.target)], modules[str(node.target)]
+        if uses[str(before.target)] > 1 or uses[str(node.target)] > 1:
+            continue
         if type(convolution) is torch.nn.Conv2d and type(normalisation) is torch.nn.BatchNorm2d:
             network.add_submodule(str(before.target), fuse_conv_bn_eval(convolution, normalisation))
             node.replace_all_uses_with(before)

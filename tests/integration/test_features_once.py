@@ -20,6 +20,7 @@ from rltransfer.anatomy import agent_tensors
 from rltransfer.artifact import Encoder, network_kwargs
 from rltransfer.cli import main
 from rltransfer.errors import IncompatibleError, Stopped
+from rltransfer.extractors import NetworkExtractor
 from rltransfer.training import run, train_run
 from rltransfer.training.prepare import prepare
 from rltransfer.transfer.feature_encoder import FeatureEncoder
@@ -212,6 +213,43 @@ def test_features_depend_on_nothing_but_their_image(network: Encoder, tmp_path: 
         with torch.no_grad():
             expected = agent.policy.extract_features(agent.policy.obs_to_tensor(images)[0])
         np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-5)
+
+
+class Twice(torch.nn.Module):
+    """One convolution that is used twice, with a normalisation behind one use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 3, 3, padding=1)
+        self.normalisation = torch.nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.normalisation(self.convolution(images)) + self.convolution(images + 1)
+
+
+def test_a_convolution_that_is_used_twice_keeps_its_weights() -> None:
+    network = torch.fx.symbolic_trace(Twice())
+    with torch.no_grad():
+        network.normalisation.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    space = gym.spaces.Box(0, 255, (3, 8, 8), np.uint8)
+    extractor = NetworkExtractor(
+        space,
+        network=network,
+        features_dim=3,
+        size=(8, 8),
+        resize=None,
+        interpolation="bilinear",
+        antialias=True,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        pool=1,
+        blocks={"convolution": ("convolution", "normalisation")},
+    )
+    encoder = FeatureEncoder([extractor], space, normalize_images=True, device=torch.device("cpu"))
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), dtype=np.uint8)
+    with torch.no_grad():
+        expected = extractor(torch.from_numpy(images) / 255.0)
+    np.testing.assert_allclose(encoder(images), expected, rtol=1e-4, atol=1e-5)
 
 
 class Cameras(Pictures):

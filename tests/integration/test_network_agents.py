@@ -385,6 +385,20 @@ def test_each_of_stacked_frames_goes_through_the_network_alone(encoder: Encoder,
         torch.testing.assert_close(both, torch.cat(each, dim=1), rtol=0.0, atol=1e-5)
 
 
+def test_a_plan_names_as_images_what_the_network_reads(encoder: Encoder) -> None:
+    class Depth(Camera):
+        observation_space = gym.spaces.Dict(
+            **Camera.observation_space.spaces, depth=gym.spaces.Box(0.0, 1.0, (3, 8, 8), np.float32)
+        )
+
+    kwargs = {**network_kwargs(encoder), "net_arch": [8]}
+    agent: Any = make_agent("ppo", Depth(), policy="MultiInputPolicy", policy_kwargs=kwargs)
+    assert agent.policy.features_extractor.image_keys == {"left", "right"}
+    findings = plan_transfer(encoder, agent, "frozen").findings
+    (words,) = (finding.words for finding in findings if finding.kind == "network_images")
+    assert words.endswith("; depth, speed: passed on beside its features")
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
@@ -392,6 +406,7 @@ def test_each_of_stacked_frames_goes_through_the_network_alone(encoder: Encoder,
         ({"map": [0, 1, 2]}, "map is of sources that are agents"),
         ({"keys": {"left": "right"}}, "keys is of sources that are agents"),
         ({"adapter": 8}, "adapter is of sources that are agents"),
+        ({"new": "random"}, "new is of sources that are agents"),
     ],
 )
 def test_inputs_that_mean_nothing_to_a_network_are_refused(inputs: Any, words: str, encoder: Encoder) -> None:

@@ -6,6 +6,7 @@ from gymnasium import spaces
 
 from rltransfer.artifact import Encoder
 from rltransfer.errors import IncompatibleError
+from rltransfer.extractors import is_readable_image
 from rltransfer.records import MOVED, Finding, NetworkFacts, SourceFacts
 from rltransfer.spaces import parts_by_key
 from rltransfer.transfer.matching.pair import Pair
@@ -17,6 +18,7 @@ def refuse_wrong_network_inputs(pair: Pair, encoder: Encoder) -> None:
     if encoder.source.network is None or pair.inputs is None:
         return
     given = [name for name in ("map", "source", "keys", "adapter") if getattr(pair.inputs, name)]
+    given += ["new"] if pair.inputs.new != "zero" else []
     if given:
         raise IncompatibleError(
             f"inputs: {' and '.join(given)} is of sources that are agents. A pretrained network reads colour images as "
@@ -68,11 +70,7 @@ def findings_of_network(plan: Plan, pair: Pair, source: SourceFacts) -> Iterator
 def _images(pair: Pair) -> dict[str, spaces.Box]:
     """Returns the images of the agent's observation that the network reads, by key."""
     parts = parts_by_key(pair.observation_space).items()
-    return {
-        key: part
-        for key, part in parts
-        if isinstance(part, spaces.Box) and len(part.shape) == 3 and part.shape[0] in (pair.frames, 3 * pair.frames)
-    }
+    return {key: part for key, part in parts if isinstance(part, spaces.Box) and is_readable_image(part, pair.frames)}
 
 
 def _images_words(pair: Pair, source: SourceFacts) -> str:
