@@ -86,7 +86,14 @@ def differing(agent: Any, state: dict[str, torch.Tensor]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("algo", "copies"), [("ppo", 1), pytest.param("a2c", 1, marks=pytest.mark.long), ("dqn", 2), ("sac", 3), ("td3", 4)]
+    ("algo", "copies"),
+    [
+        ("ppo", 1),
+        pytest.param("a2c", 1, marks=pytest.mark.long),
+        ("dqn", 2),
+        ("sac", 3),
+        pytest.param("td3", 4, marks=pytest.mark.long),
+    ],
 )
 def test_every_tensor_is_the_files_after_the_transfer_and_after_training_frozen(
     algo: str, copies: int, weights: Path, encoder: Encoder
@@ -332,7 +339,7 @@ class Camera(gym.Env[dict[str, Any], Any]):
         return self._see(), float(action), False, bool(self.np_random.random() < 0.1), {}
 
 
-@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("dqn", marks=pytest.mark.long)])
 def test_of_a_dictionary_each_image_goes_through_the_network_and_the_rest_beside_it(
     algo: str, weights: Path, encoder: Encoder
 ) -> None:
