@@ -6,7 +6,7 @@ from typing import get_args
 
 from rltransfer import __version__
 from rltransfer.algorithms import DEFAULT_ALGORITHM, algorithm_names
-from rltransfer.cli import study, verbs
+from rltransfer.cli import classify, study, verbs
 from rltransfer.cli.pairs import StorePairs
 from rltransfer.study.run import RETRIES, EngineName
 
@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_transfer(commands)
     _add_evaluate(commands)
     _add_study(commands)
+    _add_classify(commands)
     return parser
 
 
@@ -152,6 +153,64 @@ def _add_study(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     slurm.add_argument("--time", default="24:00:00", help="how long a task may run (default: 24:00:00)")
     slurm.set_defaults(run=study.write_slurm)
     _add_power(actions)
+
+
+def _add_classify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "classify", help="train a classifier of the images in a folder on a pretrained network, and test if it helps"
+    )
+    parser.add_argument(
+        "folder", help="folder of images: a sub-folder for each class, or train/ and test/ with one for each class"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        metavar="SOURCE",
+        help="a pretrained network: torchvision:NAME, timm:NAME, an artifact, or a file of weights with --arch",
+    )
+    _add_network_flags(parser)
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--strategy",
+        choices=("frozen", "finetune"),
+        help="train a head on the frozen network's features, or the network too (default: frozen)",
+    )
+    group.add_argument(
+        "--head", nargs="*", type=int, metavar="WIDTH", help="widths of the head's hidden layers (default: 256)"
+    )
+    group.add_argument("--seeds", type=int, help="times that everything is trained (default: 5)")
+    group.add_argument("--epochs", type=int, help="times that training images are gone through (default: 20)")
+    group.add_argument("--optimizer", choices=("adam", "sgd"), help="adam, or sgd with momentum 0.9 (default: adam)")
+    group.add_argument(
+        "--learning-rate", type=float, metavar="RATE", help="of new layers (default: 0.001 for adam, 0.01 for sgd)"
+    )
+    group.add_argument(
+        "--lr-scale", type=float, metavar="FACTOR", help="of finetune: the network's rate, times that (default: 0.1)"
+    )
+    group.add_argument("--batch-size", type=int, metavar="IMAGES", help="images in a batch (default: 32)")
+    group.add_argument(
+        "--augment",
+        nargs="+",
+        action=StorePairs,
+        metavar="KEY:VALUE",
+        help="change training images at random: flip:0.5 crop:0.8 shift:8 brightness:[0.8,1.2] ...",
+    )
+    group.add_argument("--copies", type=int, help="augmented copies beside each training image (default: 4)")
+    group.add_argument("--device", help="cpu, cuda, ... (default: auto)")
+    group = parser.add_argument_group("test and output")
+    group.add_argument(
+        "--test-share", type=float, metavar="SHARE", help="of each class, where there is no test/ (default: 0.5)"
+    )
+    group.add_argument("--split-seed", type=int, metavar="SEED", help="of that split (default: 0)")
+    group.add_argument(
+        "--baselines",
+        nargs="*",
+        metavar="NAME",
+        help="what the network is compared with (default: scratch random_frozen pixels)",
+    )
+    group.add_argument("-f", "--log-folder", type=Path, default=Path("logs"), help="where it goes (default: logs)")
+    parser.set_defaults(run=classify.classify)
 
 
 def _add_confirm(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

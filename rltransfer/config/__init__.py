@@ -1,6 +1,6 @@
 """What a run and a study are: frozen, validated models, read from YAML where a person writes them."""
 
-from rltransfer.config.reading import read_study
+from rltransfer.config.reading import describe_problem, read_study
 from rltransfer.config.run import LATER_SETTINGS, Evaluation, RunConfig, Task
 from rltransfer.config.study import (
     CONFIRM,
@@ -14,6 +14,7 @@ from rltransfer.config.study import (
 )
 from rltransfer.config.values import (
     Algorithm,
+    AugmentSetting,
     Threshold,
     absolute,
     one_source_settings,
@@ -28,6 +29,7 @@ __all__ = [
     "STUDY_FILE",
     "TUNE",
     "Algorithm",
+    "AugmentSetting",
     "Evaluation",
     "RunConfig",
     "StudyConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "Threshold",
     "absolute",
     "controlled_arm",
+    "describe_problem",
     "one_source_settings",
     "parse_randomise",
     "read_study",

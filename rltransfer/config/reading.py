@@ -27,10 +27,11 @@ def read_study(path: Path) -> StudyConfig:
     try:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_describe(error, StudyConfig)}") from None
+        raise ConfigError(f"{path}: {describe_problem(error, StudyConfig)}") from None
 
 
-def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+def describe_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """Returns what is wrong with the first wrong key or value."""
     # A misspelt key is unknown and leaves another one missing: the first of these says more.
     problem = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
     where = ".".join(str(item) for item in problem["loc"])

@@ -88,6 +88,15 @@ class SweepChart:
 
 
 @dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture that was drawn before: what it shows, its name among the report's figures, and its PNG."""
+
+    text: str
+    name: str
+    png: bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class Code:
     """Literal text of a language, such as a file or a command."""
 
@@ -104,7 +113,9 @@ class Folded:
     blocks: tuple["Block", ...]
 
 
-Block = Heading | Paragraph | Bullets | Findings | Alert | Table | Charts | LayerCharts | SweepChart | Code | Folded
+Chart = Charts | LayerCharts | SweepChart
+"""What each renderer draws in its own way, from a comparison."""
+Block = Heading | Paragraph | Bullets | Findings | Alert | Table | Chart | Picture | Code | Folded
 
 
 @dataclasses.dataclass(frozen=True)

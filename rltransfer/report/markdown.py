@@ -9,6 +9,7 @@ from rltransfer.report.blocks import (
     Alert,
     Block,
     Bullets,
+    Chart,
     Charts,
     Code,
     Findings,
@@ -16,6 +17,7 @@ from rltransfer.report.blocks import (
     Heading,
     LayerCharts,
     Paragraph,
+    Picture,
     Span,
     SweepChart,
     Table,
@@ -56,7 +58,7 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             return f"> {marked(lead)}\n>\n" + "\n".join(f"> - {marked(line)}" for line in lines)
         case Table():
             return _table(block)
-        case Charts() | LayerCharts() | SweepChart():
+        case Charts() | LayerCharts() | SweepChart() | Picture():
             return _figure(block)
         case Code(text=text, language=language):
             return _fenced(printable(text), language)
@@ -66,7 +68,9 @@ def _block(block: Block) -> str:  # noqa: PLR0911 - one case for each kind of bl
             assert_never(block)
 
 
-def _figure(block: Charts | LayerCharts | SweepChart) -> str:
+def _figure(block: Chart | Picture) -> str:
+    if isinstance(block, Picture):
+        return f"![{_literal(block.text)}]({FIGURES}/{block.name}.png)"
     if isinstance(block, SweepChart):
         return f"![{_literal(block.sweep.title)}]({FIGURES}/{block.sweep.name}.png)"
     if isinstance(block, LayerCharts):

@@ -1,8 +1,9 @@
 """Turns numbers over seeds into estimates with intervals and a verdict.
 
-Every input is one number per run; the runs of an arm are independent and their order does not matter. An interval
-describes the uncertainty over *seeds* (of target training, and of the sources where these vary): what would move if
-the same study were run again with new seeds on the same task. It says nothing about other tasks.
+Every input is one number per run (``accuracy`` and its kin take each item of a test); the runs of an arm are
+independent and their order does not matter. An interval describes the uncertainty over *seeds* (of target training, and
+of the sources where these vary): what would move if the same study were run again with new seeds on the same task. It
+says nothing about other tasks.
 """
 
 from rltransfer.stats.bootstrap import iqm_band, iqm_difference, iqm_estimate, median_over_tasks
@@ -23,6 +24,7 @@ from rltransfer.stats.intervals import (
     ratio,
     share_of_gain,
 )
+from rltransfer.stats.items import Hits, accuracy, accuracy_difference, accuracy_p
 from rltransfer.stats.power import POWER, Spread, detectable_effect, pooled_spread, power_at, runs_for
 from rltransfer.stats.profiles import Profile, profile, profile_points
 from rltransfer.stats.tests import ALPHA, Verdict, holm, permutation_p, smallest_p, verdict
@@ -36,6 +38,7 @@ __all__ = [
     "CensoredMean",
     "Coverage",
     "Estimate",
+    "Hits",
     "MeanFacts",
     "Numbers",
     "Profile",
@@ -43,6 +46,9 @@ __all__ = [
     "Spread",
     "Tasks",
     "Verdict",
+    "accuracy",
+    "accuracy_difference",
+    "accuracy_p",
     "censored_mean",
     "detectable_effect",
     "difference_over_tasks",

@@ -278,7 +278,7 @@ def share_interval(value: float, parts: Sequence[Part]) -> Estimate:
     total = math.fsum(square for square, _ in squares)
     worth = float(fewest_units([len(part.values) for part in parts], [part.sources for part in parts]))
     if total > 0:
-        cost = (_NORMAL_QUANTILE / _t_quantile(welch_freedom(squares))) ** 2
+        cost = (_NORMAL_QUANTILE / t_quantile(welch_freedom(squares))) ** 2
         worth = min(value * (1 - value) / total * cost, sum(len(part.values) for part in parts))
     low, high = wilson(np.asarray(value * worth), worth)
     return Estimate(value, float(low), float(high))
@@ -326,7 +326,7 @@ def _combined(parts: Sequence[tuple[float, MeanFacts]]) -> Estimate:
     total = math.fsum(square for square, _ in squares)
     if total == 0:
         return Estimate(value, value, value)
-    margin = _t_quantile(welch_freedom(squares)) * math.sqrt(total)
+    margin = t_quantile(welch_freedom(squares)) * math.sqrt(total)
     return Estimate(value, value - margin, value + margin)
 
 
@@ -351,7 +351,8 @@ def _covariance(first: Float[np.ndarray, " runs"], second: Float[np.ndarray, " r
     return math.fsum(first * second) / (len(first) - 1) / len(first)
 
 
-def _t_quantile(freedom: float) -> float:
+def t_quantile(freedom: float) -> float:
+    """Returns the quantile of Student's t that ends a two-sided interval of the project's level."""
     return float(scipy.stats.t.ppf(_UPPER, freedom))
 
 
@@ -365,7 +366,7 @@ def _fieller(terms: tuple[float, float], variances: tuple[float, float, float], 
     """
     above, below = terms
     of_above, of_below, of_both = variances
-    t2 = _t_quantile(freedom) ** 2
+    t2 = t_quantile(freedom) ** 2
     room = below**2 - t2 * of_below
     if room <= 0:
         return None

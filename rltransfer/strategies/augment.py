@@ -10,7 +10,7 @@ from rltransfer.strategies.base import DefaultWeights, ModifierSettings, SourceU
 if TYPE_CHECKING:
     from rltransfer.transfer.methods.augment import AugmentMethod
 
-IMAGE_OPERATIONS = ("crop", "shift", "cutout", "brightness", "contrast")
+IMAGE_OPERATIONS = ("flip", "crop", "shift", "cutout", "brightness", "contrast")
 VECTOR_OPERATIONS = ("amplitude", "noise")
 
 
@@ -35,6 +35,12 @@ class Augment(ModifierSettings):
     kind: Literal["augment"] = "augment"
     default_weights: ClassVar[DefaultWeights] = "scratch"
     reads_source: ClassVar[SourceUse] = "never"
+    flip: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="of images: the probability that left and right change places; not where an action means a side",
+    )
     crop: float | None = Field(
         default=None, gt=0, lt=1, description="of images: the least share of both sides that is cut out and enlarged"
     )

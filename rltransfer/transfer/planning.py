@@ -180,7 +180,7 @@ def _pairs(
         squashes_actions=bool(getattr(agent.policy, "squash_output", False)),
         frozen_by_user=frozen_by_user(agent, anatomy),
         frozen_by_plan=frozen_by_plan(agent),
-        running_statistics=running_statistics(agent),
+        running_statistics=running_statistics(agent.policy),
         readings=readings_of(agent),
     )
     return [dataclasses.replace(alone, encoder=encoder) for encoder in encoders] or [alone]

@@ -34,11 +34,11 @@ _STREAM = 19
 _OF_NORMALISER = ("obs_rms", "ret_rms", "returns", "old_obs", "old_reward")
 
 
-def running_statistics(agent: "BaseAlgorithm") -> frozenset[str]:
-    """Returns the names of the running means and variances of an agent's policy."""
+def running_statistics(policy: torch.nn.Module) -> frozenset[str]:
+    """Returns the names of the running means and variances of a policy."""
     return frozenset(
         f"{path}.{name}"
-        for path, module in agent.policy.named_modules()
+        for path, module in policy.named_modules()
         for names in _NAMES
         if all(isinstance(values := getattr(module, name, None), torch.Tensor) and values.dim() == 1 for name in names)
         for name in names

@@ -5,6 +5,6 @@ scripts, on a phone and on paper; the script adds what needs a pointer. Plotly w
 alone is 4.7 MB in every report, it draws nothing until it has run, and not at all on paper as the screen is not.
 """
 
-from rltransfer.report.html.page import render
+from rltransfer.report.html.page import render, render_without_charts
 
-__all__ = ["render"]
+__all__ = ["render", "render_without_charts"]

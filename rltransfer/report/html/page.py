@@ -1,9 +1,10 @@
 """Assembles the page: its head, the blocks in order, the data that the script reads."""
 
 import base64
+import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.resources import files as package_files
 from typing import assert_never
 from xml.etree.ElementTree import Element
@@ -14,6 +15,7 @@ from rltransfer.report.blocks import (
     Alert,
     Block,
     Bullets,
+    Chart,
     Charts,
     Code,
     Findings,
@@ -21,6 +23,7 @@ from rltransfer.report.blocks import (
     Heading,
     LayerCharts,
     Paragraph,
+    Picture,
     SweepChart,
     Table,
     Tone,
@@ -36,32 +39,43 @@ _TAGS = {1: "h1", 2: "h2", 3: "h3"}
 
 def render(comparison: Comparison, blocks: Iterable[Block]) -> str:
     """Returns the page of a report."""
-    script = _packaged("page.js")
     data = json.dumps(chart_data(comparison), separators=(",", ":"), allow_nan=False)
+    script = _packaged("page.js")
+    behind = (
+        element("div", {"id": "tip", "role": "status", "hidden": ""}),
+        # A data block: "<" is written as an escape, so that no name can end it.
+        element("script", {"type": "application/json", "id": "data"}, data.replace("<", "\\u003c")),
+        element("script", None, script),
+    )
+    main = element("main", None, *(_block(functools.partial(_chart, comparison), block) for block in blocks))
+    return _page(_title(comparison), script, main, *behind)
+
+
+def render_without_charts(title: str, blocks: Iterable[Block]) -> str:
+    """Returns a page whose pictures were drawn before, and which needs no script."""
+
+    def refused(block: Chart) -> Element:
+        raise TypeError(f"{type(block).__name__} is drawn from a comparison, and there is none")
+
+    return _page(title, "", element("main", None, *(_block(refused, block) for block in blocks)))
+
+
+def _page(title: str, script: str, *body: Element) -> str:
     head = element(
         "head",
         None,
         element("meta", {"charset": "utf-8"}),
         element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         element("meta", {"http-equiv": "Content-Security-Policy", "content": _policy(script)}),
-        element("title", None, _title(comparison)),
+        element("title", None, title),
         # An empty icon, or browsers ask for one.
         element("link", {"rel": "icon", "href": "data:,"}),
         element("style", None, _colours() + _packaged("page.css")),
     )
-    body = element(
-        "body",
-        None,
-        element("main", None, *(_block(comparison, block) for block in blocks)),
-        element("div", {"id": "tip", "role": "status", "hidden": ""}),
-        # A data block: "<" is written as an escape, so that no name can end it.
-        element("script", {"type": "application/json", "id": "data"}, data.replace("<", "\\u003c")),
-        element("script", None, script),
-    )
-    return "<!doctype html>\n" + serialise(element("html", {"lang": "en"}, head, body)) + "\n"
+    return "<!doctype html>\n" + serialise(element("html", {"lang": "en"}, head, element("body", None, *body))) + "\n"
 
 
-def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - one case for each kind of block
+def _block(draw: Callable[[Chart], Element], block: Block) -> Element:  # noqa: PLR0911 - one case for each kind of block
     match block:
         case Heading(text=text, level=level):
             return element(_TAGS[level], None, text)
@@ -76,18 +90,23 @@ def _block(comparison: Comparison, block: Block) -> Element:  # noqa: PLR0911 - 
             return element("aside", {"class": "alert", "role": "alert"}, marked("p", lead), listed)
         case Table():
             return _table(block)
-        case Charts() | LayerCharts() | SweepChart():
-            return _charts(comparison, block)
+        case Charts() | LayerCharts() | SweepChart() | Picture():
+            return _picture(block) if isinstance(block, Picture) else draw(block)
         case Code(text=text):
             return element("pre", None, element("code", None, text))
         case Folded(title=title, level=level, blocks=inner):
             heading = element("summary", None, element(_TAGS[level], None, title))
-            return element("details", None, heading, *(_block(comparison, child) for child in inner))
+            return element("details", None, heading, *(_block(draw, child) for child in inner))
         case _:
             assert_never(block)
 
 
-def _charts(comparison: Comparison, block: Charts | LayerCharts | SweepChart) -> Element:
+def _picture(picture: Picture) -> Element:
+    source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+    return element("figure", {"class": "picture"}, element("img", {"src": source, "alt": picture.text}))
+
+
+def _chart(comparison: Comparison, block: Chart) -> Element:
     if isinstance(block, SweepChart):
         return sweep_chart(comparison, block.sweep)
     if isinstance(block, LayerCharts):
@@ -124,7 +143,9 @@ def _title(comparison: Comparison) -> str:
 
 
 def _policy(script: str) -> str:
-    """Allows this page's own script and nothing else: no network, and no script that a name smuggled in."""
+    """Allows this page's own script, if any, and nothing else: no network, and no script that a name smuggled in."""
+    if not script:
+        return "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
 

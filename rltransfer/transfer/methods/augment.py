@@ -132,6 +132,12 @@ class Augmentation:
         return functools.partial(with_noise, n_frames=self._n_frames) if name == "noise" else _BY_NAME[name]
 
 
+def flipped(images: Images, probability: float, rng: np.random.Generator) -> Images:
+    """Returns images of which some are mirrored, left to right."""
+    is_mirrored = torch.from_numpy(rng.random(len(images)) < probability).to(images.device)
+    return torch.where(is_mirrored[:, None, None, None], images.flip(-1), images)
+
+
 def shifted(images: Images, pixels: int, rng: np.random.Generator) -> Images:
     """Returns images moved by up to some pixels in each direction; their edges are repeated (DrQ, section 3.1)."""
     batch, _, height, width = images.shape
@@ -196,6 +202,7 @@ def with_noise(vectors: Vectors, deviation: float, rng: np.random.Generator, *, 
 
 _OPERATIONS = {"image": IMAGE_OPERATIONS, "vector": VECTOR_OPERATIONS}
 _BY_NAME: Mapping[str, Callable[[torch.Tensor, Any, np.random.Generator], torch.Tensor]] = {
+    "flip": flipped,
     "crop": cropped,
     "shift": shifted,
     "cutout": cut_out,
