@@ -1,7 +1,4 @@
-"""Reads a folder that holds images in a sub-folder for each class, split into images for training and for the test.
-
-Nothing here is an environment: what learns from labels uses ``read_image_folder`` by itself.
-"""
+"""Reads a folder that holds images in a sub-folder for each class, split into images for training and for the test."""
 
 import contextlib
 import dataclasses
@@ -29,66 +26,6 @@ _SIDEWAYS = (5, 6, 7, 8)
 Picture = UInt8[np.ndarray, "height width 3"]
 Pictures = UInt8[np.ndarray, "images height width 3"]
 Indices = Int64[np.ndarray, " images"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageFolderData:
-    """The decoded images of a folder.
-
-    Attributes:
-        classes: The names of the classes, sorted; a label is an index into them.
-        train_images: The images for training, of all classes.
-        train_labels: Their classes.
-        test_images: The images for the test.
-        test_labels: Their classes.
-        train_files: The files of the images for training, relative to the folder.
-        test_files: The files of the images for the test.
-    """
-
-    classes: tuple[str, ...]
-    train_images: Pictures
-    train_labels: Indices
-    test_images: Pictures
-    test_labels: Indices
-    train_files: tuple[str, ...]
-    test_files: tuple[str, ...]
-
-
-def read_image_folder(
-    folder: str | Path, *, test_share: float = 0.5, split_seed: int = 0, size: int | None = None
-) -> ImageFolderData:
-    """Returns all images of a folder, those for training and those for the test.
-
-    The folder holds a sub-folder for each class, or ``train/`` and ``test/`` with a sub-folder for each class. The
-    images and the split are those of ``rltransfer_envs:rltransfer/ImageFolder-v0`` with the same arguments.
-
-    Args:
-        folder: The folder; ``~`` is the home directory.
-        test_share: Share of the images of each class that is kept for the test, where there are no ``train/`` and
-            ``test/``; above 0 and below 1.
-        split_seed: Seed of that split.
-        size: Side in pixels that images are resized to; None where all are of one size.
-
-    Raises:
-        ConfigError: An argument has a value that cannot work, or the folder is not as described; the message says
-            which class or file is to blame.
-    """
-    owner = "read_image_folder"
-    test_share = checks.between(owner, "test_share", test_share, 0, 1)
-    split_seed = checks.whole(owner, "split_seed", split_seed, least=0)
-    size = None if size is None else checks.whole(owner, "size", size, least=1)
-    listed = list_images(owner, folder)
-    train, test = (listed.indices(split, test_share, split_seed) for split in _FOLDERS)
-    images = decode_all(listed, size)
-    return ImageFolderData(
-        classes=listed.classes,
-        train_images=images[train],
-        train_labels=listed.labels[train],
-        test_images=images[test],
-        test_labels=listed.labels[test],
-        train_files=tuple(listed.files[index] for index in train),
-        test_files=tuple(listed.files[index] for index in test),
-    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,7 +100,7 @@ def list_images(owner: object, folder: str | Path) -> ImageList:
     ``test/`` are passed over.
 
     Args:
-        owner: The environment or the name of the function whose argument the folder is, for messages.
+        owner: The environment whose argument the folder is, for messages.
         folder: The folder.
 
     Raises:

@@ -17,6 +17,8 @@ from rltransfer.classification.settings import Settings
 
 Labels = Int64[torch.Tensor, " images"]
 Batches = Callable[[Sequence[int]], torch.Tensor]
+LARGEST_GRADIENT = 1.0
+"""The norm that gradients are cut to, as without it fine-tuning under held running statistics diverges at times."""
 _AT_ONCE = 256
 
 
@@ -89,6 +91,7 @@ def fit(
                 loss = functional.cross_entropy(logits, labels)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(classifier.parameters(), LARGEST_GRADIENT)
                 optimizer.step()
                 hits += int((logits.argmax(dim=1) == labels).sum())
                 losses += loss.item() * len(rows)

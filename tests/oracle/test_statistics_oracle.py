@@ -174,3 +174,48 @@ def test_the_power_of_many_runs_is_that_of_the_t_test(runs, effect):
     draws[:, 0] += effect
     p_values = scipy.stats.ttest_ind(draws[:, 0], draws[:, 1], axis=1).pvalue
     assert stats.power_at(effect, 1.0, runs, runs, tests=3) == pytest.approx(np.mean(p_values <= 0.05 / 3), abs=0.01)
+
+
+def crossed(rng, n_runs, n_items, level, item_spread, run_spread):
+    """Right answers of runs about items: items are easy or hard, runs good or bad (a crossed logistic model)."""
+    logits = level + rng.normal(0, item_spread, n_items)[None] + rng.normal(0, run_spread, n_runs)[:, None]
+    return rng.random((n_runs, n_items)) < 1 / (1 + np.exp(-logits))
+
+
+@pytest.mark.parametrize(
+    ("n_runs", "n_items", "level", "item_spread", "run_spread"),
+    [(1, 60, 2.0, 0.0, 0.0), (5, 60, 2.0, 2.0, 0.3), (3, 200, 3.0, 1.0, 0.0), (5, 200, 0.0, 0.5, 0.8)],
+)
+def test_accuracy_intervals_hold_the_truth_over_new_items_and_runs(n_runs, n_items, level, item_spread, run_spread):
+    rng = np.random.default_rng(0)
+    if n_runs == 1:
+        truth = 1 / (1 + np.exp(-level))
+    else:
+        truth = crossed(np.random.default_rng(1), 2000, 2000, level, item_spread, run_spread).mean()
+    hits, rejected, n_studies = 0, 0, 600
+    for _ in range(n_studies):
+        interval = stats.accuracy(crossed(rng, n_runs, n_items, level, item_spread, run_spread))
+        hits += interval.low <= truth <= interval.high
+        items = rng.normal(0, item_spread, n_items)
+        # Two arms without a difference, on the same items.
+        pair = [
+            rng.random((n_runs, n_items))
+            < 1 / (1 + np.exp(-(level + items[None] + rng.normal(0, run_spread, n_runs)[:, None])))
+            for _ in range(2)
+        ]
+        rejected += stats.accuracy_p(*pair) < 0.05
+    assert 0.935 <= hits / n_studies <= 0.995
+    assert rejected / n_studies <= 0.06
+
+
+def test_the_test_of_accuracies_and_its_interval_agree():
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        hits, others = crossed(rng, 3, 40, 1.0, 1.0, 0.5), crossed(rng, 4, 40, 0.3, 1.0, 0.5)
+        interval = stats.accuracy_difference(hits, others)
+        assert (stats.accuracy_p(hits, others) < 0.05) == (not interval.low <= 0 <= interval.high)
+        swapped = stats.accuracy_difference(others, hits)
+        assert (swapped.low, swapped.high) == pytest.approx((-interval.high, -interval.low))
+    one_run = rng.random((1, 30)) < 0.7
+    paired = scipy.stats.ttest_1samp(one_run[0].astype(float) - np.arange(30) % 2, 0)
+    assert stats.accuracy_p(one_run, (np.arange(30) % 2 == 1)[None]) == pytest.approx(paired.pvalue)

@@ -18,6 +18,7 @@ from rltransfer.transfer.methods.augment import (
     contrasted,
     cropped,
     cut_out,
+    flipped,
     scaled,
     shifted,
     with_noise,
@@ -41,6 +42,7 @@ def rng(seed: int) -> np.random.Generator:
 
 
 ON_IMAGES = {
+    "flip": lambda values, seed: flipped(values, 0.5, rng(seed)),
     "crop": lambda values, seed: cropped(values, 0.7, rng(seed)),
     "shift": lambda values, seed: shifted(values, 3, rng(seed)),
     "cutout": lambda values, seed: cut_out(values, 4, rng(seed)),
@@ -62,6 +64,17 @@ def test_images_stay_images_and_each_draw_is_its_own(name: str, seed: int) -> No
     alike = given_images[:1].repeat(8, 1, 1, 1)
     changed = ON_IMAGES[name](alike, seed)
     assert len({item.numpy().tobytes() for item in changed}) > 1, "each image of a batch has a draw of its own"
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=seeds, probability=st.sampled_from([0.3, 1.0]))
+def test_a_flip_mirrors_whole_images_left_to_right(seed: int, probability: float) -> None:
+    values = images(seed, batch=40)
+    result = flipped(values, probability, rng(seed))
+    mirrored = [torch.equal(after, before.flip(-1)) for before, after in zip(values, result, strict=True)]
+    kept = [torch.equal(after, before) for before, after in zip(values, result, strict=True)]
+    assert [not was for was in kept] == mirrored
+    assert sum(mirrored) == 40 if probability == 1 else 0 < sum(mirrored) < 40
 
 
 @settings(deadline=None, max_examples=25)
@@ -235,7 +248,7 @@ def test_operations_that_do_not_fit_are_refused_by_name(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "'augment' does nothing: give crop, shift, cutout, brightness, contrast, amplitude or noise"),
+        ({}, "'augment' does nothing: give flip, crop, shift, cutout, brightness, contrast, amplitude or noise"),
         ({"shift": 0}, "key 'shift'"),
         ({"crop": 1.0}, "key 'crop'"),
         ({"brightness": [2.0, 0.5]}, "the smaller number comes first"),

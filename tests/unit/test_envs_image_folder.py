@@ -17,7 +17,6 @@ import rltransfer_envs
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from PIL import Image
 from rltransfer_envs import image_files
-from rltransfer_envs.image_files import read_image_folder
 from rltransfer_envs.image_folder import ImageFolder
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -217,19 +216,14 @@ def test_train_and_test_folders_are_the_split(split_folder: Path) -> None:
 
 
 def test_other_files_hidden_ones_and_folders_in_a_class_are_passed_over(folder: Path) -> None:
-    before = read_image_folder(folder)
+    before = [files(ImageFolder(folder=str(folder), split=split)) for split in ("train", "test")]
     (folder / "cat" / "labels.csv").write_text("x")
     (folder / "cat" / ".hidden.png").write_text("x")
     (folder / "README.md").write_text("x")
     (folder / ".cache").mkdir()
     (folder / "cat" / "folder.png").mkdir()
     write(folder / "cat" / "more" / "0.png")
-    after = read_image_folder(folder)
-    assert (after.classes, after.train_files, after.test_files) == (
-        before.classes,
-        before.train_files,
-        before.test_files,
-    )
+    assert [files(ImageFolder(folder=str(folder), split=split)) for split in ("train", "test")] == before
 
 
 @pytest.mark.parametrize("suffix", [*image_files.SUFFIXES, ".PNG", ".JPG"])
@@ -379,32 +373,6 @@ def test_a_run_goes_on_with_the_very_images_after_an_interruption(folder: Path, 
                 np.testing.assert_array_equal(seen, again)
 
 
-def test_data_for_a_supervised_learner_are_what_the_environment_shows(folder: Path) -> None:
-    arguments: dict[str, Any] = {"test_share": 0.3, "split_seed": 4, "size": 5}
-    data = read_image_folder(str(folder), **arguments)
-    assert data.classes == ("ant", "cat", "dog")
-    parts = {
-        "train": (data.train_images, data.train_labels, data.train_files),
-        "test": (data.test_images, data.test_labels, data.test_files),
-    }
-    for split, (images, labels, names) in parts.items():
-        env = ImageFolder(folder=str(folder), split=split, **arguments)
-        assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
-        assert images.shape == (env.n_images, 5, 5, 3)
-        assert labels.shape == (len(names),) == (env.n_images,)
-        for index in range(env.n_images):
-            image, info = env.reset(options={"index": index})
-            np.testing.assert_array_equal(images[index], image)
-            assert info == {"class_name": data.classes[labels[index]], "file": names[index]}
-
-
-def test_data_are_read_from_train_and_test_folders(split_folder: Path) -> None:
-    data = read_image_folder(split_folder)
-    assert data.train_labels.tolist() == [0, 0, 0, 1, 1]
-    assert data.test_labels.tolist() == [0, 1, 1, 1, 1]
-    assert data.test_files[0] == "test/cat/00.png"
-
-
 def truncated(path: Path) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)).save(path)
@@ -485,11 +453,10 @@ SPLIT_MISTAKES: list[tuple[Change, str]] = [
 
 
 def assert_refused(folder: Path, message: str) -> None:
-    """Checks the error of the environment, with and without kept images, and of the function."""
+    """Checks the error of the environment, with and without kept images."""
     makers: dict[str, Callable[[], object]] = {
         "ImageFolder": lambda: gym.make(ENV_ID, folder=str(folder)),
         "ImageFolder ": lambda: gym.make(ENV_ID, folder=str(folder), cache_mb=0),
-        "read_image_folder": lambda: read_image_folder(folder),
     }
     for owner, make in makers.items():
         with pytest.raises(ConfigError) as caught:
@@ -511,9 +478,8 @@ def test_train_and_test_folders_that_do_not_agree_are_refused(split_folder: Path
 
 def test_an_image_that_breaks_off_is_named(folder: Path) -> None:
     truncated(folder / "cat" / "05.png")
-    for make in (lambda: ImageFolder(folder=str(folder)), lambda: read_image_folder(folder)):
-        with pytest.raises(ConfigError, match=r"Image file '.*/cat/05.png' cannot be read: .*truncated"):
-            make()
+    with pytest.raises(ConfigError, match=r"Image file '.*/cat/05.png' cannot be read: .*truncated"):
+        ImageFolder(folder=str(folder))
     # Without memory for all images its beginning alone is looked at.
     env = ImageFolder(folder=str(folder), split="all", size=4, cache_mb=0)
     with pytest.raises(ConfigError, match=r"Image file '.*/cat/05.png' cannot be read: .*truncated"):
@@ -548,10 +514,6 @@ def test_wrong_values_are_refused_by_name(folder: Path, kwargs: dict[str, Any], 
     with pytest.raises(ConfigError) as caught:
         gym.make(ENV_ID, **arguments)
     assert str(caught.value) == f"ImageFolder: {message}"
-    if not {"split", "cache_mb"} & kwargs.keys():
-        with pytest.raises(ConfigError) as caught:
-            read_image_folder(**arguments)
-        assert str(caught.value) == f"read_image_folder: {message}"
 
 
 def test_the_folder_has_to_be_given_and_unknown_arguments_get_near_misses(folder: Path) -> None:
