@@ -74,8 +74,8 @@ def _stock(agent: Any, encoder: Encoder) -> None:
             module.requires_grad_(False)
 
 
-def _seconds(make: Any, encoder: Encoder, steps: int, *, once: bool) -> tuple[float, int]:
-    """Returns the CPU seconds of training, and the bytes of the observations in a replay buffer."""
+def _seconds(make: Any, encoder: Encoder, steps: int, *, once: bool) -> tuple[float, float]:
+    """Returns the CPU seconds of training, and the bytes of a full replay buffer."""
     agent = make()
     if not once:
         _stock(agent, encoder)
@@ -90,9 +90,14 @@ def _seconds(make: Any, encoder: Encoder, steps: int, *, once: bool) -> tuple[fl
         return time.process_time() - begin, _bytes(agent)
 
 
-def _bytes(agent: Any) -> int:
+def _bytes(agent: Any) -> float:
+    """Returns the bytes of all that a replay buffer holds when it is full, with as many episodes as so far."""
     buffer = getattr(agent, "replay_buffer", None)
-    return 0 if buffer is None else int(buffer.observations.nbytes)
+    if buffer is None:
+        return 0.0
+    arrays = [value.nbytes for value in vars(buffer).values() if isinstance(value, np.ndarray)]
+    apart = 0 if isinstance(buffer.next_observations, np.ndarray) else buffer.next_observations.nbytes
+    return float(sum(arrays) + apart * buffer.buffer_size / buffer.size())
 
 
 def main() -> None:

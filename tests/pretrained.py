@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rltransfer.networks import timm_networks, torchvision_networks
 from rltransfer.records import parse_name
@@ -21,18 +22,27 @@ def built(name: str) -> torch.nn.Module:
         return library.build(parsed.architecture, parsed.weights, None).module.eval()
 
 
-def write_weights(path: Path, name: str = ARCH) -> Path:
-    """Writes a state dict whose running statistics let something through, as those of a fresh network do not."""
-    network = built(name).train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            # The mean over all batches.
-            module.momentum = None
+def write_weights(path: Path, name: str = ARCH, *, size: int = 64) -> Path:
+    """Writes a state dict whose running statistics let something through, as those of a fresh network do not.
+
+    Args:
+        path: Where to; a file of safetensors where it ends so.
+        name: The network.
+        size: The side of the images that the statistics are of.
+    """
+    network = built(name)
+    normalisations = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in normalisations:
+        # The mean over all batches. The network itself stays as it is: Inception in training takes large images alone.
+        module.train().momentum = None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        for _ in range(2):
-            network(torch.rand(8, 3, 64, 64))
-    torch.save(network.state_dict(), path)
+        for _ in range(2 if normalisations else 0):
+            network(torch.rand(8, 3, size, size))
+    if path.suffix == ".safetensors":
+        save_file(network.state_dict(), path)
+    else:
+        torch.save(network.state_dict(), path)
     return path
 
 

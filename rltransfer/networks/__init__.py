@@ -18,6 +18,8 @@ from rltransfer.networks.weights_file import cached_file, read_state, sha256_of
 from rltransfer.records import NetworkFacts, NetworkName
 
 _SHOWN = 4
+# Files from before PyTorch 0.4.1 lack it; PyTorch reads them, and has it begin at zero.
+_COUNT = "num_batches_tracked"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ def read_network(
     tensors = part.graph.state_dict()
     if file is not None:
         _refuse_other_weights(path, name, state, tensors)
-        tensors = {tensor: state[tensor] for tensor in tensors}
+        tensors = {tensor: state.get(tensor, value) for tensor, value in tensors.items()}
     return PretrainedNetwork(
         facts=NetworkFacts(
             library=name.library,
@@ -120,7 +122,7 @@ def _features(part: CutNetwork, pool: int) -> int:
 def _refuse_other_weights(
     path: Path, name: NetworkName, state: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    missing = [tensor for tensor in tensors if tensor not in state]
+    missing = [tensor for tensor in tensors if tensor not in state and not tensor.endswith(_COUNT)]
     wrong = [
         f"{tensor}: {list(state[tensor].shape)} in the file, {list(value.shape)} in the network"
         for tensor, value in tensors.items()

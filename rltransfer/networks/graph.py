@@ -67,6 +67,8 @@ def cut_network(network: nn.Module, size: tuple[int, int], layer: str | None, wh
     node, name = _before_classifier(traced, what) if layer is None else (_last_of(traced, layer, what), layer)
     (output,) = (other for other in traced.graph.nodes if other.op == "output")
     output.args = (node,)
+    # Inception's forward names a class of torchvision's, which would be imported where a saved agent is loaded.
+    output.type = None
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.recompile()

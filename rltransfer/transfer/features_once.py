@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.anatomy import features_extractors, within
 from rltransfer.errors import IncompatibleError
+from rltransfer.transfer.feature_buffer import replay_buffer_of_features
 from rltransfer.transfer.feature_encoder import CACHE_MB, FeatureEncoder, FeatureWrapper, image_parts
 from rltransfer.transfer.methods import acting_methods
 from rltransfer.transfer.plan import Plan
@@ -212,6 +213,10 @@ def _buffer_of_features(agent: Any, buffer: RolloutBuffer | ReplayBuffer, space:
     """Returns an empty buffer like an agent's own, for features."""
     flat = getattr(sys.modules[type(buffer).__module__], type(buffer).__name__.replace("Dict", ""))
     settings: dict[str, Any] = {"device": agent.device, "n_envs": agent.n_envs}
+    # Those of several steps, and those that SB3 was told to keep small, stay SB3's own.
+    if flat is ReplayBuffer and not agent.optimize_memory_usage:
+        settings |= agent.replay_buffer_kwargs
+        return replay_buffer_of_features(agent.buffer_size, space, agent.action_space, **settings)
     if isinstance(buffer, ReplayBuffer):
         settings |= {"optimize_memory_usage": agent.optimize_memory_usage, **agent.replay_buffer_kwargs}
         return flat(agent.buffer_size, space, agent.action_space, **settings)

@@ -1,6 +1,7 @@
 """Agents that learn on features: each image is encoded once, and nothing else is different."""
 
 import contextlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from agents import make_agent
 from pretrained import ARCH, write_weights
 from resuming import assert_alike, every, interrupted
-from runs import run_config
+from runs import SMALL, run_config
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
@@ -23,6 +24,7 @@ from rltransfer.errors import IncompatibleError, Stopped
 from rltransfer.extractors import NetworkExtractor
 from rltransfer.training import run, train_run
 from rltransfer.training.prepare import prepare
+from rltransfer.training.resume.agent_state import agent_state_dict, load_agent_state_dict
 from rltransfer.transfer.feature_encoder import FeatureEncoder
 from rltransfer.transfer.features_once import features_once, features_words, saved_raw
 
@@ -331,18 +333,78 @@ def test_what_is_saved_meanwhile_takes_raw_observations_and_goes_on_learning(net
     loaded.learn(32)
 
 
-def test_memory_of_a_replay_buffer_is_that_of_features(tmp_path: Path) -> None:
+def memory_of(buffer: Any) -> int:
+    return sum(value.nbytes for value in vars(buffer).values() if hasattr(value, "nbytes"))
+
+
+def test_memory_of_a_replay_buffer_is_that_of_each_feature_once(tmp_path: Path) -> None:
     source = convolutions("sac", tmp_path)
-    agent = agent_of("sac", source, buffer_size=100)
+    agent = agent_of("sac", source, buffer_size=100, learning_starts=1000)
     plan = plan_transfer(source, agent, "frozen")
     apply_plan(plan, agent)
-    raw = agent.replay_buffer.observations.nbytes
+    raw = memory_of(agent.replay_buffer)
     assert "buffers hold up to 64 numbers in place of 3x36x36" in features_words(agent)
     with features_once(plan, agent):
         # The source's actor and critic have encoders of their own.
         assert agent.replay_buffer.observations.shape[-1] == 64
-        assert agent.replay_buffer.observations.nbytes * 10 < raw
-    assert agent.replay_buffer.observations.nbytes == raw
+        agent.learn(110)
+        ends = int(agent.replay_buffer.dones.sum())
+        assert ends > 0
+        assert agent.replay_buffer.full
+        assert agent.replay_buffer.next_observations.nbytes <= (ends + 1) * 64 * 4
+        assert memory_of(agent.replay_buffer) * 20 < raw
+    assert memory_of(agent.replay_buffer) == raw
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"n_steps": 2}, {"optimize_memory_usage": True, "replay_buffer_kwargs": {"handle_timeout_termination": False}}],
+)
+def test_other_replay_buffers_stay_those_of_sb3(settings: Any, tmp_path: Path) -> None:
+    source = convolutions("dqn", tmp_path)
+    agent = agent_of("dqn", source, **settings)
+    kind = type(agent.replay_buffer)
+    plan = plan_transfer(source, agent, "frozen")
+    transfer = apply_plan(plan, agent)
+    with features_once(plan, agent):
+        agent.learn(24, callback=transfer.callbacks)
+        buffer = agent.replay_buffer
+        assert type(buffer) is kind
+        assert buffer.observations.dtype == np.float32
+        assert buffer.optimize_memory_usage or type(buffer.next_observations) is np.ndarray
+
+
+def test_a_replay_buffer_goes_on_in_the_middle_of_an_episode(tmp_path: Path) -> None:
+    source = convolutions("sac", tmp_path)
+    states: list[Any] = []
+
+    def learned(steps: int, state: Any = None) -> Any:
+        agent = agent_of("sac", source, buffer_size=40)
+        plan = plan_transfer(source, agent, "frozen")
+        transfer = apply_plan(plan, agent)
+        with features_once(plan, agent):
+            agent.learn(0)
+            if state is not None:
+                load_agent_state_dict(agent, state)
+                # Where the environment's state cannot be put back, new episodes begin.
+                agent._last_obs = None
+            agent.learn(steps, callback=transfer.callbacks, reset_num_timesteps=False)
+            states.append(pickle.loads(pickle.dumps(agent_state_dict(agent))))
+            return agent.replay_buffer
+
+    def drawn(buffer: Any) -> Any:
+        np.random.seed(0)
+        return buffer.sample(64)
+
+    first = learned(50)
+    assert not first.dones[first.pos - 1].any()
+    assert first.dones.any()
+    assert all(torch.equal(*pair) for pair in zip(drawn(learned(0, states[0]))[:5], drawn(first)[:5], strict=True))
+    # The new episode is not taken for what followed.
+    longer = learned(7, states[0])
+    rows = np.arange(longer.pos, 40 - 7 + longer.pos) % 40
+    places = rows, np.zeros_like(rows), slice(None)
+    assert np.array_equal(longer.next_observations[places], first.next_observations[places])
 
 
 @pytest.mark.parametrize(
@@ -409,11 +471,21 @@ def test_once_beside_augmentation_is_refused_by_name(network: Encoder, tmp_path:
         pass
 
 
-@pytest.mark.parametrize("algo", ["ppo", pytest.param("dqn", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("algo", "agent_settings"),
+    [
+        ("ppo", {}),
+        pytest.param("dqn", {}, marks=pytest.mark.long),
+        # Of two environments, and full.
+        pytest.param("dqn", {"buffer_size": 26}, marks=pytest.mark.long),
+    ],
+)
 def test_a_run_on_features_that_was_interrupted_ends_as_if_it_had_not_been(
-    algo: str, network: Encoder, tmp_path: Path
+    algo: str, agent_settings: Any, network: Encoder, tmp_path: Path
 ) -> None:
-    config = minigrid(network, tmp_path, algo)
+    more = {"policy": "CnnPolicy", "agent": {**SMALL[algo], **agent_settings}}
+    n_envs = 2 if "buffer_size" in agent_settings else 1
+    config = minigrid(network, tmp_path, algo, hyperparams={**more, "n_envs": n_envs})
     whole = train_run(config, tmp_path / "whole")
     parted, times = interrupted(config, tmp_path / "parted", every(11))
     assert times >= 2

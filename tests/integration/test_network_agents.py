@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from PIL import Image
 from pretrained import ARCH, real_weights, write_weights
 from resuming import assert_alike, every, interrupted
 from runs import run_config
+from safetensors.torch import load_file
 
 from rltransfer import apply_plan, compare, load_encoder, plan_transfer
 from rltransfer.anatomy import agent_tensors
@@ -110,6 +113,78 @@ def test_every_tensor_is_the_files_after_the_transfer_and_after_training_frozen(
     assert not differing(agent, state)
     assert all(check.passed for check in transfer.checks())
     assert any(not torch.equal(tensor, agent_tensors(agent)[name]) for name, tensor in heads.items())
+
+
+# Architecture, form of the file, size of the images, cut; a ViT takes its own size alone.
+FILES: dict[str, tuple[str, str, int | None, str | None]] = {
+    "resnet18": ("torchvision:resnet18", "pth", 32, None),
+    "inception_v3": ("torchvision:inception_v3", "pth", 75, None),
+    # In front of its classifier, which is 13 times as large.
+    "vgg11": ("torchvision:vgg11", "pth", 32, "features.20"),
+    "vit_tiny": ("timm:vit_tiny_patch16_224", "safetensors", None, None),
+    "vit_tiny_pth": ("timm:vit_tiny_patch16_224", "pth", None, None),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict[str, torch.Tensor], Encoder]]:
+    """Gives what a file of weights holds, and the encoder that is read from it."""
+
+    @functools.cache
+    def read(name: str) -> tuple[dict[str, torch.Tensor], Encoder]:
+        arch, form, size, cut = FILES[name]
+        path = write_weights(tmp_path_factory.mktemp("weights") / f"{name}.{form}", arch, size=size or 224)
+        state = torch.load(path, weights_only=True) if form == "pth" else load_file(path)
+        encoder = load_encoder(path, arch=arch, size=size, cut=cut)
+        path.unlink()
+        return state, encoder
+
+    return read
+
+
+BEHIND = {
+    "resnet18": {"fc"},
+    "inception_v3": {"fc", "AuxLogits"},
+    "vgg11": {"classifier"},
+    "vit_tiny": {"head"},
+    "vit_tiny_pth": {"head"},
+}
+QUICK = {("resnet18", "sac"), ("inception_v3", "dqn"), ("vit_tiny", "ppo")}
+
+
+@pytest.mark.parametrize(
+    ("name", "algo"),
+    [
+        pytest.param(name, algo, marks=[] if (name, algo) in QUICK else pytest.mark.long)
+        for name in FILES
+        for algo in (("ppo", "dqn", "sac", "td3") if name != "vit_tiny_pth" else ("ppo",))
+    ],
+)
+def test_every_tensor_is_that_of_the_librarys_file_also_after_training_frozen(
+    name: str, algo: str, files: Callable[[str], tuple[dict[str, torch.Tensor], Encoder]]
+) -> None:
+    state, source = files(name)
+    steps = {"learning_starts": 4, "batch_size": 4} if algo != "ppo" else {"n_steps": 8, "batch_size": 8, "n_epochs": 1}
+    agent = agent_with(source, algo, **steps)
+    transfer = transferred(source, agent, "frozen")
+    copies = {"ppo": 1, "dqn": 2, "sac": 3, "td3": 4}[algo]
+    storages = {tensor.data_ptr() for name, tensor in agent_tensors(agent).items() if ".network." in f".{name}"}
+    assert len(storages) == copies * len(source.tensors)
+    assert not differing(agent, state)
+    heads = {name: tensor.clone() for name, tensor in agent_tensors(agent).items() if ".network." not in f".{name}"}
+    agent.learn(8, callback=transfer.callbacks)
+    assert agent._n_updates > 0
+    assert not differing(agent, state)
+    assert all(check.passed for check in transfer.checks())
+    assert any(not torch.equal(tensor, agent_tensors(agent)[name]) for name, tensor in heads.items())
+    # All that stands behind the cut is named, and nothing of it is in the agent.
+    assert source.source.network is not None
+    left_out = set(source.source.network.left_out)
+    assert left_out == state.keys() - {own_name(name) for name in network_tensors(agent)}
+    assert {name.partition(".")[0] for name in left_out} == BEHIND[name]
+    assert sum(tensor.numel() for tensor in agent.policy.parameters()) < copies * 1.01 * sum(
+        tensor.numel() for tensor in source.tensors.values()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -437,12 +512,27 @@ np.save(sys.argv[3], agent.policy.get_distribution(agent.policy.obs_to_tensor(se
 """
 
 
-def test_the_zip_acts_as_the_agent_did_where_no_library_is(encoder: Encoder, tmp_path: Path) -> None:
-    agent = agent_with(encoder, env=Pictures((32, 32)))
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        (None, 1000),
+        pytest.param("vit_tiny", 20, marks=pytest.mark.long),
+        pytest.param("inception_v3", 100, marks=pytest.mark.long),
+    ],
+)
+def test_the_zip_acts_as_the_agent_did_where_no_library_is(
+    name: str | None,
+    count: int,
+    encoder: Encoder,
+    files: Callable[[str], tuple[dict[str, torch.Tensor], Encoder]],
+    tmp_path: Path,
+) -> None:
+    encoder = encoder if name is None else files(name)[1]
+    agent = agent_with(encoder, env=Pictures((32, 32)), n_steps=16)
     transfer = transferred(encoder, agent, "frozen")
-    agent.learn(64, callback=transfer.callbacks)
+    agent.learn(16, callback=transfer.callbacks)
     agent.save(tmp_path / "agent.zip")
-    pictures = np.random.default_rng(0).integers(0, 256, (1000, 3, 32, 32), dtype=np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
     np.save(tmp_path / "pictures.npy", pictures)
     names = [str(tmp_path / name) for name in ("agent.zip", "pictures.npy", "probabilities.npy")]
     subprocess.run([sys.executable, "-c", ELSEWHERE, *names], check=True)

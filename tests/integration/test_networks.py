@@ -84,6 +84,8 @@ def test_the_cut_is_what_the_last_layer_reads_and_blocks_hold_all_of_it(
     assert part.is_fixed == ("vit" in name)
     with torch.no_grad():
         assert torch.equal(part.graph(images), read[0])
+    # Its code is run where a saved agent is loaded.
+    assert parsed.library not in part.graph.code
     prefixes = [prefix for block in blocks_of(part.graph).values() for prefix in block]
     tensors = part.graph.state_dict()
     assert all(sum(f"{tensor}.".startswith(f"{prefix}.") for prefix in prefixes) == 1 for tensor in tensors)
@@ -201,6 +203,18 @@ def test_safetensors_and_usual_wrappings_of_a_state_dict_are_read(weights: Path,
     for name in ("a.safetensors", "b.pth"):
         again = load_encoder(tmp_path / name, arch="torchvision:mobilenet_v3_small")
         assert all(torch.equal(tensor, state[key.removeprefix(PREFIX)]) for key, tensor in again.tensors.items())
+
+
+def test_a_file_without_counts_of_batches_is_read_as_pytorch_reads_it(tmp_path: Path) -> None:
+    # As PyTorch wrote them before 0.4.1.
+    state = built("torchvision:resnet18").state_dict()
+    kept = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(kept, tmp_path / "weights.pth")
+    tensors = load_encoder(tmp_path / "weights.pth", arch="torchvision:resnet18").tensors
+    counts = {name for name in tensors if name.endswith("num_batches_tracked")}
+    assert len(counts) == 20
+    assert all(int(tensors[name]) == 0 for name in counts)
+    assert all(torch.equal(tensors[name], kept[name.removeprefix(PREFIX)]) for name in tensors.keys() - counts)
 
 
 class Hostile:

@@ -130,6 +130,8 @@ def _put_replay(agent: Any, state: dict[str, Any] | None) -> None:
         stored = getattr(buffer, name)
         if _is_filled(stored, buffer.buffer_size):
             stored[: len(value)] = value
+        elif hasattr(stored, "load_state_dict"):
+            stored.load_state_dict(value)
         elif isinstance(stored, dict):
             for key, part in value.items():
                 if _is_filled(stored[key], buffer.buffer_size):
@@ -146,6 +148,8 @@ def _is_filled(value: Any, size: int) -> bool:
 def _rows(value: Any, size: int, filled: int) -> Any:
     if _is_filled(value, size):
         return value[:filled]
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
     if isinstance(value, dict):
         return {key: _rows(part, size, filled) for key, part in value.items()}
     return value
