@@ -2,6 +2,7 @@
 
 from rltransfer.config.reading import read_study
 from rltransfer.config.run import LATER_SETTINGS, Evaluation, RunConfig, Task
+from rltransfer.config.stated import STATED, refuse_without_one_source
 from rltransfer.config.study import (
     CONFIRM,
     SCRATCH_LONG,
@@ -16,7 +17,6 @@ from rltransfer.config.values import (
     Algorithm,
     Threshold,
     absolute,
-    one_source_settings,
     parse_randomise,
     read_thresholds,
 )
@@ -25,6 +25,7 @@ __all__ = [
     "CONFIRM",
     "LATER_SETTINGS",
     "SCRATCH_LONG",
+    "STATED",
     "STUDY_FILE",
     "TUNE",
     "Algorithm",
@@ -37,8 +38,8 @@ __all__ = [
     "Threshold",
     "absolute",
     "controlled_arm",
-    "one_source_settings",
     "parse_randomise",
     "read_study",
     "read_thresholds",
+    "refuse_without_one_source",
 ]
