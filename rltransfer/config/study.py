@@ -30,7 +30,7 @@ from rltransfer.config.values import (
     as_paths,
 )
 from rltransfer.errors import ConfigError, unknown
-from rltransfer.strategies import Shuffled, Strategy, needs_source
+from rltransfer.strategies import Scratch, Shuffled, Strategy, needs_source
 from rltransfer.sweeps import PlannedArm, StrategySetting, Sweeps, plan_arms
 from rltransfer.tuning import Tuning, check_own, names_of, trial_arm
 
@@ -167,8 +167,8 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
     @field_validator("arms")
     @classmethod
     def _scratch_is_there(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
-        if [part.kind for part in value.get("scratch", ())] != ["scratch"]:
-            raise ValueError("an arm 'scratch' with the strategy 'scratch' is needed as the baseline")
+        if value.get("scratch") != (Scratch(),):
+            raise ValueError("an arm 'scratch' with the strategy 'scratch' alone is needed as the baseline")
         return value
 
     @field_validator("scratch_long")

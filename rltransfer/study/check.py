@@ -36,12 +36,25 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
                 tasks.check_task(config.task)
                 tasks.check_task(config.evaluation_task)
                 tasks.check_randomise(config.task, config.randomise or {})
+    _refuse_architecture_of_agents(study)
     for path in study.source.paths:
         with naming("source.path: "):
             load_encoder(path, study.source.which, **study.source.stated)
     remarks = () if study.sweeps.layers is None else tuple(_check_sweep(study.sweeps.layers, waiting))
     _check_arms(waiting)
     return remarks
+
+
+def _refuse_architecture_of_agents(study: StudyConfig) -> None:
+    if study.source.is_network(study.source.paths):
+        return
+    for name, arm in study.planned_arms().items():
+        first = arm.strategy[0]
+        if isinstance(first, Scratch) and first.arch is not None:
+            raise ConfigError(
+                f"arms.{name}: scratch with arch {first.arch!r} is of a pretrained network, and the source is an "
+                "agent, whose architecture 'scratch' has already. Leave arch out."
+            )
 
 
 def _check_arms(waiting: Sequence[RunConfig]) -> None:

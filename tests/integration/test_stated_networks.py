@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import make_agent
 from pretrained import ARCH, write_weights
 from resuming import assert_alike, every, interrupted
 
-from rltransfer import load_encoder, yaml_file
+from rltransfer import compare, load_encoder, yaml_file
 from rltransfer.cli import main
 from rltransfer.config import RunConfig, StudyConfig, read_study
 from rltransfer.records import read_record
 from rltransfer.run_folder import read_settings
-from rltransfer.strategies import strategy_label
+from rltransfer.strategies import Scratch, dump_strategy, parse_strategy, strategy_label
 from rltransfer.study import expand_study, write_study
+from rltransfer.study.check import check_study
 from rltransfer.study.status import has_settings_of
 from rltransfer.training import train_run
 
@@ -39,7 +41,7 @@ def folder(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path
 
 
-def study(arms: dict[str, Any] | None = None, **source: Any) -> StudyConfig:
+def study(arms: dict[str, Any] | None = None, n_timesteps: int = 32, **source: Any) -> StudyConfig:
     settings = {
         "algo": "ppo",
         "seeds": 1,
@@ -48,7 +50,7 @@ def study(arms: dict[str, Any] | None = None, **source: Any) -> StudyConfig:
             "empty": {
                 "env": "rltransfer_envs:rltransfer/MiniGrid-Empty-v0",
                 "kwargs": {"view": "rgb", "max_steps": 8},
-                "n_timesteps": 32,
+                "n_timesteps": n_timesteps,
             }
         },
         "arms": {"scratch": "scratch", **(arms or {"tuned": "finetune"})},
@@ -141,14 +143,24 @@ def test_a_study_knows_its_runs_by_it(name: str, folder: Path) -> None:
 
 
 def test_a_study_of_a_file_of_weights_runs(folder: Path) -> None:
-    # More blocks than a NatureCNN has layers.
-    deeper = {"deep": {"kind": "frozen", "layers": 5}}
-    assert main(["study", "run", study_file(folder, arms=deeper, cut="features.5"), "-f", "done", "--jobs", "1"]) == 0
+    # More blocks than an agent from scratch has layers.
+    arms = {"deep": {"kind": "frozen", "layers": 6}, "same": {"kind": "scratch", "arch": "source"}}
+    given = study_file(folder, arms=arms, n_timesteps=288, cut="features.5")
+    assert main(["study", "run", given, "-f", "done", "--jobs", "1"]) == 0
     record = read_record(folder / "done" / "empty" / "deep" / "seed_0")
     assert record.status == "done"
     assert record.source is not None
     assert record.source.network is not None
     assert [*record.source.network.blocks] == ["features.0.0", *(f"features.{block}" for block in range(1, 6))]
+    same = read_record(folder / "done" / "empty" / "same" / "seed_0")
+    assert (same.status, same.strategy) == ("done", ({"kind": "scratch", "arch": "source"},))
+    assert same.source == record.source
+    (task,) = compare(folder / "done").tasks
+    assert [(arm.name, arm.kind) for arm in task.arms] == [
+        ("scratch", "baseline"),
+        ("deep", "transfer"),
+        ("same", "transfer"),
+    ]
     report = (folder / "done" / "report" / "report.md").read_text()
     assert "starts from torchvision:mobilenet_v3_small, so what is found holds for this pretrained network" in report
 
@@ -183,6 +195,33 @@ def test_the_network_in_an_artifact_was_cut_already(folder: Path, capsys: pytest
     load_encoder("weights.pth", **STATED).save(folder / "network")
     assert main(["plan", "--from", "network", "--cut", "features.1", *PICTURES.split()]) == 2
     assert "rltransfer extract NETWORK --cut features.1 -o network" in capsys.readouterr().err
+
+
+def test_a_baseline_and_agents_have_no_architecture_of_a_source(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = {"kind": "scratch", "arch": "source"}
+    with pytest.raises(ValueError, match="'scratch' with the strategy 'scratch' alone is needed as the baseline"):
+        study({"scratch": same})
+    load_encoder("weights.pth", **STATED).save(folder / "network")
+    make_agent("ppo").save(folder / "agent.zip")
+    nothing = dict.fromkeys(STATED)
+    for path, code in (("network", 0), ("agent.zip", 2)):
+        file = study_file(folder, arms={"same": same}, path=path, n_timesteps=288, **nothing)
+        config = read_study(Path(file))
+        waiting = [job.config for job in expand_study(config, folder / "done")]
+        if code == 0:
+            check_study(config, waiting)
+        else:
+            assert main(["study", "run", file, "-f", "done"]) == code
+    assert "arms.same: scratch with arch 'source' is of a pretrained network" in capsys.readouterr().err
+
+
+def test_plain_scratch_is_written_as_it_was_before_there_was_an_architecture() -> None:
+    assert dump_strategy((Scratch(),)) == ({"kind": "scratch"},)
+    assert dump_strategy(parse_strategy({"kind": "scratch", "arch": "source"})) == (
+        {"kind": "scratch", "arch": "source"},
+    )
 
 
 def test_runs_of_before_go_on(folder: Path) -> None:

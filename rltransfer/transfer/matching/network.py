@@ -53,7 +53,7 @@ def findings_of_network(plan: Plan, pair: Pair, source: SourceFacts) -> Iterator
             "is usual (--strategy-kwargs lr_scale:0.1)"
         )
         yield Finding(kind="network_rate", severity="warning", words=words)
-    if trained:
+    if any(entry.trains for entry in entries):
         words = "the network stays in evaluation mode: its running statistics are held, and dropout does nothing"
         yield Finding(kind="network_mode", severity="note", words=words)
     fresh = {
