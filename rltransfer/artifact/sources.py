@@ -37,6 +37,7 @@ from rltransfer.records import (
     SourceFacts,
     TaskFacts,
     is_network_name,
+    names_network,
     parse_name,
     read_record,
 )
@@ -45,6 +46,9 @@ from rltransfer.setting_kinds import read_activation
 
 # The texts that RL Zoo's files always hold: files of such names beside a zip may be anybody's.
 _KEYS: Mapping[str, tuple[str, ...]] = {SETTINGS: ("policy",), ARGUMENTS: ("algo", "env"), ENV_KWARGS: ()}
+
+_WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
+_SAYS_ITSELF = "says what it is. Leave it out, or name a file of weights as the source."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +106,6 @@ def load_encoder(
     if arch is not None or is_network_name(str(source)):
         _refuse_settings_of_agents(str(source), which, normaliser, activation)
         return _network(str(source), arch, cut=cut, pool=1 if pool is None else pool, size=size)
-    if (cut, pool, size) != (None, None, None):
-        raise SourceError(
-            f"cut, pool and size are of a pretrained network that is read, and {source} is none. Leave them out."
-        )
     path = Path(source)
     if not path.exists():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -114,6 +114,12 @@ def load_encoder(
             f"A source is a run folder, an artifact, or an SB3 zip."
         )
     is_artifact = path.is_dir() and (path / MANIFEST).is_file()
+    if path.suffix in _WEIGHTS and not holds_agent(path):
+        raise SourceError(
+            f"{path} is no SB3 zip. If it is a file of weights, name the network that they are of: --arch "
+            "torchvision:NAME (in a study file, arch under source)."
+        )
+    _refuse_settings_of_networks(path, {"cut": cut, "pool": pool, "size": size})
     if which != "best" and (is_artifact or path.is_file()):
         raise SourceError(f"--which {which} chooses among the agents of a run folder, and {path} holds one agent.")
     if normaliser == "":
@@ -137,9 +143,13 @@ def _network(source: str, arch: str | None, *, cut: str | None, pool: int, size:
         network = read_network(parse_name(source), cut=cut, pool=pool, size=size)
         return network_encoder(network, network.facts.name)
     if is_network_name(source):
-        raise SourceError(f"arch: {source} says what it is. Leave it out, or name a file of weights as the source.")
-    if not Path(source).is_file():
-        raise SourceError(f"The file of weights {source} does not exist.")
+        raise SourceError(f"arch: {source} {_SAYS_ITSELF}")
+    path = Path(source)
+    if not path.exists():
+        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise SourceError(f"The file of weights {source} does not exist.{did_you_mean(path.name, siblings)}")
+    if path.is_dir() or holds_agent(path):
+        raise SourceError(f"arch: {source} is no file of weights, and {_SAYS_ITSELF}")
     return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool, size=size), source)
 
 
@@ -148,6 +158,23 @@ def _refuse_settings_of_agents(source: str, which: str, normaliser: Path | str |
     names = [name for name, is_given in given.items() if is_given]
     if names:
         raise SourceError(f"{' and '.join(names)}: of an agent, and {source} is a pretrained network. Leave it out.")
+
+
+def _refuse_settings_of_networks(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raises SourceError if it is stated how to cut what is an agent, or a network that was cut already."""
+    names = [name for name, value in settings.items() if value is not None]
+    if not names:
+        return
+    if names_network(str(path)):
+        flags = " ".join(f"--{name} {settings[name]}" for name in names)
+        raise SourceError(
+            f"{' and '.join(names)}: the network in the artifact {path} was cut already. State it where the artifact "
+            f"is made: rltransfer extract NETWORK {flags} -o {path}"
+        )
+    are, them = ("are", "them") if len(names) > 1 else ("is", "it")
+    raise SourceError(
+        f"{' and '.join(names)} {are} of a pretrained network, and {path} holds an agent: leave {them} out."
+    )
 
 
 def _with_statistics(encoder: Encoder, path: Path, given: Path | None) -> Encoder:

@@ -69,6 +69,7 @@ def _add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = commands.add_parser("transfer", help="train an agent in a target task, starting from a source")
     _add_resume_flag(parser)
     _add_strategy_flags(parser)
+    _add_network_flags(parser)
     _add_task_flags(parser)
     _add_training_flags(parser)
     parser.set_defaults(run=verbs.transfer)
@@ -77,6 +78,7 @@ def _add_transfer(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("plan", help="show what a transfer would do to each tensor, without training")
     _add_strategy_flags(parser)
+    _add_network_flags(parser)
     _add_task_flags(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the target agent (default: 0)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: auto)")
@@ -294,7 +296,11 @@ def _add_threshold(parser: argparse._ActionsContainer) -> None:
 def _add_strategy_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("source and strategy")
     group.add_argument(
-        "--from", dest="source", nargs="+", metavar="SOURCE", help=f"{_SOURCE_HELP}; several for progressive"
+        "--from",
+        dest="source",
+        nargs="+",
+        metavar="SOURCE",
+        help=f"{_SOURCE_HELP}; {_NETWORK_HELP}; several agents for progressive",
     )
     group.add_argument("--which", default="best", help=_WHICH_HELP)
     _add_stated_flags(group)

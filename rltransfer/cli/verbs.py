@@ -13,12 +13,13 @@ from typing import Any
 from rltransfer.algorithms import spec_of
 from rltransfer.cli.stopping import stop_request
 from rltransfer.config import (
+    STATED,
     Evaluation,
     RunConfig,
     Task,
-    one_source_settings,
     parse_randomise,
     read_thresholds,
+    refuse_without_one_source,
 )
 from rltransfer.errors import (
     ConfigError,
@@ -90,8 +91,7 @@ def plan(arguments: argparse.Namespace) -> None:
         strategy=strategy,
         source=arguments.source,
         which=arguments.which,
-        normaliser=arguments.normaliser,
-        activation=arguments.activation,
+        **_stated(arguments),
         **_maps(arguments),
         n_timesteps=1,
         seed=arguments.seed,
@@ -134,7 +134,8 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 def _stated(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns what the user states of a source that its files do not tell."""
-    return {name: getattr(arguments, name) for name in ("normaliser", "activation", "arch", "cut", "pool", "size")}
+    # Verbs of agents alone have no flags of networks.
+    return {name: getattr(arguments, name, None) for name in STATED}
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -273,8 +274,7 @@ def _run_config(
         strategy=strategy,
         source=source,
         which=which,
-        normaliser=arguments.normaliser,
-        activation=arguments.activation,
+        **_stated(arguments),
         seed=arguments.seed if arguments.seed >= 0 else secrets.randbelow(2**31),
         n_timesteps=n_timesteps,
         evaluation=Evaluation(
@@ -323,7 +323,7 @@ def _task_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def _refuse_unclear_source(arguments: argparse.Namespace, sources: str | Sequence[str] | None) -> None:
     """Raises a mistake of the flags that state what a source does not tell, before anything is read."""
     paths = (sources,) if isinstance(sources, str) else sources or ()
-    one_source_settings(arguments.normaliser, arguments.activation, paths)
+    refuse_without_one_source(_stated(arguments), paths)
     if arguments.activation is not None:
         read_activation(arguments.activation)
 

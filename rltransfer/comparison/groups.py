@@ -57,8 +57,8 @@ class ArmRuns:
 
     @property
     def is_scratch(self) -> bool:
-        """Whether nothing is moved: plain training."""
-        return [part.get("kind") for part in self.strategy] == ["scratch"]
+        """Whether nothing is moved: plain training, of the architecture that the hyperparameters have."""
+        return [(part.get("kind"), part.get("arch")) for part in self.strategy] == [("scratch", None)]
 
     @property
     def transfers_policy(self) -> bool:

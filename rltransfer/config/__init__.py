@@ -2,6 +2,7 @@
 
 from rltransfer.config.reading import describe_problem, read_study
 from rltransfer.config.run import LATER_SETTINGS, Evaluation, RunConfig, Task
+from rltransfer.config.stated import STATED, refuse_without_one_source
 from rltransfer.config.study import (
     CONFIRM,
     SCRATCH_LONG,
@@ -17,7 +18,6 @@ from rltransfer.config.values import (
     AugmentSetting,
     Threshold,
     absolute,
-    one_source_settings,
     parse_randomise,
     read_thresholds,
 )
@@ -26,6 +26,7 @@ __all__ = [
     "CONFIRM",
     "LATER_SETTINGS",
     "SCRATCH_LONG",
+    "STATED",
     "STUDY_FILE",
     "TUNE",
     "Algorithm",
@@ -40,8 +41,8 @@ __all__ = [
     "absolute",
     "controlled_arm",
     "describe_problem",
-    "one_source_settings",
     "parse_randomise",
     "read_study",
     "read_thresholds",
+    "refuse_without_one_source",
 ]

@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
+from rltransfer.config.stated import STATED, StatedOfSource, refuse_without_one_source
 from rltransfer.config.values import (
     ActionsSetting,
-    ActivationSetting,
     Algorithm,
     FeaturesSetting,
     InputsSetting,
@@ -26,15 +26,14 @@ from rltransfer.config.values import (
     ThresholdSetting,
     absolute,
     as_paths,
-    one_source_settings,
 )
 from rltransfer.hyperparams import Hyperparameters
-from rltransfer.records import TaskFacts, names_network
+from rltransfer.records import TaskFacts
 from rltransfer.strategies import Scratch, with_stated_rates
 from rltransfer.sweeps import StrategySetting
 
-LATER_SETTINGS: Mapping[str, Any] = {"arms_differ_in": [], "normaliser": None, "activation": None, "features": None}
-"""The settings that runs of version 0.1 do not have, with what stands for them there."""
+LATER_SETTINGS: Mapping[str, Any] = {"arms_differ_in": [], "features": None, **STATED}
+"""The settings that runs may have begun without, with what stands for them there."""
 _HOW = {
     "num_threads",
     "log_interval",
@@ -106,7 +105,7 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
         return self.n_envs or min(self.episodes, 10)
 
 
-class RunConfig(BaseModel, frozen=True, extra="forbid"):
+class RunConfig(StatedOfSource, frozen=True, extra="forbid"):
     """One agent, one seed: everything that decides what the run computes, and how it is carried out.
 
     ``role`` says whether it makes a source (plain training) or is an arm with a ``strategy``. ``randomise`` are the
@@ -115,8 +114,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     environment that takes longer than ``step_timeout_seconds`` ends the run. ``gym_packages`` are imported before it.
     ``save_at`` are the env_steps after which the agent is kept as well, under that number. ``arms_differ_in`` names the
     hyperparameters that the study gives each arm of the task its own of: runs that differ in these can be compared.
-    ``normaliser`` is the file with the source's statistics and ``activation`` its activation function, where the source
-    does not tell. ``features`` says whether those of a frozen image encoder are computed ``once`` per observation or in
+    ``features`` says whether those of a frozen image encoder are computed ``once`` per observation or in
     every pass of the policy (``recompute``); None leaves it to the plan.
     """
 
@@ -131,8 +129,6 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     strategy: StrategySetting = (Scratch(),)
     source: SourcePaths | None = None
     which: str = "best"
-    normaliser: str | None = None
-    activation: ActivationSetting = None
     inputs: InputsSetting = None
     actions: ActionsSetting = None
     features: FeaturesSetting = None
@@ -158,13 +154,12 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _rates_are_stated(self) -> "RunConfig":
         # The model is frozen, and this is the last step of building it.
-        is_network = any(map(names_network, self.sources))
-        self.__dict__["strategy"] = with_stated_rates(self.strategy, network=is_network)
+        self.__dict__["strategy"] = with_stated_rates(self.strategy, network=self.is_network(self.sources))
         return self
 
     @model_validator(mode="after")
     def _what_is_stated_is_of_one_source(self) -> "RunConfig":
-        one_source_settings(self.normaliser, self.activation, self.sources)
+        refuse_without_one_source(self.stated, self.sources)
         return self
 
     @property

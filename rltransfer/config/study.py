@@ -17,9 +17,9 @@ from pydantic import (
 )
 
 from rltransfer.config.run import Evaluation
+from rltransfer.config.stated import StatedOfSource, refuse_without_one_source
 from rltransfer.config.values import (
     ActionsSetting,
-    ActivationSetting,
     Algorithm,
     AugmentSetting,
     FeaturesSetting,
@@ -28,10 +28,9 @@ from rltransfer.config.values import (
     SourcePaths,
     ThresholdSetting,
     as_paths,
-    one_source_settings,
 )
 from rltransfer.errors import ConfigError, unknown
-from rltransfer.strategies import Shuffled, Strategy, needs_source
+from rltransfer.strategies import Scratch, Shuffled, Strategy, needs_source
 from rltransfer.sweeps import PlannedArm, StrategySetting, Sweeps, plan_arms
 from rltransfer.tuning import Tuning, check_own, names_of, trial_arm
 
@@ -46,30 +45,28 @@ _OWN_FOLDERS = ("source", "aggregate", "hparams", "report", CONFIRM, TUNE)
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 
 
-class StudySource(BaseModel, frozen=True, extra="forbid"):
-    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or agents on disk.
+class StudySource(StatedOfSource, frozen=True, extra="forbid"):
+    """Where the arms' weights come from: agents pretrained in a task, one for each seed, or sources on disk.
 
-    ``path`` is one agent, or a list for strategies that take several. ``tasks`` are tasks of the study that agents are
-    pretrained in, or ``all``: each arm that needs a source is then made once for each of them (a transfer matrix).
+    ``path`` is one agent or pretrained network, or a list for strategies that take several agents. ``tasks`` are tasks
+    of the study that agents are pretrained in, or ``all``: each arm that needs a source is then made once for each of
+    them (a transfer matrix).
 
     With another ``algo`` than the study's, the study's hyperparameters are not for the source: its own are.
     ``augment`` and ``randomise`` change what they see, and the arguments of their environment, while they train.
-    ``normaliser`` and ``activation`` are the statistics and the activation function of an agent on disk that does not
-    tell them.
+    Of a source on disk, what its files do not tell can be stated.
     """
 
     env: str | None = None
     algo: Algorithm | None = None
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
     n_timesteps: PositiveInt | None = None
-    hyperparams: dict[str, Any] = {}
+    hyperparams: dict[str, Any] = Field(default_factory=dict)
     augment: AugmentSetting = None
     randomise: Randomise = None
     path: SourcePaths | None = None
     tasks: Literal["all"] | tuple[str, ...] | None = None
     which: str = "best"
-    normaliser: str | None = None
-    activation: ActivationSetting = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -91,10 +88,12 @@ class StudySource(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @model_validator(mode="after")
-    def _what_is_stated_is_of_one_agent(self) -> "StudySource":
-        if self.path is None and (self.normaliser is not None or self.activation is not None):
-            raise ValueError("'normaliser' and 'activation' are of an agent on disk ('path'): leave them out")
-        one_source_settings(self.normaliser, self.activation, self.paths)
+    def _what_is_stated_is_of_one_source(self) -> "StudySource":
+        names = [repr(name) for name, value in self.stated.items() if value is not None]
+        if self.path is None and names:
+            are, them = ("are", "them") if len(names) > 1 else ("is", "it")
+            raise ValueError(f"{' and '.join(names)} {are} of a source on disk ('path'): leave {them} out")
+        refuse_without_one_source(self.stated, self.paths)
         return self
 
 
@@ -168,8 +167,8 @@ class StudyConfig(BaseModel, frozen=True, extra="forbid"):
     @field_validator("arms")
     @classmethod
     def _scratch_is_there(cls, value: dict[str, Strategy]) -> dict[str, Strategy]:
-        if [part.kind for part in value.get("scratch", ())] != ["scratch"]:
-            raise ValueError("an arm 'scratch' with the strategy 'scratch' is needed as the baseline")
+        if value.get("scratch") != (Scratch(),):
+            raise ValueError("an arm 'scratch' with the strategy 'scratch' alone is needed as the baseline")
         return value
 
     @field_validator("scratch_long")

@@ -9,10 +9,9 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from rltransfer.algorithms import algorithm_names
-from rltransfer.errors import ConfigError, UnknownNameError
+from rltransfer.errors import ConfigError
 from rltransfer.mapping import Actions, Inputs, parse_mapping
 from rltransfer.records import is_network_name
-from rltransfer.setting_kinds import read_activation
 from rltransfer.strategies import Augment, parse_strategy
 
 
@@ -57,31 +56,6 @@ def _one_path_as_text(value: Any) -> Any:
 
 
 SourcePaths = Annotated[str | tuple[str, ...], BeforeValidator(_one_path_as_text)]
-
-
-def one_source_settings(normaliser: str | None, activation: str | None, sources: Sequence[str]) -> None:
-    """Raises ConfigError if statistics or an activation function are stated and there is not just one source."""
-    stated = {"normaliser": normaliser, "activation": activation}
-    for name, value in stated.items():
-        if value is not None and not sources:
-            raise ConfigError(
-                f"{name}: it is of a source, and there is none. Give one: --from SOURCE (pretrain: -i SOURCE)."
-            )
-        if value is not None and len(sources) > 1:
-            raise ConfigError(
-                f"{name}: it is of one source, and there are {len(sources)}. Make an artifact of each that needs it, "
-                f"and start from these: rltransfer extract {sources[0]} --{name} {value} -o FOLDER"
-            )
-
-
-def _as_activation(value: Any) -> str | None:
-    try:
-        return None if value is None else read_activation(value)
-    except UnknownNameError as error:
-        raise ValueError(str(error)) from None
-
-
-ActivationSetting = Annotated[str | None, BeforeValidator(_as_activation)]
 
 
 def _as_threshold(value: Any) -> Any:

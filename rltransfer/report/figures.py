@@ -22,6 +22,7 @@ from rltransfer.comparison.names import ACROSS, LAYERS, PROFILES
 from rltransfer.metrics import Undefined
 from rltransfer.report import wording
 from rltransfer.report.arm_styles import Look, looks
+from rltransfer.report.layer_figures import draw_layers
 from rltransfer.report.paper import (
     FORMATS,
     GREY,
@@ -32,13 +33,12 @@ from rltransfer.report.paper import (
     line_style,
     plain,
     rendered,
-    text_width,
     tidy,
     wrapped,
 )
 from rltransfer.report.profile_figures import draw_across, draw_profiles
 from rltransfer.report.scales import short, spread
-from rltransfer.report.sections.layers import LEAST_TOP, MEASURES, layer_names
+from rltransfer.report.sections.layers import layer_names
 
 _CLEAR = 5
 _THIN_LINES_UP_TO = 5
@@ -75,52 +75,6 @@ def draw(comparison: Comparison, task: TaskComparison, formats: Sequence[Format]
     The same comparison gives the same bytes with the same matplotlib.
     """
     return rendered(lambda: _figure(comparison, task), formats)
-
-
-def draw_layers(task: TaskComparison, formats: Sequence[Format] = ("png",)) -> dict[Format, bytes]:
-    """Returns the figure of what the layers represented: a row for each measure, a column for each layer."""
-    return rendered(lambda: _layers_figure(task), formats)
-
-
-def _layers_figure(task: TaskComparison) -> Figure:
-    names, styles = layer_names(task), looks(task)
-    shown = [arm.name for arm in task.arms if arm.layers is not None]
-    width = max(6.0, 1.4 + 1.75 * len(names))
-    columns = max(1, min(5, int((width - 0.3) / (0.6 + max(text_width(name, 8) for name in shown)))))
-    height = 1.45 * len(MEASURES) + 0.7 + 0.2 * math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(MEASURES), len(names), sharex=True, sharey="row", squeeze=False)
-    for row, (measure, title) in enumerate(MEASURES.items()):
-        for column, name in enumerate(names):
-            axes = grid[row, column]
-            for arm in reversed(task.arms):
-                if arm.layers is not None and name in arm.layers.names:
-                    values = arm.layers.measures[measure][:, arm.layers.names.index(name)]
-                    look = styles[arm.name]
-                    axes.plot(
-                        task.grid_steps,
-                        values,
-                        color=look.on_light,
-                        linestyle=line_style(look),
-                        linewidth=1.4,
-                        label=plain(arm.name),
-                    )
-            tidy(axes)
-            axes.tick_params(labelsize=7.5)
-            axes.xaxis.set_major_locator(MaxNLocator(2))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-            if row == 0:
-                axes.set_title(wrapped(name), fontsize=8.5, loc="left", color=INK)
-        grid[row, 0].set_ylim(0, max(grid[row, 0].get_ylim()[1], 1.05 * LEAST_TOP.get(measure, 0.0)))
-        grid[row, 0].set_ylabel(wrapped(title), fontsize=8)
-    lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
-    arms = [plain(arm.name) for arm in task.arms if plain(arm.name) in lines]
-    figure.legend(
-        [lines[name] for name in arms], arms, loc="outside lower left", ncols=columns, fontsize=8, frameon=False
-    )
-    figure.suptitle(plain(task.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
-    return figure
 
 
 def _figure(comparison: Comparison, task: TaskComparison) -> Figure:

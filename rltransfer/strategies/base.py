@@ -49,6 +49,11 @@ class MethodSettings(BaseModel, abc.ABC):
         return "_".join([self.kind, *self.inner_labels, *self._labels_of_settings()])
 
     @property
+    def source_use(self) -> SourceUse:
+        """Whether it needs a source with the settings that it has."""
+        return self.reads_source
+
+    @property
     def inner_labels(self) -> tuple[str, ...]:
         """The labels of the strategies in its settings."""
         return ()

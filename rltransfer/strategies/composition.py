@@ -112,7 +112,7 @@ def uses_policy(strategy: Strategy) -> bool:
 
 def needs_source(strategy: Strategy) -> bool:
     """Returns whether a strategy cannot do without a source."""
-    return any(method.reads_source == "always" for method in strategy)
+    return any(method.source_use == "always" for method in strategy)
 
 
 def with_stated_rates(strategy: Strategy, *, network: bool) -> Strategy:
@@ -141,4 +141,4 @@ def _with_stated_rate(method: MethodSettings, scale: float, *, network: bool) ->
 
 def reads_source(strategy: Strategy) -> bool:
     """Returns whether a strategy reads a source where there is one."""
-    return any(method.reads_source != "never" for method in strategy)
+    return any(method.source_use != "never" for method in strategy)

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rltransfer.config import RunConfig, StudyConfig
+from rltransfer.config import STATED, RunConfig, StudyConfig
 from rltransfer.errors import ConfigError, RLTransferError, UnknownLayerError
-from rltransfer.strategies import Auto, Scratch, depends_on_layers
+from rltransfer.strategies import Auto, RandomFrozen, Scratch, depends_on_layers
 from rltransfer.sweeps import LayerSweep
 
 if TYPE_CHECKING:
@@ -36,14 +36,25 @@ def check_study(study: StudyConfig, waiting: Sequence[RunConfig]) -> tuple[str, 
                 tasks.check_task(config.task)
                 tasks.check_task(config.evaluation_task)
                 tasks.check_randomise(config.task, config.randomise or {})
+    _refuse_architecture_of_agents(study)
     for path in study.source.paths:
         with naming("source.path: "):
-            load_encoder(
-                path, study.source.which, normaliser=study.source.normaliser, activation=study.source.activation
-            )
+            load_encoder(path, study.source.which, **study.source.stated)
     remarks = () if study.sweeps.layers is None else tuple(_check_sweep(study.sweeps.layers, waiting))
     _check_arms(waiting)
     return remarks
+
+
+def _refuse_architecture_of_agents(study: StudyConfig) -> None:
+    if study.source.is_network(study.source.paths):
+        return
+    for name, arm in study.planned_arms().items():
+        first = arm.strategy[0]
+        if isinstance(first, Scratch) and first.arch is not None:
+            raise ConfigError(
+                f"arms.{name}: scratch with arch {first.arch!r} is of a pretrained network, and the source is an "
+                "agent, whose architecture 'scratch' has already. Leave arch out."
+            )
 
 
 def _check_arms(waiting: Sequence[RunConfig]) -> None:
@@ -63,13 +74,14 @@ def _check_arms(waiting: Sequence[RunConfig]) -> None:
 
 
 def _anatomy(config: RunConfig, where: str) -> "Anatomy":
-    """Returns the anatomy of the agent that a run would train from scratch."""
+    """Returns the anatomy of the agent that a run trains: with the network of its source, if that is one."""
     from rltransfer.anatomy import anatomy_of_agent
     from rltransfer.training.prepare import prepare
 
-    no_source = {"strategy": (Scratch(),), "source": None, "normaliser": None, "activation": None}
-    scratch = config.model_copy(update=no_source)
-    with naming(where), prepare(scratch, monitor_folder=None) as prepared:
+    is_network = config.is_network(config.sources)
+    # Both copy nothing; the control is built around a network.
+    changes = {"strategy": (RandomFrozen(),)} if is_network else {"strategy": (Scratch(),), "source": None, **STATED}
+    with naming(where), prepare(config.model_copy(update=changes), monitor_folder=None) as prepared:
         return anatomy_of_agent(prepared.agent)
 
 

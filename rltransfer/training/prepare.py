@@ -114,10 +114,7 @@ def read_sources(config: RunConfig) -> tuple[Encoder, ...]:
     """Returns the sources of a run; none where its strategy reads none."""
     if not reads_source(config.strategy):
         return ()
-    return tuple(
-        load_encoder(source, config.which, normaliser=config.normaliser, activation=config.activation)
-        for source in config.sources
-    )
+    return tuple(load_encoder(source, config.which, **config.stated) for source in config.sources)
 
 
 def _decide_on_features(

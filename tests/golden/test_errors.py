@@ -205,6 +205,16 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
         None,
     ),
     "agents of the same steps": ("inspect hub --which 500", None),
+    "cut of an agent": (f"plan --from agent.zip --env {CARTPOLE} --cut features.3 --size 64", None),
+    "network of an agent": (f"plan --from agent.zip --env {CARTPOLE} --arch torchvision:resnet18", None),
+    "network of a run folder": (f"plan --from run --env {CARTPOLE} --arch torchvision:resnet18", None),
+    "network that says what it is": (
+        f"transfer --from torchvision:resnet18 --env {CARTPOLE} -n 100 --arch torchvision:resnet18",
+        None,
+    ),
+    "network of no source": (f"transfer --env {CARTPOLE} --strategy scratch -n 100 --size 64", None),
+    "weights of no network": (f"plan --from weights.pth --env {CARTPOLE}", None),
+    "weights that are not there": (f"plan --from weight.pth --env {CARTPOLE} --arch torchvision:resnet18", None),
     "unknown activation function": (f"plan --from custom.zip --env {CARTPOLE} --activation relu", None),
     "activation function that the file denies": ("inspect agent.zip --activation ReLU", None),
     "activation function of no source": (f"pretrain --env {CARTPOLE} -n 100 --activation ReLU", None),
@@ -263,6 +273,22 @@ CASES: dict[str, tuple[str, tuple[str, str] | None]] = {
     "study: statistics of agents that are trained": (
         "study run study.yaml",
         ("env: CartPole-v1,", "env: CartPole-v1, normaliser: hub/vec_normalize.pkl,"),
+    ),
+    "study: cut of agents that are trained": (
+        "study run study.yaml",
+        ("env: CartPole-v1,", "env: CartPole-v1, cut: features.3, size: 64,"),
+    ),
+    "study: cut of an agent on disk": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: agent.zip, cut: features.3, size: 64}"),
+    ),
+    "study: network of an agent on disk": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: artifact, arch: torchvision:resnet18}"),
+    ),
+    "study: network of several sources": (
+        "study run study.yaml",
+        ("{env: CartPole-v1, n_timesteps: 100}", "{path: [a.pth, b.pth], arch: torchvision:resnet18}"),
     ),
     "study: statistics of several sources": (
         "study run study.yaml",
@@ -447,6 +473,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(folder / "other.zip", "w") as archive:
         archive.writestr("photo.jpg", b"")
     (folder / "settings.py").write_text("hyperparams = {}")
+    (folder / "weights.pth").write_bytes(b"")
     (folder / "hub").mkdir()
     for name in ("ppo.zip", "a_500_steps.zip", "b_500_steps.zip"):
         shutil.copyfile(folder / "agent.zip", folder / "hub" / name)

@@ -265,9 +265,7 @@ def test_what_is_stopped_in_the_middle_leaves_nothing(
     assert not (tmp_path / "logs").exists()
 
 
-def test_with_one_seed_there_is_no_verdict(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_with_one_seed_there_is_no_verdict(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = write_images(tmp_path / "images", 4)
     assert classify(weights, images, tmp_path / "logs", "--seeds", "1", "--epochs", "1", "--baselines", "scratch") == 0
     folder, result = result_of(tmp_path / "logs")

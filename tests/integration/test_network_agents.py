@@ -314,6 +314,38 @@ def test_the_random_control_differs_from_the_source_everywhere_and_is_alive(enco
     assert alive.passed
 
 
+def test_scratch_of_the_same_architecture_is_the_draw_of_the_random_control_and_trains(encoder: Encoder) -> None:
+    starts = {}
+    for strategy in ("random_frozen", {"kind": "scratch", "arch": "source"}):
+        agent = agent_with(encoder)
+        plan = plan_transfer(encoder, agent, strategy)
+        transfer = apply_plan(plan, agent)
+        starts[str(strategy)] = before = network_tensors(agent)
+    assert all(torch.equal(*tensors) for tensors in zip(*(start.values() for start in starts.values()), strict=True))
+    assert "network: the source's architecture, drawn at random and trained" in str(plan)
+    assert plan.statistics_steps > 0
+    assert {entry.origin for entry in plan.entries} == {"initialised", "recomputed"}
+    assert {entry.lr_scale for entry in plan.entries} == {1.0}
+    assert {finding.kind for finding in plan.findings} & {"network_rate", "network_mode", "fresh_blocks"} == {
+        "network_mode"
+    }
+    agent.learn(64 + plan.statistics_steps, callback=transfer.callbacks)
+    assert [check for check in transfer.checks() if not check.passed] == []
+    changed = {
+        own_name(name) for name, tensor in network_tensors(agent).items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == {own_name(name) for name in encoder.anatomy.parameters}
+
+
+def test_scratch_of_an_agents_architecture_is_refused(tmp_path: Path) -> None:
+    make_agent("ppo").save(tmp_path / "agent.zip")
+    source, strategy = load_encoder(tmp_path / "agent.zip"), {"kind": "scratch", "arch": "source"}
+    with pytest.raises(IncompatibleError, match="is an agent, whose architecture 'scratch' has already"):
+        plan_transfer(source, make_agent("ppo"), strategy)
+    with pytest.raises(IncompatibleError, match="'scratch_arch=source' needs a source"):
+        plan_transfer(None, make_agent("ppo"), strategy)
+
+
 def test_heads_actions_and_other_sources_are_refused_by_name(encoder: Encoder) -> None:
     agent = agent_with(encoder)
     for strategy, words in {
@@ -586,6 +618,7 @@ def test_a_second_source_beside_a_network_is_refused(encoder: Encoder, tmp_path:
         pytest.param("ppo", "frozen", marks=pytest.mark.long),
         pytest.param("ppo", {"kind": "finetune", "lr_scale": 0.1}, marks=pytest.mark.long),
         pytest.param("ppo", "random_frozen", marks=pytest.mark.long),
+        pytest.param("ppo", {"kind": "scratch", "arch": "source"}, marks=pytest.mark.long),
         pytest.param("dqn", "frozen", marks=pytest.mark.long),
     ],
 )
@@ -598,7 +631,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
         env="rltransfer_envs:rltransfer/MiniGrid-Empty-v0",
         kwargs={"view": "rgb", "max_steps": 8},
         strategy=strategy,
-        n_timesteps=320 if strategy == "random_frozen" else 64,
+        n_timesteps=320 if strategy == "random_frozen" or "arch" in strategy else 64,
         episodes=1,
         source=str(tmp_path / "network"),
     )

@@ -267,7 +267,7 @@ def test_what_is_no_file_of_these_weights_is_refused_by_name(weights: Path, tmp_
     }.items():
         with pytest.raises(SourceError, match=words):
             load_encoder(tmp_path / name, arch="torchvision:resnet18")
-    with pytest.raises(SourceError, match="cut, pool and size are of a pretrained network"):
+    with pytest.raises(SourceError, match="cut is of a pretrained network, and .* holds an agent"):
         load_encoder(tmp_path, cut="layer1")
     with pytest.raises(UnknownNameError, match="Known: DEFAULT, IMAGENET1K_V1"):
         load_encoder("torchvision:resnet18/IMAGENET1K_V9")

@@ -147,6 +147,17 @@ def test_scratch_with_as_many_steps_stands_beside_the_arm(tmp_path):
     assert cells["difference"].startswith("-65.0")
 
 
+def test_scratch_of_a_networks_architecture_is_not_the_long_scratch(tmp_path):
+    same = ({"kind": "scratch", "arch": "source"},)
+    for seed in range(3):
+        made = {"seed": seed, "returns": ramp(0, 50), "n_timesteps": 10_000}
+        make_run(tmp_path, arm="scratch", folder=f"s/{seed}", **made)
+        make_run(tmp_path, arm="frozen", strategy=FROZEN, source=source(seed), folder=f"f/{seed}", **made)
+        long = {"n_timesteps": 50_000, "returns": ramp(0, 100, 11), "env_steps": range(0, 50_001, 5_000)}
+        make_run(tmp_path, arm="same", seed=seed, strategy=same, source=source(seed), folder=f"l/{seed}", **long)
+    assert "AUC of scratch_long" not in markdown_of(compare(tmp_path))
+
+
 def test_what_is_left_of_the_source_task_is_told(tmp_path):
     for seed in range(3):
         before = source(seed).model_copy(update={"mean_return": 400.0 + seed})

@@ -53,7 +53,7 @@ def findings_of_network(plan: Plan, pair: Pair, source: SourceFacts) -> Iterator
             "is usual (--strategy-kwargs lr_scale:0.1)"
         )
         yield Finding(kind="network_rate", severity="warning", words=words)
-    if trained:
+    if any(entry.trains for entry in entries):
         words = "the network stays in evaluation mode: its running statistics are held, and dropout does nothing"
         yield Finding(kind="network_mode", severity="note", words=words)
     fresh = {
@@ -62,7 +62,7 @@ def findings_of_network(plan: Plan, pair: Pair, source: SourceFacts) -> Iterator
     if fresh and any(entry.origin in MOVED for entry in entries):
         words = (
             f"{len(fresh)} blocks of the network start afresh, under running statistics that are held as they start "
-            "(mean 0, variance 1): move all of them, or cut the network in front of these (rltransfer extract --cut)"
+            "(mean 0, variance 1): move all of them, or cut the network in front of these (--cut, where it is read)"
         )
         yield Finding(kind="fresh_blocks", severity="warning", words=words, numbers={"blocks": len(fresh)})
 
