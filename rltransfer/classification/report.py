@@ -10,6 +10,7 @@ from rltransfer import files
 from rltransfer.classification.figures import draw_accuracies, draw_confusion
 from rltransfer.classification.results import BASELINE, CONTROL, ArmResult, Classification
 from rltransfer.classification.settings import MEANINGS
+from rltransfer.classification.training import LARGEST_GRADIENT
 from rltransfer.comparison.verdicts import Contrast, runs_needed
 from rltransfer.report import html, markdown
 from rltransfer.report.blocks import (
@@ -235,7 +236,8 @@ def _settings(result: Classification) -> list[str]:
         f"training: {'Adam' if settings.optimizer == 'adam' else 'SGD with a momentum of 0.9'}, learning rate "
         f"{settings.rate:g}"
         + (f" (network {settings.rate * settings.lr_scale:g})" if settings.strategy == "finetune" else "")
-        + f", {settings.epochs} epochs, batches of {settings.batch_size}, seeds 0 to {settings.seeds - 1}",
+        + f", {settings.epochs} epochs, batches of {settings.batch_size}, gradients cut to a norm of "
+        f"{LARGEST_GRADIENT:g}, seeds 0 to {settings.seeds - 1}",
     ]
     if settings.augment is not None:
         lines.append(f"{'; '.join(settings.augment.description())}: {settings.n_copies} copies beside each image")

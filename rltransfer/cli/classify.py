@@ -76,9 +76,9 @@ def print_result(result: "Classification") -> None:
     from rltransfer.classification.report import finding
     from rltransfer.report.wording import p_value
 
-    table = Table(box=SIMPLE_HEAD, padding=0)
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("arm", no_wrap=True)
-    for column in ("training", "test accuracy", "to scratch", "p"):
+    for column in ("train", "test accuracy", "to scratch", "p"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for arm in result.arms:
