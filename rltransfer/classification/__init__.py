@@ -5,7 +5,7 @@ learning, beside the same network untrained, a small network from scratch, and r
 """
 
 from rltransfer.classification.results import ArmResult, Classification
-from rltransfer.classification.run import classify
+from rltransfer.classification.run import Data, Progress, classify, read_data
 from rltransfer.classification.settings import BASELINES, Settings
 
-__all__ = ["BASELINES", "ArmResult", "Classification", "Settings", "classify"]
+__all__ = ["BASELINES", "ArmResult", "Classification", "Data", "Progress", "Settings", "classify", "read_data"]

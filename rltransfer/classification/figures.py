@@ -1,4 +1,4 @@
-"""Draws a classification: accuracies over epochs and seeds, and which classes were taken for which."""
+"""Draws a classification: accuracies over epochs and seeds, and the confusion matrix."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def draw_accuracies(result: Classification, formats: Sequence[Format]) -> dict[F
 
 
 def draw_confusion(result: Classification, formats: Sequence[Format]) -> dict[Format, bytes]:
-    """Returns the share of each class's test images that the network gave each class."""
+    """Returns the confusion matrix of the network, in shares of each true class."""
     return rendered(lambda: _confusion(result), formats)
 
 
@@ -93,8 +93,8 @@ def _confusion(result: Classification) -> Figure:
     axes.set_xticks(ticks, names, rotation=45 if n_classes > 4 else 0, ha="right" if n_classes > 4 else "center")
     axes.set_yticks(ticks, names)
     axes.tick_params(labelsize=9 if n_classes <= _NUMBERED else 6, length=0)
-    axes.set_xlabel("class that the network gives", color=INK)
-    axes.set_ylabel("class of the image", color=INK)
+    axes.set_xlabel("predicted class", color=INK)
+    axes.set_ylabel("true class", color=INK)
     axes.spines[:].set_visible(False)
     if n_classes <= _NUMBERED:
         for row in range(n_classes):

@@ -20,7 +20,7 @@ Batch = UInt8[torch.Tensor, "batch 3 height width"]
 
 
 class Images:
-    """The images of one part of a folder, decoded whenever they are asked for.
+    """The images of one part of a folder; those of a large one are decoded whenever they are asked for.
 
     Args:
         settings: What is read.
@@ -46,6 +46,7 @@ class Images:
             split_seed=settings.split_seed,
         )
         self._env = env.unwrapped
+        self._facts: dict[int, tuple[str, int]] = {}
         self._augment = settings.augment
         self.classes: tuple[str, ...] = self._env.classes
         self.space = spaces.Box(0, 255, (3, size, size), np.uint8)
@@ -56,13 +57,19 @@ class Images:
 
     def facts(self, index: int) -> tuple[str, int]:
         """Returns the file of an image, relative to the folder, and its label."""
-        _, info = self._env.reset(options={"index": index})
-        return info["file"], self.classes.index(info["class_name"])
+        if index not in self._facts:
+            self._image(index)
+        return self._facts[index]
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Returns images."""
-        shown = [self._env.reset(options={"index": int(index)})[0] for index in indices]
-        return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2).contiguous()
+        shown = np.stack([self._image(int(index)) for index in indices])
+        return torch.from_numpy(shown).permute(0, 3, 1, 2).contiguous()
+
+    def _image(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        image, info = self._env.reset(options={"index": index})
+        self._facts[index] = info["file"], self.classes.index(info["class_name"])
+        return image  # type: ignore[no-any-return]
 
     def with_copies(self, count: int) -> Iterator[Batch]:
         """Yields each image with its augmented copies, which are the same whenever they are asked for."""

@@ -1,7 +1,5 @@
-"""Words a classification: the page and its Markdown, with the figures."""
+"""Writes the report of a classification: the page and its Markdown, with the figures."""
 
-import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +45,7 @@ def write(result: Classification) -> Path:
         for kind, content in drawn.items():
             files.write_bytes(folder / markdown.FIGURES / f"{name}.{kind}", content)
         pictures[name] = drawn["png"]
-    title = f"Does {result.network.name} help to classify {Path(result.settings.folder).name}?"
+    title = f"Does {result.network.name} help to classify {result.settings.name}?"
     blocks = _document(result, title, pictures)
     files.write_text(folder / TEXT, markdown.render(blocks))
     files.write_text(folder / PAGE, html.render_without_charts(title, blocks))
@@ -82,15 +80,21 @@ def _size(result: Classification, arm: ArmResult, contrast: Contrast) -> str:
     assert difference is not None
     p = "" if contrast.p_adjusted is None else f", p {_relation(contrast.p_adjusted)} after Holm"
     return (
-        f"Test accuracy {number(arm.accuracy.value)} against {number(baseline.value)} of `{BASELINE}`, difference "
-        f"{_signed(difference)}{p})."
+        f"Test accuracy {number(arm.accuracy.value)} against {number(baseline.value)} of `{BASELINE}`: difference "
+        f"{_signed(difference)}{p}."
     )
 
 
 def _signed(difference: Estimate) -> str:
     assert difference.low is not None
     assert difference.high is not None
-    return f"{number(difference.value, sign=True)} (95 % interval {number(difference.low)} to {number(difference.high)}"
+    value, low, high = (number(part) for part in (difference.value, difference.low, difference.high))
+    return f"{'+' if difference.value > 0 else ''}{value}, 95 % interval {low} to {high}"
+
+
+def _plain(name: str) -> str:
+    """Returns the name of a class as code can hold it in marked text."""
+    return name.replace("`", "'")
 
 
 def _relation(p: float) -> str:
@@ -103,13 +107,18 @@ def _origin(result: Classification) -> str:
     control, network = result.against_control, result.arms[0]
     if network.against_scratch is None or network.against_scratch.verdict != "positive":
         return ""
+    if result.settings.strategy == "finetune":
+        return (
+            " Whether its weights or its architecture help is open: the same architecture was not trained from scratch."
+        )
     if control is None:
         return f" Whether its weights or its architecture help is open: `{CONTROL}` was left out."
     assert control.difference is not None
-    difference = f"difference {_signed(control.difference)}, p {_relation(control.p_adjusted or 0.0)})"
+    p = "" if control.p_adjusted is None else f", p {_relation(control.p_adjusted)}"
+    difference = f"(difference {_signed(control.difference)}{p})"
     if control.verdict == "positive":
-        return f" The gain comes from its pretrained weights: it beats `{CONTROL}` too ({difference}."
-    return f" Whether its weights or its architecture help is open: it was not shown to beat `{CONTROL}` ({difference}."
+        return f" The gain comes from its pretrained weights: it beats `{CONTROL}` too {difference}."
+    return f" Whether its weights or its architecture help is open: it was not shown to beat `{CONTROL}` {difference}."
 
 
 def _document(result: Classification, title: str, pictures: dict[str, bytes]) -> list[Block]:
@@ -117,17 +126,17 @@ def _document(result: Classification, title: str, pictures: dict[str, bytes]) ->
     blocks: list[Block] = [Heading(title, 1), Paragraph(_introduction(result))]
     blocks.append(Findings((finding(result, result.arms[0]),)))
     if others:
-        blocks += [Paragraph("Beside it:"), Findings(tuple(finding(result, arm) for arm in others))]
+        blocks += [Paragraph("Baselines and controls:"), Findings(tuple(finding(result, arm) for arm in others))]
     blocks += [
         Picture("Test accuracy over epochs, and of each seed", _ACCURACIES, pictures[_ACCURACIES]),
         _table(result),
         Bullets(tuple(f"`{arm.name}`: {MEANINGS[arm.name]}" for arm in result.arms)),
         Heading("Before you believe it", 2),
         Bullets(tuple(_notes(result))),
-        Heading("Which classes were taken for which", 2),
+        Heading("Confusion matrix", 2),
         Paragraph(
-            f"`{result.arms[0].name}`, over all seeds: the share of each class's test images that were given each "
-            "class. What each image was given is in `predictions.csv`."
+            f"`{result.arms[0].name}`, over all seeds: for each true class the share of test images predicted as each "
+            "class, and below the counts. `predictions.csv` holds every prediction of every arm."
         ),
         Picture("Confusion matrix of the network", _CONFUSION, pictures[_CONFUSION]),
         *([_confusion_table(result)] if len(result.classes) <= _MOST_CLASSES else []),
@@ -143,21 +152,23 @@ def _document(result: Classification, title: str, pictures: dict[str, bytes]) ->
         ),
         Code(_usage(result), "python"),
         Folded("Settings", 3, (Bullets(tuple(_settings(result))),)),
-        Folded("How to make this again", 3, (Code(shlex.join(sys.argv), "sh"),)),
     ]
+    if result.command is not None:
+        lines = f"# in {Path.cwd()}\n{result.command}"
+        blocks.append(Folded("How to reproduce this", 3, (Code(lines, "sh"),)))
     return blocks
 
 
 def _introduction(result: Classification) -> str:
     counts = np.bincount(result.test_labels, minlength=len(result.classes))
     amounts = [
-        f"`{name}` {train:,} and {test:,}"
+        f"`{_plain(name)}` {train:,} and {test:,}"
         for name, train, test in zip(result.classes, result.train_counts, counts.tolist(), strict=True)
     ]
     listed = ", ".join(amounts[:_MOST_CLASSES]) + (" …" if len(amounts) > _MOST_CLASSES else "")
     return (
-        f"{len(result.classes)} classes, with so many images for training and for the test: {listed}. Measured is the "
-        "share of test images that the classifier of the last epoch is right about. A verdict needs two two-sided "
+        f"{len(result.classes)} classes, with the number of training and test images of each: {listed}. Test accuracy "
+        "is that of the classifier after the last epoch. A verdict needs two two-sided "
         "tests: a permutation test over seeds, which holds for these test images, and a t test over test images and "
         f"seeds. The larger p counts, corrected by Holm for the number of arms, at {ALPHA:g}."
     )
@@ -191,8 +202,8 @@ def _notes(result: Classification) -> list[str]:
     notes = [
         f"Brackets are 95 % intervals over {over}: what would move with other images of the same kind"
         f"{' and new seeds' if settings.seeds > 1 else ''}. Images of another kind are another question.",
-        "The test images decided nothing: neither when training ends, nor any setting. Who tries several settings and "
-        "keeps the one with the best test accuracy has chosen on them.",
+        "The test images were used for nothing but the test: neither to stop training nor to choose a setting. If you "
+        "try several settings and keep the one with the best test accuracy, you have chosen on them.",
         "Pictures of one object, place or series on both sides of a random split make every number too good: put them "
         "on one side, with folders `train/` and `test/`.",
     ]
@@ -202,23 +213,31 @@ def _notes(result: Classification) -> list[str]:
     if 1 < settings.seeds < runs_needed(tests):
         notes.append(f"No verdict is possible with {settings.seeds} seeds: it takes {runs_needed(tests)}.")
     if settings.augment is not None and settings.strategy == "finetune":
-        notes.append("The network sees newly augmented images in each epoch; the other arms see the same copies.")
+        notes.append(
+            "An epoch of the network is each training image once, newly augmented; an epoch of the other arms is each "
+            f"image and its {settings.n_copies} augmented copies, so that they take {1 + settings.n_copies} times as "
+            "many gradient steps."
+        )
     return notes
 
 
 def _confusion_table(result: Classification) -> Table:
-    counts = result.confusion()
-    head = ("class of the image", *(f"given `{name}`" for name in result.classes))
-    rows = tuple((f"`{name}`", *map(str, row)) for name, row in zip(result.classes, counts.tolist(), strict=True))
-    return Table(head, rows)
+    names = [f"`{_plain(name)}`" for name in result.classes]
+    counts = result.confusion().tolist()
+    rows = tuple((name, *map(str, row)) for name, row in zip(names, counts, strict=True))
+    return Table(("true class", *names), rows)
 
 
 def _usage(result: Classification) -> str:
     more = "  # and so on" if len(result.classes) > _MOST_CLASSES else ""
+    side = result.image_size
     return (
-        "import torch\n\n"
-        f'network = torch.export.load("{result.folder / "classifier.pt2"}").module()\n'
-        f"logits = network(images)  # [batch, 3, {result.image_size}, {result.image_size}], torch.uint8, RGB\n"
+        "import numpy as np\nimport torch\nfrom PIL import Image, ImageOps\n\n"
+        f"network = torch.export.load({str(result.folder / 'classifier.pt2')!r}).module()\n"
+        'image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")\n'
+        f"image = image.resize(({side}, {side}), Image.Resampling.BILINEAR)\n"
+        "images = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # uint8 [batch, 3, height, width]\n"
+        "logits = network(images)\n"
         f"classes = {list(result.classes)[:_MOST_CLASSES]}{more}"
     )
 
@@ -229,15 +248,16 @@ def _settings(result: Classification) -> list[str]:
     lines = [
         f"network: `{network.name}`, cut {cut}: {network.features:,} features; it receives {network.contract.words()}",
         f"file of its weights: `{network.file}`, sha256 {result.network_sha256[:16]}…",
-        f"images: resized to {result.image_size}x{result.image_size} (not cropped, so that what is not square is "
-        "squeezed)" + ("" if settings.strategy == "finetune" else "; features computed once"),
+        f"images: upright, RGB, resized to {result.image_size}x{result.image_size} by Pillow's bilinear filter without "
+        "regard to their proportions, before the network's own preprocessing"
+        + ("" if settings.strategy == "finetune" else "; features computed once"),
         f"head: {' – '.join(map(str, (network.features, *settings.head, len(result.classes))))}, ReLU, on features "
         "that are standardised over the training images",
         f"training: {'Adam' if settings.optimizer == 'adam' else 'SGD with a momentum of 0.9'}, learning rate "
         f"{settings.rate:g}"
         + (f" (network {settings.rate * settings.lr_scale:g})" if settings.strategy == "finetune" else "")
-        + f", {settings.epochs} epochs, batches of {settings.batch_size}, gradients cut to a norm of "
-        f"{LARGEST_GRADIENT:g}, seeds 0 to {settings.seeds - 1}",
+        + f", epochs: {settings.epochs}, batches of {settings.batch_size}, gradients cut to a norm of "
+        f"{LARGEST_GRADIENT:g}, seeds: {', '.join(map(str, range(settings.seeds)))}",
     ]
     if settings.augment is not None:
         lines.append(f"{'; '.join(settings.augment.description())}: {settings.n_copies} copies beside each image")

@@ -60,6 +60,7 @@ class Classification:
         test_files: The test images, relative to their folder.
         test_labels: Their classes.
         arms: The arms; the network asked for comes first.
+        command: What was typed, where something was.
         against_control: The test of the network against itself untrained, by the larger p of this and the one against
             ``scratch``; None where ``random_frozen`` was left out.
         versions: Of the libraries.
@@ -76,6 +77,7 @@ class Classification:
     test_labels: Int64[np.ndarray, " images"]
     arms: tuple[ArmResult, ...]
     against_control: Contrast | None
+    command: str | None
     versions: Mapping[str, str]
 
     @property

@@ -1,4 +1,4 @@
-"""Carries a classification out: reads the images, trains each arm for each seed, and writes what came out."""
+"""Runs a classification: reads the images, trains each arm for each seed, and writes the results."""
 
 import contextlib
 import dataclasses
@@ -18,17 +18,18 @@ from stable_baselines3.common.utils import get_device
 from rltransfer import run_folder
 from rltransfer.artifact import Encoder, load_encoder
 from rltransfer.classification import models, report
-from rltransfer.classification.images import Batch, Images, small
+from rltransfer.classification.images import SMALL, Batch, Images, small
 from rltransfer.classification.results import Classification, against_control, judge
-from rltransfer.classification.saving import save
+from rltransfer.classification.saving import exported, save
 from rltransfer.classification.settings import Settings
 from rltransfer.classification.training import Fit, Inputs, fit
-from rltransfer.errors import SourceError
+from rltransfer.errors import ConfigError, SourceError
 from rltransfer.extractors import NetworkExtractor
 from rltransfer.records import OWN_FOLDER, NetworkFacts
 from rltransfer.transfer.feature_encoder import FeatureEncoder
 
 _FOR_STATISTICS = 256
+# Of augmentation while the network is trained, apart from the other draws of a seed.
 _STREAM = 23
 _LIBRARIES = ("rltransfer", "torch", "stable-baselines3")
 
@@ -66,13 +67,34 @@ Progress = Callable[[str, int], Callable[[], None]]
 """Begins a part of the work, by its name and number of steps, and gives what is called after each step."""
 
 
-def read_data(settings: Settings, progress: Progress) -> Data:
+def _untold(name: str, total: int) -> Callable[[], None]:  # noqa: ARG001
+    return lambda: None
+
+
+def device_of(settings: Settings) -> torch.device:
+    """Returns the device that networks are on.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    try:
+        device = torch.device("cpu") if settings.device == "cpu" else get_device(settings.device)
+    except RuntimeError:
+        raise ConfigError(f"device: there is no {settings.device!r}; give cpu, cuda or auto.") from None
+    if settings.device not in ("auto", device.type, str(device)):
+        raise ConfigError(f"device: PyTorch finds no {settings.device!r} here; give cpu or auto.")
+    return device
+
+
+def read_data(settings: Settings, progress: Progress = _untold) -> Data:
     """Reads the source and every image: whatever cannot be read is said here, before anything is written.
 
     Raises:
         ConfigError: The folder does not hold images of two classes or more, or a file is no image.
         SourceError: The source cannot be read, or is an agent.
+        IncompatibleError: No classifier with this network can be saved.
     """
+    device_of(settings)
     encoder = load_encoder(settings.source, **settings.stated())
     network = encoder.source.network
     if network is None:
@@ -82,14 +104,21 @@ def read_data(settings: Settings, progress: Progress) -> Data:
         )
     side = network.contract.resize or max(network.contract.size)
     train, test = (Images(settings, split, side) for split in ("train", "test"))
+    if settings.pool is not None and not network.pool:
+        raise SourceError(f"pool: {network.name} leaves no map of features at its cut. Leave it out.")
     advance = progress("reading images", len(train) + len(test))
     seen = {}
     for name, images, count in (("train", train, settings.n_copies), ("test", test, 0)):
-        parts = []
+        parts = [torch.empty((0, 3, SMALL, SMALL), dtype=torch.uint8)]
         for views in images.with_copies(count):
-            parts.append(small(views))
+            if {"scratch", "pixels"} & set(settings.arms):
+                parts.append(small(views))
             advance()
         seen[name] = torch.cat(parts)
+    # Whether it can be saved is known before hours of training.
+    extractor = models.pretrained(encoder, train.space)
+    unfitted = models.Classifier(extractor, models.head((), network.features, len(train.classes)))
+    exported(unfitted, train.batch([0, 1]), train.classes)
     train_labels = torch.tensor([train.facts(index)[1] for index in range(len(train))])
     test_facts = [test.facts(index) for index in range(len(test))]
     return Data(
@@ -107,29 +136,36 @@ def read_data(settings: Settings, progress: Progress) -> Data:
 
 
 def seconds_to_finetune(settings: Settings, data: Data) -> float:
-    """Returns about how long ``finetune`` takes, from one batch that passes the network forward and back."""
-    device = get_device(settings.device)
+    """Returns about how long ``finetune`` takes at least, from a batch that passes the network forward and back."""
+    device = device_of(settings)
     extractor = models.pretrained(data.encoder, data.train.space).to(device)
     images = data.train.batch(range(min(settings.batch_size, len(data.train)))).to(device)
-    started = time.perf_counter()
-    extractor.image_features(models.unit(images)).sum().backward()  # type: ignore[no-untyped-call]
+    started = 0.0
+    for _ in range(2):
+        # The first pass is slower than those behind it.
+        started = time.perf_counter()
+        extractor.image_features(models.unit(images)).sum().item()
+        extractor.image_features(models.unit(images)).sum().backward()  # type: ignore[no-untyped-call]
     return (time.perf_counter() - started) / len(images) * len(data.train) * settings.epochs * settings.seeds
 
 
-def classify(settings: Settings, data: Data, log_folder: Path, progress: Progress) -> Classification:
+def classify(
+    settings: Settings, data: Data, log_folder: Path, progress: Progress = _untold, *, command: str | None = None
+) -> Classification:
     """Trains what the settings ask for and writes everything into the next free ``<log_folder>/classify/<name>_<n>``.
 
     Args:
         settings: What is asked for.
         data: What ``read_data`` gave for these settings.
         log_folder: Where the folder goes.
-        progress: Is told how far it is.
+        progress: Is told what begins, and when it goes on.
+        command: What was typed, for the report.
 
     Raises:
-        RunError: The saved classifier does not give the predictions that were measured.
+        RunError: A training diverged, or the saved classifier does not give the predictions that were measured.
         FileWriteError: A file cannot be written.
     """
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(settings.folder).expanduser().resolve().name) or "images"
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", settings.name).strip("-.") or "images"
     with _folder(log_folder, name) as folder:
         trained = _Trained(settings, data, folder, progress)
         fits = {arm: trained.arm(arm) for arm in settings.arms}
@@ -146,22 +182,25 @@ def classify(settings: Settings, data: Data, log_folder: Path, progress: Progres
             test_labels=data.test_labels.numpy(),
             arms=arms,
             against_control=against_control(arms),
+            command=command,
             versions={library: version(library) for library in _LIBRARIES} | data.network.versions,
         )
-        report.write(result)
-        save(result, trained.classifier(), data.encoder, data.test)
+    # What was measured stays from here on, whatever happens.
+    report.write(result)
+    save(result, trained.classifier(), data.encoder, data.test)
     return result
 
 
 @contextlib.contextmanager
 def _folder(log_folder: Path, name: str) -> Iterator[Path]:
-    """Yields a new folder, which is gone again if what was to be in it did not come about."""
+    """Yields a new folder, which is gone again, with those that were made for it, if nothing is measured."""
+    made = [parent for parent in (log_folder / "classify", log_folder, *log_folder.parents) if not parent.exists()]
     with run_folder.new_run_folder(log_folder, "classify", name) as folder:
         try:
             yield folder
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
-            for parent in (folder.parent, log_folder):
+            for parent in made:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
             raise
@@ -178,13 +217,14 @@ class _Trained:
         self._data = data
         self._folder = folder
         self._progress = progress
-        self._device = get_device(settings.device)
+        self._device = device_of(settings)
         self._n_classes = len(data.train.classes)
-        self._asked_for: list[models.Classifier] = []
+        self._asked_for: models.Classifier | None = None
 
     def classifier(self) -> models.Classifier:
         """Returns the network asked for with its head, as seed 0 trained it, on the CPU."""
-        return self._asked_for[0].cpu()
+        assert self._asked_for is not None
+        return self._asked_for.cpu()
 
     def arm(self, name: str) -> tuple[Fit, ...]:
         """Returns the trainings of an arm, one for each seed."""
@@ -293,8 +333,7 @@ class _Trained:
         return fit(network, groups, *inputs, self._settings, seed=seed, events=events, advance=advance)
 
     def _keep(self, extractor: NetworkExtractor, head: torch.nn.Module) -> None:
-        if not self._asked_for:
-            self._asked_for.append(models.Classifier(extractor, head))
+        self._asked_for = self._asked_for or models.Classifier(extractor, head)
 
 
 def _stored(values: torch.Tensor, labels: torch.Tensor) -> Inputs:

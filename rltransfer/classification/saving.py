@@ -5,7 +5,9 @@ import dataclasses
 import hashlib
 import io
 import json
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from rltransfer import files
@@ -13,7 +15,7 @@ from rltransfer.artifact import Encoder
 from rltransfer.classification import models
 from rltransfer.classification.images import Images
 from rltransfer.classification.results import Classification
-from rltransfer.errors import RunError
+from rltransfer.errors import IncompatibleError, RunError
 
 CLASSIFIER = "classifier.pt2"
 ENCODER = "encoder"
@@ -34,52 +36,70 @@ def save(result: Classification, classifier: models.Classifier, encoder: Encoder
 
     Raises:
         RunError: It does not.
+        IncompatibleError: It cannot be exported.
         FileWriteError: A file cannot be written.
     """
-    path = result.folder / CLASSIFIER
+    files.write_text(result.folder / PREDICTIONS, _predictions(result))
+    files.write_json(result.folder / RESULT, result.to_json())
+    path = (result.folder / CLASSIFIER).absolute()
     content = exported(classifier, test.batch([0, 1]), result.classes)
     files.write_bytes(path, content)
     _check(content, result, test)
     if result.settings.strategy == "finetune":
-        facts = result.network.model_copy(update={"weights": None, "file": str(path), "url": None})
+        facts = result.network.model_copy(
+            update={
+                "weights": None,
+                "file": str(path),
+                "url": None,
+                "left_out": (),
+                "contract_is_assumed": False,
+                "finetuned": f"{result.network.name} on the images of {Path(result.settings.folder).absolute()}",
+            }
+        )
         source = encoder.source.model_copy(
             update={"path": str(path), "sha256": hashlib.sha256(content).hexdigest(), "network": facts}
         )
-        trained_on = {"finetuned_on": result.settings.folder, "from": encoder.source.path}
-        tensors = models.weights_of(classifier.encoder, encoder)
-        encoder = dataclasses.replace(encoder, tensors=tensors, source=source, hyperparams=trained_on)
+        encoder = dataclasses.replace(encoder, tensors=models.weights_of(classifier.encoder, encoder), source=source)
     encoder.save(result.folder / ENCODER)
-    files.write_text(result.folder / PREDICTIONS, _predictions(result))
-    files.write_json(result.folder / RESULT, result.to_json())
 
 
 def exported(classifier: models.Classifier, examples: torch.Tensor, classes: tuple[str, ...]) -> bytes:
-    """Returns a classifier as a program of ``torch.export``, for any number of images at once."""
+    """Returns a classifier as a program of ``torch.export``, for any number of images at once.
+
+    Raises:
+        IncompatibleError: It cannot be exported.
+    """
     content = io.BytesIO()
-    batch = torch.export.Dim("batch")
-    program = torch.export.export(classifier.eval(), (examples,), dynamic_shapes={"images": {0: batch}})
+    shapes = {"images": {0: torch.export.Dim("batch")}}
+    try:
+        program = torch.export.export(classifier.eval(), (examples,), dynamic_shapes=shapes)
+    except Exception as error:
+        raise IncompatibleError(f"torch.export cannot save a classifier with this network: {error}") from error
     torch.export.save(program, content, extra_files={"classes.json": json.dumps(classes)})
     return content.getvalue()
 
 
 def _check(content: bytes, result: Classification, test: Images) -> None:
-    rows = range(min(_CHECKED, len(test)))
+    # Files are sorted by class.
+    rows = np.linspace(0, len(test) - 1, min(_CHECKED, len(test))).astype(int).tolist()
     with torch.no_grad():
         logits = torch.export.load(io.BytesIO(content)).module()(test.batch(rows))
-    measured = torch.from_numpy(result.arms[0].fits[0].predictions)[: len(rows)]
+    measured = torch.from_numpy(result.arms[0].fits[0].predictions)[rows]
     best = logits.max(dim=1).values
     wrong = best - logits.gather(1, measured[:, None])[:, 0] > _TIE * (1 + best.abs())
-    if bool(wrong.any()):
-        files = ", ".join(result.test_files[row] for row in wrong.nonzero()[:3, 0].tolist())
-        raise RunError(f"{CLASSIFIER} gives other classes than were measured, such as for {files}: nothing is saved.")
+    if bool(wrong.any()) or not bool(torch.isfinite(logits).all()):
+        raise RunError(
+            f"{result.folder / CLASSIFIER} gives other classes than were measured: do not use it. {RESULT} and "
+            f"{PREDICTIONS} beside it are those of the measurement."
+        )
 
 
 def _predictions(result: Classification) -> str:
-    network = result.arms[0]
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["file", "class", *(f"{network.name}_seed{seed}" for seed in range(len(network.fits)))])
+    columns = [(f"{arm.name}_seed{seed}", fit) for arm in result.arms for seed, fit in enumerate(arm.fits)]
+    writer.writerow(["file", "class", *(name for name, _ in columns)])
     for index, file in enumerate(result.test_files):
-        given = (result.classes[fit.predictions[index]] for fit in network.fits)
+        given = (result.classes[fit.predictions[index]] for _, fit in columns)
         writer.writerow([file, result.classes[result.test_labels[index]], *given])
     return rows.getvalue()

@@ -1,5 +1,6 @@
 """What a classification is: the images, the network, how it is trained, and what it is compared with."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -14,14 +15,14 @@ COPIES = 4
 MEANINGS = {
     "frozen": "the pretrained network, frozen, under a trained head",
     "finetune": "the pretrained network, trained with its head",
-    "scratch": "SB3's NatureCNN with the same head, trained from scratch on images of 84x84",
+    "scratch": "SB3's NatureCNN with the same head, trained from scratch on the same images, resized to 84x84",
     "random_frozen": "the same network with weights drawn at random, frozen, under a trained head",
-    "pixels": "the same head on the pixels of images of 84x84",
+    "pixels": "the same head on the pixels of the same images, resized to 84x84",
 }
 _RATES = {"adam": 1e-3, "sgd": 1e-2}
 
 
-class Settings(BaseModel, frozen=True, extra="forbid"):
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything that decides what comes out.
 
     Attributes:
@@ -75,9 +76,18 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         wrong = [name for name in self.augment.operations if name not in IMAGE_OPERATIONS] if self.augment else []
         if wrong:
             raise ValueError(f"augment: {wrong[0]!r} is not for images: use {', '.join(IMAGE_OPERATIONS)}")
+        is_split = all((Path(self.folder).expanduser() / part).is_dir() for part in ("train", "test"))
+        ignored = [name for name in ("test_share", "split_seed") if name in self.model_fields_set]
+        if is_split and ignored:
+            raise ValueError(f"{ignored[0]}: the folder is split into train/ and test/ already. Leave it out.")
         if self.strategy == "frozen" and "lr_scale" in self.model_fields_set:
             raise ValueError("lr_scale: it is of finetune, and a frozen network has no learning rate. Leave it out.")
         return self
+
+    @property
+    def name(self) -> str:
+        """The name of the folder of images."""
+        return Path(self.folder).expanduser().resolve().name
 
     @property
     def rate(self) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
 from rltransfer.classification.settings import Settings
+from rltransfer.errors import RunError
 
 Labels = Int64[torch.Tensor, " images"]
 Batches = Callable[[Sequence[int]], torch.Tensor]
@@ -74,6 +76,9 @@ def fit(
         seed: Of the order of the images.
         events: The folder of its TensorBoard curves.
         advance: Is called after each epoch.
+
+    Raises:
+        RunError: The loss became infinite or NaN.
     """
     device = next(classifier.parameters()).device
     kinds: Any = {"adam": torch.optim.Adam, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}
@@ -95,6 +100,11 @@ def fit(
                 optimizer.step()
                 hits += int((logits.argmax(dim=1) == labels).sum())
                 losses += loss.item() * len(rows)
+            if not math.isfinite(losses):
+                raise RunError(
+                    f"The training of {events.name} diverged in epoch {epoch}: its loss is {losses}. Give a smaller "
+                    "--learning-rate."
+                )
             predictions = predict(classifier, test)
             train_accuracy.append(hits / len(train.labels))
             test_accuracy.append(float((predictions == test.labels.numpy()).mean()))

@@ -27,23 +27,26 @@ def classify(arguments: argparse.Namespace) -> None:
     from rltransfer.classification.report import FOLDER as REPORT
     from rltransfer.classification.report import PAGE
     from rltransfer.classification.run import read_data
+    from rltransfer.classification.saving import CLASSIFIER, ENCODER
 
     settings = _settings(Settings, arguments)
     with _progress() as progress:
         data = read_data(settings, progress)
-        _say(describe(settings, data))
-        result = run(settings, data, arguments.log_folder, progress)
+    print(describe(settings, data), flush=True)
+    command = shlex.join(["rltransfer", *arguments.argv])
+    with _progress() as progress:
+        result = run(settings, data, arguments.log_folder, progress, command=command)
     print_result(result)
     print(f"report: {result.folder / REPORT / PAGE}")
     print(f"curves: tensorboard --logdir {shlex.quote(str(result.folder))}")
-    print(f"classifier: {result.folder / 'classifier.pt2'}")
-    print(f"agents start from: --from {shlex.quote(str(result.folder / 'encoder'))}")
+    print(f"classifier: {result.folder / CLASSIFIER}")
+    print(f"agents start from: --from {shlex.quote(str(result.folder / ENCODER))}")
     print(f"test accuracy: {_two_decimals(result.accuracy)}")
 
 
 def describe(settings: "Settings", data: "Data") -> str:
     """Returns what is about to be done, and what it takes."""
-    from rltransfer.classification.run import seconds_to_finetune
+    from rltransfer.classification.run import device_of, seconds_to_finetune
     from rltransfer.report.wording import duration
 
     network, copies = data.network, settings.n_copies
@@ -54,12 +57,14 @@ def describe(settings: "Settings", data: "Data") -> str:
         f"network: {network.name}, {network.features:,} features of {network.contract.words()}",
     ]
     if copies:
-        lines.append(f"augmentation: {copies} augmented copies beside each training image")
+        of_whom = " for the baselines; newly augmented images for finetune" if settings.strategy == "finetune" else ""
+        lines.append(f"augmentation: {copies} augmented copies beside each training image{of_whom}")
     passes = (1 + copies) * len(data.train) + len(data.test)
     if settings.strategy == "finetune":
         lines.append(
             f"{settings.seeds * settings.epochs * len(data.train):,} images pass the network forward and back "
-            f"({settings.seeds} seeds, {settings.epochs} epochs): about {duration(seconds_to_finetune(settings, data))}"
+            f"(seeds: {settings.seeds}, epochs: {settings.epochs}), at least "
+            f"{duration(seconds_to_finetune(settings, data))} on {device_of(settings)}"
         )
     if "random_frozen" in settings.arms:
         lines.append(f"random_frozen: {settings.seeds * passes:,} images pass an untrained network, one for each seed")
@@ -110,10 +115,6 @@ def _settings(kind: "type[Settings]", arguments: argparse.Namespace) -> "Setting
         raise ConfigError(describe_problem(error, kind)) from None
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
 @contextmanager
 def _progress() -> "Iterator[Progress]":
     """Yields what is told of progress: bars in a terminal, and elsewhere a line for each part."""
@@ -130,7 +131,7 @@ def _progress() -> "Iterator[Progress]":
         yield begin_line
         return
     columns = (TextColumn("{task.description}"), BarColumn(_BAR_WIDTH), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bars:
 
         def begin_bar(name: str, total: int) -> Callable[[], None]:
             for task in bars.task_ids:

@@ -95,9 +95,9 @@ def _network_facts(network: NetworkFacts, n_blocks: int) -> dict[str, str]:
     assumed = " (of the library's default weights: the file does not tell)" if network.contract_is_assumed else ""
     return {
         "network": f"{network.library}'s {network.architecture}, {n_blocks} blocks",
-        "weights": network.weights or "a file",
+        "weights": f"fine-tuned: {network.finetuned}" if network.finetuned else network.weights or "a file",
         "cut": f"{cut}: {network.features:,} features{pooled}",
-        "left out": f"{len(network.left_out)} tensors of the file{left_out}",
+        "left out": f"{len(network.left_out)} tensors of the file{left_out}" if network.left_out else "nothing",
         "images": network.contract.words() + (", no other size" if network.contract.is_fixed else "") + assumed,
         "licence": network.licence or "not told by the library",
         "read from": network.file if network.url is None else f"{network.file}, from {network.url}",

@@ -88,6 +88,7 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
         blocks: The names of its blocks in order, each with the prefixes of its tensors.
         left_out: The tensors of the file that stand behind the cut.
         versions: The versions of the libraries that built it.
+        finetuned: What it was before it was trained on, and on what; None where it is as it was published.
     """
 
     library: Library
@@ -106,6 +107,7 @@ class NetworkFacts(BaseModel, frozen=True, extra="forbid"):
     blocks: dict[str, tuple[str, ...]]
     left_out: tuple[str, ...] = ()
     versions: dict[str, str] = {}
+    finetuned: str | None = None
 
     @property
     def name(self) -> str:

@@ -19,62 +19,72 @@ _NORMAL_QUANTILE = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
 
 
 def accuracy(hits: Hits) -> Estimate:
-    """Returns the share of right answers with Wilson's interval, for as many items as its variance is worth.
+    """Returns the share of right answers with Wilson's interval, for the number of items that its variance stands for.
 
-    Of one run the interval is over items alone; an accuracy of 0 or 1 counts each item once.
+    Of one run the interval is over items alone. An accuracy of 0 or 1 shows no variance, and every item counts.
 
     >>> accuracy(np.arange(100)[None] < 90)
     Estimate(value=0.9, low=0.824..., high=0.945...)
 
     Args:
-        hits: Whether each run is right about each item.
+        hits: Whether each run is right about each item, of which there are two or more.
     """
     n_items = hits.shape[1]
     value = float(hits.mean())
-    squares = _squares(hits.astype(float))
-    total = math.fsum(square for square, _ in squares)
-    worth = float(n_items)
-    if total > 0:
-        cost = (_NORMAL_QUANTILE / t_quantile(welch_freedom(squares))) ** 2
-        worth = min(worth, value * (1 - value) / total * cost)
-    low, high = wilson(np.asarray(value * worth), worth)
+    terms = [_term(hits.mean(axis=0)), *([_term(hits.mean(axis=1))] if len(hits) > 1 else [])]
+    variance = math.fsum(term for term, _ in terms)
+    effective_items = float(n_items)
+    if variance > 0:
+        correction = (_NORMAL_QUANTILE / t_quantile(welch_freedom(terms))) ** 2
+        effective_items = min(effective_items, value * (1 - value) / variance * correction)
+    low, high = wilson(np.asarray(value * effective_items), effective_items)
     return Estimate(value, float(low), float(high))
 
 
 def accuracy_difference(hits: Hits, others: Hits) -> Estimate:
-    """Returns the difference of two accuracies on the same items, with its t interval over items and runs."""
+    """Returns the difference of two accuracies on the same items, with its t interval over items and runs.
+
+    Where all items and runs show the same difference there is no variance, and the interval is Newcombe's (Statistics
+    in Medicine 1998), from those of both accuracies.
+    """
     value = float(hits.mean() - others.mean())
-    squares = _squares_of_difference(hits, others)
-    total = math.fsum(square for square, _ in squares)
-    margin = t_quantile(welch_freedom(squares)) * math.sqrt(total) if total > 0 else 0.0
-    return Estimate(value, value - margin, value + margin)
+    terms = _terms_of_difference(hits, others)
+    variance = math.fsum(term for term, _ in terms)
+    if variance > 0:
+        margin = t_quantile(welch_freedom(terms)) * math.sqrt(variance)
+        return Estimate(value, max(-1.0, value - margin), min(1.0, value + margin))
+    first, second = accuracy(hits), accuracy(others)
+    assert None not in (first.low, first.high, second.low, second.high)
+    below = math.hypot(first.value - first.low, second.high - second.value)  # type: ignore[operator]
+    above = math.hypot(first.high - first.value, second.value - second.low)  # type: ignore[operator]
+    return Estimate(value, max(-1.0, value - below), min(1.0, value + above))
 
 
 def accuracy_p(hits: Hits, others: Hits) -> float:
     """Returns the two-sided p-value of the t test over items and runs that two accuracies are equal.
 
+    Where all items show the same difference there is no variance, and it is that of the sign test over items.
+
     >>> right, wrong = np.ones((2, 9), dtype=bool), np.zeros((2, 9), dtype=bool)
     >>> accuracy_p(right, right), accuracy_p(right, wrong)
-    (1.0, 0.0)
+    (1.0, 0.00390625)
     """
-    squares = _squares_of_difference(hits, others)
-    total = math.fsum(square for square, _ in squares)
     difference = abs(float(hits.mean() - others.mean()))
-    if total == 0:
-        return 0.0 if difference else 1.0
-    return float(2 * scipy.stats.t.sf(difference / math.sqrt(total), welch_freedom(squares)))
+    terms = _terms_of_difference(hits, others)
+    variance = math.fsum(term for term, _ in terms)
+    if variance == 0:
+        return float(2 * 0.5 ** hits.shape[1]) if difference else 1.0
+    return float(2 * scipy.stats.t.sf(difference / math.sqrt(variance), welch_freedom(terms)))
 
 
-def _squares_of_difference(hits: Hits, others: Hits) -> list[tuple[float, float]]:
+def _terms_of_difference(hits: Hits, others: Hits) -> list[tuple[float, float]]:
     """Returns the variances of a difference over items, in pairs, and over the runs of both, each with its freedom."""
-    of_runs = [_square(rows.mean(axis=1)) for rows in (hits, others) if len(rows) > 1]
-    return [_square(hits.mean(axis=0) - others.mean(axis=0)), *of_runs]
+    of_runs = [_term(rows.mean(axis=1)) for rows in (hits, others) if len(rows) > 1]
+    return [_term(hits.mean(axis=0) - others.mean(axis=0)), *of_runs]
 
 
-def _squares(hits: Float[np.ndarray, "runs items"]) -> list[tuple[float, float]]:
-    return [_square(hits.mean(axis=0)), *([_square(hits.mean(axis=1))] if len(hits) > 1 else [])]
-
-
-def _square(values: Float[np.ndarray, " values"]) -> tuple[float, float]:
+def _term(values: Float[np.ndarray, " values"]) -> tuple[float, float]:
     """Returns the variance of a mean with its degrees of freedom."""
+    if len(values) < 2:
+        raise ValueError("an interval over items needs two of them")
     return float(values.var(ddof=1)) / len(values), len(values) - 1.0

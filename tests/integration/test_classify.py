@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,6 +126,10 @@ def test_a_fine_tuned_network_is_where_agents_start_from(
     assert tuned.source.network is not None
     assert tuned.source.network.weights is None
     assert tuned.source.network.url is None
+    assert main(["inspect", str(folder / "encoder")]) == 0
+    shown = capsys.readouterr().out
+    assert f"fine-tuned: {ARCH} on the images of {images}" in shown
+    assert "left out:  nothing" in shown
     assert tuned.source.sha256 != source.source.sha256
     assert tuned.source.path == str(folder / "classifier.pt2")
     env = ["--env", "rltransfer_envs:rltransfer/ImageFolder-v0", "--env-kwargs", f"folder:{images}"]
@@ -208,6 +213,13 @@ def empty_class(folder: Path) -> None:
     (folder / "dusk").mkdir()
 
 
+def in_parts(folder: Path) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(folder.parent / "images", folder.parent / part)
+    for part in ("train", "test"):
+        (folder.parent / part).rename(folder / part)
+
+
 @pytest.mark.parametrize(
     ("change", "flags", "message"),
     [
@@ -222,6 +234,11 @@ def empty_class(folder: Path) -> None:
         (None, ("--seeds", "0"), r"key 'seeds': .*greater than 0"),
         (None, ("--head", "0"), r"key 'head.0': .*greater than 0"),
         (None, ("--cut", "featurs.3"), r"features.3"),
+        (None, ("--pool", "3"), r"pool: .* leaves no map of features"),
+        (None, ("--device", "foo"), r"device: there is no 'foo'"),
+        (None, ("--learning-rate", "inf"), r"key 'learning_rate': .*finite"),
+        (None, ("--learning-rate", "1e30"), r"The training of frozen-seed0 diverged in epoch \d"),
+        (in_parts, ("--test-share", "0.2"), r"test_share: the folder is split into train/ and test/ already"),
     ],
 )
 def test_mistakes_are_said_in_one_line_and_nothing_is_written(
@@ -236,7 +253,7 @@ def test_mistakes_are_said_in_one_line_and_nothing_is_written(
     if change is not None:
         change(images)
     assert classify(weights, images, tmp_path / "logs", *flags) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("reading images")]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.endswith(")")]
     assert re.search(message, line)
     assert line.startswith("error: ")
     assert not (tmp_path / "logs").exists()
@@ -263,6 +280,10 @@ def test_what_is_stopped_in_the_middle_leaves_nothing(
     monkeypatch.setattr(models, "untrained", stopped)
     assert classify(weights, images, tmp_path / "logs") == 130
     assert not (tmp_path / "logs").exists()
+    # But what was there before.
+    (tmp_path / "logs").mkdir()
+    assert classify(weights, images, tmp_path / "logs") == 130
+    assert list((tmp_path / "logs").iterdir()) == []
 
 
 def test_with_one_seed_there_is_no_verdict(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

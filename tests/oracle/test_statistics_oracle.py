@@ -217,6 +217,14 @@ def test_the_test_of_accuracies_and_its_interval_agree():
         assert (stats.accuracy_p(hits, others) < 0.05) == (not interval.low <= 0 <= interval.high)
         swapped = stats.accuracy_difference(others, hits)
         assert (swapped.low, swapped.high) == pytest.approx((-interval.high, -interval.low))
+    alike = np.ones((3, 8), dtype=bool)
+    certain = stats.accuracy_difference(alike, ~alike)
+    assert certain.value == certain.high == 1
+    assert 0.4 < certain.low < 1
+    same = stats.accuracy_difference(alike, alike)
+    assert same.low < same.value == 0 < same.high
+    with pytest.raises(ValueError, match="two of them"):
+        stats.accuracy(alike[:, :1])
     one_run = rng.random((1, 30)) < 0.7
     paired = scipy.stats.ttest_1samp(one_run[0].astype(float) - np.arange(30) % 2, 0)
     assert stats.accuracy_p(one_run, (np.arange(30) % 2 == 1)[None]) == pytest.approx(paired.pvalue)
