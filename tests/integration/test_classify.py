@@ -278,14 +278,16 @@ def test_what_is_stopped_in_the_middle_leaves_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(models, "untrained", stopped)
-    assert classify(weights, images, tmp_path / "logs") == 130
+    flags = ("--epochs", "1", "--baselines", "random_frozen")
+    assert classify(weights, images, tmp_path / "logs", *flags) == 130
     assert not (tmp_path / "logs").exists()
     # But what was there before.
     (tmp_path / "logs").mkdir()
-    assert classify(weights, images, tmp_path / "logs") == 130
+    assert classify(weights, images, tmp_path / "logs", *flags) == 130
     assert list((tmp_path / "logs").iterdir()) == []
 
 
+@pytest.mark.long
 def test_with_one_seed_there_is_no_verdict(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = write_images(tmp_path / "images", 4)
     assert classify(weights, images, tmp_path / "logs", "--seeds", "1", "--epochs", "1", "--baselines", "scratch") == 0

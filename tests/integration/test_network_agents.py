@@ -149,7 +149,7 @@ BEHIND = {
     "vit_tiny": {"head"},
     "vit_tiny_pth": {"head"},
 }
-QUICK = {("resnet18", "sac"), ("inception_v3", "dqn"), ("vit_tiny", "ppo")}
+QUICK = {("resnet18", "sac"), ("vit_tiny", "ppo")}
 
 
 @pytest.mark.parametrize(

