@@ -64,6 +64,7 @@ def test_a_study_goes_on_whose_supervisor_was_killed(
     assert attempts(folder) == {name: 2 if name in SOURCES else 1 for name in NAMES}
 
 
+@pytest.mark.long
 def test_a_study_that_is_asked_to_stop_saves_its_runs_and_goes_on(undisturbed: dict[str, str], tmp_path: Path) -> None:
     path, folder, gate = write(tmp_path), tmp_path / "out", tmp_path / "gate"
     with supervisor("run", path, "-f", folder, "--jobs", "2", gate=gate) as first:

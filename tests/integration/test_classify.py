@@ -141,6 +141,7 @@ def test_a_fine_tuned_network_is_where_agents_start_from(
     assert "frozen" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_frozen_network_sees_each_image_once_whatever_the_epochs(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -474,7 +474,7 @@ def test_once_beside_augmentation_is_refused_by_name(network: Encoder, tmp_path:
 @pytest.mark.parametrize(
     ("algo", "agent_settings"),
     [
-        ("ppo", {}),
+        pytest.param("ppo", {}, marks=pytest.mark.long),
         pytest.param("dqn", {}, marks=pytest.mark.long),
         # Of two environments, and full.
         pytest.param("dqn", {"buffer_size": 26}, marks=pytest.mark.long),

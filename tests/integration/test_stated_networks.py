@@ -84,6 +84,7 @@ def test_a_plan_is_of_the_network_as_it_is_stated(folder: Path, capsys: pytest.C
     assert "receives images of 32x32, to which the target's of 56x56 are resized" in words
 
 
+@pytest.mark.long
 def test_a_run_keeps_it_and_goes_on_bit_for_bit_from_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = [
         "transfer",

@@ -32,6 +32,7 @@ def trials_in(folder: Path) -> Any:
     return json.loads((folder / TUNE / TRIALS).read_text())["trials"]
 
 
+@pytest.mark.long
 def test_a_tuning_that_is_stopped_goes_on_and_finds_what_an_uninterrupted_one_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
