@@ -108,9 +108,8 @@ def load_encoder(
         return _network(str(source), arch, cut=cut, pool=1 if pool is None else pool, size=size)
     path = Path(source)
     if not path.exists():
-        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise SourceError(
-            f"The source {path} does not exist.{did_you_mean(path.name, siblings)} "
+            f"The source {path} does not exist.{_near_misses(path)} "
             f"A source is a run folder, an artifact, or an SB3 zip."
         )
     is_artifact = path.is_dir() and (path / MANIFEST).is_file()
@@ -146,11 +145,15 @@ def _network(source: str, arch: str | None, *, cut: str | None, pool: int, size:
         raise SourceError(f"arch: {source} {_SAYS_ITSELF}")
     path = Path(source)
     if not path.exists():
-        siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise SourceError(f"The file of weights {source} does not exist.{did_you_mean(path.name, siblings)}")
+        raise SourceError(f"The file of weights {source} does not exist.{_near_misses(path)}")
     if path.is_dir() or holds_agent(path):
         raise SourceError(f"arch: {source} is no file of weights, and {_SAYS_ITSELF}")
     return network_encoder(read_network(parse_name(arch), file=Path(source), cut=cut, pool=pool, size=size), source)
+
+
+def _near_misses(path: Path) -> str:
+    siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    return did_you_mean(path.name, siblings)
 
 
 def _refuse_settings_of_agents(source: str, which: str, normaliser: Path | str | None, activation: str | None) -> None:

@@ -178,8 +178,6 @@ def _table(result: Classification) -> Table:
     rows, tones = [], []
     for arm in result.arms:
         contrast = arm.against_scratch
-        tone = finding(result, arm)[0]
-        word = "baseline" if arm.name == BASELINE else "no verdict" if tone == "plain" else tone
         rows.append(
             (
                 f"`{arm.name}`",
@@ -188,10 +186,10 @@ def _table(result: Classification) -> Table:
                 estimate(arm.accuracy),
                 estimate(None if contrast is None else contrast.difference, sign=True),
                 p_value(None if contrast is None else contrast.p_adjusted),
-                word,
+                arm.verdict_word,
             )
         )
-        tones.append(tone)
+        tones.append(finding(result, arm)[0])
     head = ("arm", "seeds", "training accuracy", "test accuracy", f"difference to `{BASELINE}`", "p (Holm)", "verdict")
     return Table(head, tuple(rows), tuple(tones))
 

@@ -40,6 +40,11 @@ class ArmResult:
     against_scratch: Contrast | None
 
     @property
+    def verdict_word(self) -> str:
+        """The verdict in a word or two, as tables show it."""
+        return "baseline" if self.against_scratch is None else self.against_scratch.verdict or "no verdict"
+
+    @property
     def train_accuracy(self) -> float:
         """The mean accuracy on the training images in the last epoch."""
         return float(np.mean([fit.train_accuracy[-1] for fit in self.fits]))

@@ -242,7 +242,7 @@ class _Trained:
         features = self._features("frozen", extractor)
         for seed in range(self._settings.seeds):
             head, trained = self._fit_head("frozen", seed, *features)
-            self._keep(extractor, head)
+            self._asked_for = self._asked_for or models.Classifier(extractor, head)
             yield trained
 
     def _random_frozen(self) -> Iterator[Fit]:
@@ -257,7 +257,7 @@ class _Trained:
     def _finetune(self) -> Iterator[Fit]:
         """Trains the network and its head; images, newly augmented, go through the network in each epoch."""
         data, settings = self._data, self._settings
-        features, _ = self._features("finetune", self._pretrained(), n_copies=0)
+        features = self._encoded("finetune", self._pretrained(), [(data.train, 0)])[0]
         labels = data.train_labels[:: 1 + settings.n_copies]
         test = Inputs(data.test.batch, data.test_labels, at_once=settings.batch_size)
         for seed in range(settings.seeds):
@@ -267,8 +267,8 @@ class _Trained:
                 {"params": list(classifier.encoder.parameters()), "lr": settings.rate * settings.lr_scale},
             ]
             batch = functools.partial(_augmented, data.train, np.random.default_rng([seed, _STREAM]))
+            self._asked_for = self._asked_for or classifier
             yield self._fit("finetune", seed, classifier, groups, (Inputs(batch, labels), test))
-            self._keep(classifier.encoder, classifier.head)
 
     def _scratch(self) -> Iterator[Fit]:
         for seed in range(self._settings.seeds):
@@ -290,22 +290,26 @@ class _Trained:
             layers = models.head(self._settings.head, features.shape[1], self._n_classes)
         return torch.nn.Sequential(models.Standardise([features]), layers)
 
-    def _features(
-        self, name: str, extractor: NetworkExtractor, *, n_copies: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the features of training and test images, each image through the network once."""
-        data = self._data
-        copies = self._settings.n_copies if n_copies is None else n_copies
-        advance = self._progress(f"{name}: features of the images", len(data.train) + len(data.test))
-        encoder = FeatureEncoder([extractor], data.train.space, normalize_images=True, device=self._device, cache_mb=0)
-        parts = []
-        for images, count in ((data.train, copies), (data.test, 0)):
+    def _features(self, name: str, extractor: NetworkExtractor) -> list[torch.Tensor]:
+        """Returns the features of the training images with their copies, and of the test images."""
+        return self._encoded(name, extractor, [(self._data.train, self._settings.n_copies), (self._data.test, 0)])
+
+    def _encoded(
+        self, name: str, extractor: NetworkExtractor, parts: Sequence[tuple[Images, int]]
+    ) -> list[torch.Tensor]:
+        """Returns the features of some images, each with so many copies; each goes through the network once."""
+        advance = self._progress(f"{name}: features of the images", sum(len(images) for images, _ in parts))
+        encoder = FeatureEncoder(
+            [extractor], self._data.train.space, normalize_images=True, device=self._device, cache_mb=0
+        )
+        features = []
+        for images, count in parts:
             rows = []
             for views in images.with_copies(count):
                 rows.append(encoder(views.numpy()))
                 advance()
-            parts.append(torch.from_numpy(np.concatenate(rows)))
-        return parts[0], parts[1]
+            features.append(torch.from_numpy(np.concatenate(rows)))
+        return features
 
     def _fit_head(self, name: str, seed: int, train: torch.Tensor, test: torch.Tensor) -> tuple[torch.nn.Module, Fit]:
         head = self._head(seed, train).to(self._device)
@@ -331,9 +335,6 @@ class _Trained:
         advance = self._progress(f"{name}, seed {seed}: training", self._settings.epochs)
         events = self._folder / "tb" / f"{name}-seed{seed}"
         return fit(network, groups, *inputs, self._settings, seed=seed, events=events, advance=advance)
-
-    def _keep(self, extractor: NetworkExtractor, head: torch.nn.Module) -> None:
-        self._asked_for = self._asked_for or models.Classifier(extractor, head)
 
 
 def _stored(values: torch.Tensor, labels: torch.Tensor) -> Inputs:

@@ -78,7 +78,6 @@ def print_result(result: "Classification") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from rltransfer.classification.report import finding
     from rltransfer.report.wording import p_value
 
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
@@ -87,14 +86,14 @@ def print_result(result: "Classification") -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for arm in result.arms:
-        contrast, word = arm.against_scratch, finding(result, arm)[0]
+        contrast = arm.against_scratch
         table.add_row(
             Text(arm.name),
             f"{arm.train_accuracy:.2f}",
             _two_decimals(arm.accuracy),
             "–" if contrast is None or contrast.difference is None else _two_decimals(contrast.difference, sign="+"),
             p_value(None if contrast is None else contrast.p_adjusted),
-            "baseline" if arm.name == "scratch" else "no verdict" if word == "plain" else word,
+            arm.verdict_word,
         )
     console = Console()
     console.print(table)

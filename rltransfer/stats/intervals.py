@@ -275,11 +275,26 @@ def share_interval(value: float, parts: Sequence[Part]) -> Estimate:
     if any(term.freedom == 0 for _, term in terms):
         return Estimate(value)
     squares = [(factor**2 * term.variance, term.freedom) for factor, term in terms]
+    units = fewest_units([len(part.values) for part in parts], [part.sources for part in parts])
+    return share_of_variance(value, squares, most=sum(len(part.values) for part in parts), without_variance=units)
+
+
+def share_of_variance(
+    value: float, squares: Sequence[tuple[float, float]], *, most: int, without_variance: int
+) -> Estimate:
+    """Returns a share with Wilson's interval for as many independent cases as would have its variance.
+
+    Args:
+        value: The share.
+        squares: The terms of its variance, each with its degrees of freedom.
+        most: How many cases it stands for at most.
+        without_variance: How many it stands for where it shows no variance.
+    """
     total = math.fsum(square for square, _ in squares)
-    worth = float(fewest_units([len(part.values) for part in parts], [part.sources for part in parts]))
+    worth = float(without_variance)
     if total > 0:
-        cost = (_NORMAL_QUANTILE / t_quantile(welch_freedom(squares))) ** 2
-        worth = min(value * (1 - value) / total * cost, sum(len(part.values) for part in parts))
+        cost = (_NORMAL_QUANTILE / _t_quantile(welch_freedom(squares))) ** 2
+        worth = min(value * (1 - value) / total * cost, most)
     low, high = wilson(np.asarray(value * worth), worth)
     return Estimate(value, float(low), float(high))
 
@@ -322,11 +337,15 @@ def _combined(parts: Sequence[tuple[float, MeanFacts]]) -> Estimate:
     value = math.fsum(factor * part.value for factor, part in parts)
     if any(part.freedom == 0 for _, part in parts):
         return Estimate(value)
-    squares = [(factor**2 * part.variance, part.freedom) for factor, part in parts]
+    return t_interval(value, [(factor**2 * part.variance, part.freedom) for factor, part in parts])
+
+
+def t_interval(value: float, squares: Sequence[tuple[float, float]]) -> Estimate:
+    """Returns a value with the t interval of a sum of variances, each with its degrees of freedom."""
     total = math.fsum(square for square, _ in squares)
     if total == 0:
         return Estimate(value, value, value)
-    margin = t_quantile(welch_freedom(squares)) * math.sqrt(total)
+    margin = _t_quantile(welch_freedom(squares)) * math.sqrt(total)
     return Estimate(value, value - margin, value + margin)
 
 
@@ -351,8 +370,7 @@ def _covariance(first: Float[np.ndarray, " runs"], second: Float[np.ndarray, " r
     return math.fsum(first * second) / (len(first) - 1) / len(first)
 
 
-def t_quantile(freedom: float) -> float:
-    """Returns the quantile of Student's t that ends a two-sided interval of the project's level."""
+def _t_quantile(freedom: float) -> float:
     return float(scipy.stats.t.ppf(_UPPER, freedom))
 
 
@@ -366,7 +384,7 @@ def _fieller(terms: tuple[float, float], variances: tuple[float, float, float], 
     """
     above, below = terms
     of_above, of_below, of_both = variances
-    t2 = t_quantile(freedom) ** 2
+    t2 = _t_quantile(freedom) ** 2
     room = below**2 - t2 * of_below
     if room <= 0:
         return None

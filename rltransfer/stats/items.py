@@ -11,11 +11,10 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float
 
-from rltransfer.stats.estimates import LEVEL, Estimate
-from rltransfer.stats.intervals import t_quantile, welch_freedom, wilson
+from rltransfer.stats.estimates import Estimate
+from rltransfer.stats.intervals import share_of_variance, t_interval, welch_freedom
 
 Hits = Bool[np.ndarray, "runs items"]
-_NORMAL_QUANTILE = float(scipy.stats.norm.ppf((1 + LEVEL) / 2))
 
 
 def accuracy(hits: Hits) -> Estimate:
@@ -32,13 +31,7 @@ def accuracy(hits: Hits) -> Estimate:
     n_items = hits.shape[1]
     value = float(hits.mean())
     terms = [_term(hits.mean(axis=0)), *([_term(hits.mean(axis=1))] if len(hits) > 1 else [])]
-    variance = math.fsum(term for term, _ in terms)
-    effective_items = float(n_items)
-    if variance > 0:
-        correction = (_NORMAL_QUANTILE / t_quantile(welch_freedom(terms))) ** 2
-        effective_items = min(effective_items, value * (1 - value) / variance * correction)
-    low, high = wilson(np.asarray(value * effective_items), effective_items)
-    return Estimate(value, float(low), float(high))
+    return share_of_variance(value, terms, most=n_items, without_variance=n_items)
 
 
 def accuracy_difference(hits: Hits, others: Hits) -> Estimate:
@@ -48,16 +41,12 @@ def accuracy_difference(hits: Hits, others: Hits) -> Estimate:
     in Medicine 1998), from those of both accuracies.
     """
     value = float(hits.mean() - others.mean())
-    terms = _terms_of_difference(hits, others)
-    variance = math.fsum(term for term, _ in terms)
-    if variance > 0:
-        margin = t_quantile(welch_freedom(terms)) * math.sqrt(variance)
-        return Estimate(value, max(-1.0, value - margin), min(1.0, value + margin))
-    first, second = accuracy(hits), accuracy(others)
-    assert None not in (first.low, first.high, second.low, second.high)
-    below = math.hypot(first.value - first.low, second.high - second.value)  # type: ignore[operator]
-    above = math.hypot(first.high - first.value, second.value - second.low)  # type: ignore[operator]
-    return Estimate(value, max(-1.0, value - below), min(1.0, value + above))
+    low, high = _ends(t_interval(value, _terms_of_difference(hits, others)))
+    if low == high:
+        (low_hits, high_hits), (low_others, high_others) = _ends(accuracy(hits)), _ends(accuracy(others))
+        low = value - math.hypot(hits.mean() - low_hits, high_others - others.mean())
+        high = value + math.hypot(high_hits - hits.mean(), others.mean() - low_others)
+    return Estimate(value, max(-1.0, low), min(1.0, high))
 
 
 def accuracy_p(hits: Hits, others: Hits) -> float:
@@ -81,6 +70,12 @@ def _terms_of_difference(hits: Hits, others: Hits) -> list[tuple[float, float]]:
     """Returns the variances of a difference over items, in pairs, and over the runs of both, each with its freedom."""
     of_runs = [_term(rows.mean(axis=1)) for rows in (hits, others) if len(rows) > 1]
     return [_term(hits.mean(axis=0) - others.mean(axis=0)), *of_runs]
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.low, estimate.high
 
 
 def _term(values: Float[np.ndarray, " values"]) -> tuple[float, float]:
