@@ -15,11 +15,10 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, NatureCNN
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
-from torch import fx
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rltransfer.extractors import NetworkExtractor
 from rltransfer.spaces import parts_by_key
+from rltransfer.transfer.fast_inference import made_fast
 
 CACHE_MB = 128
 """The most memory that the features of images seen before may take."""
@@ -235,35 +234,8 @@ def _copied(extractor: BaseFeaturesExtractor) -> BaseFeaturesExtractor:
     copied.__dict__.pop("forward", None)
     copied.eval()
     if isinstance(copied, NetworkExtractor):
-        copied.network = _made_fast(copied.network)
+        copied.network = made_fast(copied.network)
     return copied
-
-
-def _made_fast(network: torch.nn.Module) -> torch.nn.Module:
-    """Returns a frozen network with normalisation in its convolutions, in the layout that is faster for one image."""
-    if isinstance(network, fx.GraphModule):
-        _fold_normalisation(network)
-    for value in network.parameters():
-        value.data = value.data.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value.data
-    return network
-
-
-def _fold_normalisation(network: fx.GraphModule) -> None:
-    """Puts each batch normalisation that alone reads a convolution into that one, where both are used once."""
-    modules = dict(network.named_modules())
-    uses = collections.Counter(str(node.target) for node in network.graph.nodes if node.op == "call_module")
-    for node in list(network.graph.nodes):
-        before = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
-            continue
-        convolution, normalisation = modules[str(before.target)], modules[str(node.target)]
-        if uses[str(before.target)] > 1 or uses[str(node.target)] > 1:
-            continue
-        if type(convolution) is torch.nn.Conv2d and type(normalisation) is torch.nn.BatchNorm2d:
-            network.add_submodule(str(before.target), fuse_conv_bn_eval(convolution, normalisation))
-            node.replace_all_uses_with(before)
-            network.graph.erase_node(node)
-    network.recompile()
 
 
 def _are_alike(extractor: torch.nn.Module, other: torch.nn.Module) -> bool:

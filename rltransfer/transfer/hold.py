@@ -217,12 +217,14 @@ def _pin_to_eval(agent: "BaseAlgorithm", frozen: set[str]) -> None:
     """
     aliases = anatomy_of_agent(agent).aliases
     names = {name: aliases.get(name, name) for name in agent.policy.state_dict(keep_vars=True)}
+    parents = {name: {name[:end] for end, letter in enumerate(name) if letter == "."} for name in names}
+    learning = set().union(*(parents[name] for name, inner_name in names.items() if inner_name not in frozen))
+    wholly_frozen = set().union(*parents.values()) - learning
     for path, module in agent.policy.named_modules(remove_duplicate=False):
         pinned = module.__dict__.get("train")
         if getattr(pinned, "__func__", None) is _stay_in_eval:
             del module.__dict__["train"]
-        inside = [inner_name for name, inner_name in names.items() if path and name.startswith(path + ".")]
-        if inside and all(inner_name in frozen for inner_name in inside):
+        if path in wholly_frozen:
             module.__dict__["train"] = types.MethodType(_stay_in_eval, module)
             module.eval()
 
