@@ -33,6 +33,7 @@ from rltransfer.hyperparams import Hyperparameters
 from rltransfer.tasks.env_guard import Watched
 from rltransfer.tasks.env_snapshot import Kept
 from rltransfer.tasks.episode_limit import BoundedMonitor, bound_episodes
+from rltransfer.tasks.evaluation_envs import EvaluationEnvs
 from rltransfer.tasks.stopwatch import Stopwatch
 
 VecEnvKind = Literal["dummy", "subproc"]
@@ -178,7 +179,8 @@ def _make(
             for index in range(n_envs)
         ]
         with _no_worker_left():
-            venv = (SubprocVecEnv if in_processes else DummyVecEnv)([maker.kept for maker in makers])
+            in_process = DummyVecEnv if training else EvaluationEnvs
+            venv = (SubprocVecEnv if in_processes else in_process)([maker.kept for maker in makers])
         venv.seed(seed)
         name = task.env if training else f"{task.env} in an evaluation"
         return _wrap(Watched(venv, name, stopwatch), hyperparams, training=training)

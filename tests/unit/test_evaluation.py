@@ -2,14 +2,19 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agents import make_agent, normalised
+from agents import ENVS, Images, NormedCnn, make_agent, normalised
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from rltransfer.tasks import UniformPolicy
+from rltransfer.config import Task
+from rltransfer.hyperparams import Hyperparameters
+from rltransfer.tasks import UniformPolicy, make_eval_env
 from rltransfer.training import derived_seed, evaluate, evaluate_agent
 
 
@@ -95,3 +100,83 @@ def test_derived_seeds_differ_by_purpose_and_by_seed_and_fit_every_generator() -
     assert len(seeds) == 600
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert derived_seed(0, "curve") == derived_seed(0, "curve")
+
+
+def of_stable_baselines3(agent: BaseAlgorithm, env: VecEnv, *, episodes: int, deterministic: bool) -> Any:
+    """Returns the returns and the lengths of SB3's own evaluation, seeded as ours."""
+    env.seed(5)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return evaluate_policy(
+            agent, env, n_eval_episodes=episodes, deterministic=deterministic, return_episode_rewards=True
+        )
+
+
+# DQN explores at another rate than SB3's when it is sampled.
+@pytest.mark.parametrize(
+    ("algo", "deterministic"),
+    [(algo, mode) for algo in ("ppo", "ppo_lstm", "sac") for mode in (True, False)]
+    + [(algo, True) for algo in ("ars", "dqn", "qrdqn", "td3")],
+)
+def test_episodes_are_those_of_stable_baselines3(algo: str, deterministic: bool) -> None:
+    agent = make_agent(algo).learn(64)
+    stock = make_vec_env(ENVS[algo], n_envs=3, seed=0)
+    env = make_eval_env(Task(env=ENVS[algo]), Hyperparameters(policy="MlpPolicy", agent={}), seed=0, n_envs=3)
+    returns, lengths = of_stable_baselines3(agent, stock, episodes=4, deterministic=deterministic)
+    episodes = evaluate_agent(agent, env, episodes=4, seed=5, deterministic=deterministic)
+    assert episodes.episode_returns == tuple(returns)
+    assert episodes.episode_lengths == tuple(lengths)
+
+
+class Lives(gym.Wrapper[Any, Any, Any, Any]):
+    """Says that an episode is over at every seventh step, as Atari's wrapper does when a life is lost."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        self._last = observation
+        return observation, reward, terminated or self._steps % 7 == 0, truncated, info
+
+    def reset(self, **kwargs: Any) -> Any:
+        self._steps = 0
+        if kwargs.get("seed") is not None or self.env.get_wrapper_attr("needs_reset"):
+            return self.env.reset(**kwargs)
+        return self._last, {}
+
+
+def test_the_end_of_a_life_is_no_end_of_an_episode() -> None:
+    agent = make_agent("ppo")
+    env = make_vec_env("CartPole-v1", n_envs=2, seed=0, wrapper_class=Lives)
+    returns, lengths = of_stable_baselines3(agent, env, episodes=5, deterministic=True)
+    episodes = evaluate_agent(agent, env, episodes=5, seed=5, deterministic=True)
+    assert episodes.episode_returns == tuple(returns)
+    assert episodes.episode_lengths == tuple(lengths)
+    assert max(lengths) > 7
+
+
+def test_dropout_and_running_statistics_are_those_of_an_evaluation() -> None:
+    settings = {"policy_kwargs": {"features_extractor_class": NormedCnn}}
+    agent = make_agent("ppo", Images(), policy="CnnPolicy", **settings).learn(32)
+    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
+    agent.policy.set_training_mode(True)
+    env = make_vec_env(Images, n_envs=2, seed=0)
+    returns, _ = of_stable_baselines3(agent, env, episodes=4, deterministic=False)
+    agent.policy.set_training_mode(True)
+    assert evaluate_agent(agent, env, episodes=4, seed=5, deterministic=False).episode_returns == tuple(returns)
+    assert all(torch.equal(before[name], value) for name, value in agent.policy.state_dict().items())
+
+
+@pytest.mark.parametrize("instance", [True, False])
+def test_an_agent_with_a_predict_of_its_own_acts_by_it(instance: bool) -> None:
+    class Left(type(make_agent("ppo"))):  # type: ignore[misc]
+        def predict(self, observation: Any, *_: Any, **__: Any) -> Any:
+            return np.zeros(len(observation), dtype=int), None
+
+    agent, env = make_agent("ppo"), environments()
+    if instance:
+        agent.predict = Left.predict.__get__(agent)  # type: ignore[method-assign]
+    else:
+        agent.__class__ = Left
+    episodes = evaluate_agent(agent, env, episodes=4, seed=5, deterministic=True)
+    assert max(episodes.episode_lengths) < 12
+    assert episodes.episode_returns == tuple(of_stable_baselines3(agent, env, episodes=4, deterministic=True)[0])
