@@ -391,7 +391,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-n", "--n-timesteps", type=int, default=-1, help="budget in env_steps (default: from the file)")
     group.add_argument("--seed", type=int, default=-1, help="seed of everything random (default: a random one)")
     group.add_argument(
-        "--eval-freq", type=int, help="env_steps between evaluations (default: 1/20 of the budget; negative: end only)"
+        "--eval-freq", type=int, help="env_steps between evaluations (default: 1/10 of the budget; negative: end only)"
     )
     group.add_argument("--eval-episodes", type=int, default=10, help="episodes of each evaluation (default: 10)")
     group.add_argument("--n-eval-envs", type=int, help="environments stepped at once in evaluations (default: 10)")

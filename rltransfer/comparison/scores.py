@@ -76,6 +76,7 @@ def score_run(run: Run, measuring: Measuring) -> RunScores:
         curve=metrics.on_grid(curve, measuring.grid_steps, success=measuring.metric == "success_auc"),
         retention=metrics.retention(record.retention, record.no_retention),
         wall_seconds=record.wall_seconds,
+        evaluation_seconds=record.evaluation_seconds,
         n_updates=record.n_updates,
         ended=_ended(record),
         race=record.race,
@@ -281,8 +282,10 @@ def retention(runs: Sequence[RunScores]) -> Retention | Undefined:
 def effort(runs: Sequence[RunScores]) -> Effort:
     """Returns what a run costs on average."""
     updates = [run.n_updates for run in runs if run.n_updates is not None]
+    evaluating = [run.evaluation_seconds for run in runs if run.evaluation_seconds is not None]
     return Effort(
         wall_seconds=float(np.mean([run.wall_seconds for run in runs])),
+        evaluation_seconds=float(np.mean(evaluating)) if len(evaluating) == len(runs) else None,
         env_steps=float(np.mean([run.env_steps for run in runs])),
         n_updates=float(np.mean(updates)) if len(updates) == len(runs) else None,
     )

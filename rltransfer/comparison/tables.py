@@ -37,6 +37,7 @@ class RunScores:
     curve: Float[np.ndarray, " points"]
     retention: float | Undefined
     wall_seconds: float
+    evaluation_seconds: float | None
     n_updates: int | None
     ended: float = 0.0
     race: RaceFacts | None = None
@@ -170,9 +171,14 @@ class Retention:
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """What a run of an arm costs on average. ``n_updates`` is SB3's count (None: not all runs recorded it)."""
+    """What a run of an arm costs on average.
+
+    ``evaluation_seconds`` are those of ``wall_seconds`` in which agents were evaluated, ``n_updates`` is SB3's count
+    (None: not all runs recorded it).
+    """
 
     wall_seconds: float
+    evaluation_seconds: float | None
     env_steps: float
     n_updates: float | None
 

@@ -74,7 +74,7 @@ class Task(BaseModel, frozen=True, extra="forbid"):
 class Evaluation(BaseModel, frozen=True, extra="forbid"):
     """How the evaluation curve is made; the same in all arms.
 
-    ``eval_freq`` None stands for a twentieth of the budget, a negative one for the end only; ``n_envs`` None for as
+    ``eval_freq`` None stands for a tenth of the budget, a negative one for the end only; ``n_envs`` None for as
     many as ``episodes``, at most 10; ``env_kwargs`` None for the task's own; ``max_episode_steps``, after which an
     episode is cut off, None for the environment's own time limit, or 10,000 where it has none.
     """
@@ -96,7 +96,7 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
     def frequency(self, n_timesteps: int) -> int:
         """Returns how many env_steps lie between two evaluations in a run of ``n_timesteps``."""
         if self.eval_freq is None:
-            return max(1, n_timesteps // 20)
+            return max(1, n_timesteps // 10)
         return self.eval_freq if self.eval_freq > 0 else n_timesteps
 
     @property

@@ -196,6 +196,7 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     reward_threshold: float | None = None
     thresholds: tuple[float | str, ...] = ()
     wall_seconds: float = 0.0
+    evaluation_seconds: float | None = None
     started: str = ""
     versions: dict[str, str] = {}
     resume_level: Literal["exact", "boundary"] | None = None

@@ -75,7 +75,8 @@ def train_run(config: RunConfig, folder: Path, *, stop: Callable[[], bool] = lam
     with session.noting_end(), heart:
         facts = _race(session) if isinstance(config.strategy[0], Auto) else _train_one(session)
     heart.refuse_lost_claim(look=True)
-    record = update_record(folder, status="done", wall_seconds=session.seconds(), **facts)
+    seconds = {"wall_seconds": session.seconds(), "evaluation_seconds": session.evaluation_seconds}
+    record = update_record(folder, status="done", **seconds, **facts)
     checkpoints.clear()
     return record
 
@@ -123,7 +124,8 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
     # First of all: where environments remember, its states must be those of an interrupted run.
     probe = Probe(agent, prepared.eval_env, seed=derived_seed(config.seed, "probe"))
     # Before a source acts in them.
-    uniform = score_random(config, prepared.eval_env) if session.begin is None else {}
+    with session.evaluating():
+        uniform = score_random(config, prepared.eval_env) if session.begin is None else {}
     representation = RepresentationCurve(folder, probe)
     eval_env = transfer.equip(prepared.eval_env) if transfer else prepared.eval_env
     with _features_once(session, prepared) as once:
@@ -143,11 +145,13 @@ def _train(session: Session, prepared: Prepared) -> dict[str, Any]:
             _learn(config, agent, callbacks)
         session.save_last(agent)
         checks = transfer.checks() if transfer else ()
-        scores |= score_last(config, agent, eval_env)
-        scores |= score_best(config, agent, eval_env, curve.best)
+        with session.evaluating():
+            scores |= score_last(config, agent, eval_env)
+            scores |= score_best(config, agent, eval_env, curve.best)
     kept = {}
     if config.role == "target":
-        kept = score_in_source(config, agent, prepared.source, transfer, watch=session.watch)
+        with session.evaluating():
+            kept = score_in_source(config, agent, prepared.source, transfer, watch=session.watch)
     session.report_end({**scores, **kept}, checks)
     return {
         "env_steps": agent.num_timesteps,
@@ -175,8 +179,9 @@ def _race(session: Session) -> dict[str, Any]:
         files.write_json(session.folder / OWN_FOLDER / PLAN, winner.transfer.plan.to_json())
         session.save_last(winner.agent)
         checks = race.checks()
-        scores |= race.scores_at_end(winner, curve)
-        kept = score_in_source(session.config, winner.agent, field.source, winner.transfer, watch=session.watch)
+        with session.evaluating():
+            scores |= race.scores_at_end(winner, curve)
+            kept = score_in_source(session.config, winner.agent, field.source, winner.transfer, watch=session.watch)
         facts = {
             "env_steps": field.env_steps,
             "n_updates": field.n_updates,

@@ -28,6 +28,9 @@ from rltransfer.training.resume import rewind
 from rltransfer.training.resume.checkpoint import Checkpoint, Checkpoints
 from rltransfer.training.resume.save_run import Pace, Saved, SaveRun
 
+COSTLY_EVALUATION = 0.25
+"""The share of a run's time from which a run says how evaluations could cost less."""
+
 
 @dataclasses.dataclass
 class Session:
@@ -40,6 +43,7 @@ class Session:
         checkpoint: Where it goes on; None at its beginning.
         stop: Returns whether it is to stop.
         heart: Shows that it is alive, and ends what must not go on.
+        evaluation_seconds: In which agents were evaluated so far, earlier sessions included.
     """
 
     config: RunConfig
@@ -52,6 +56,9 @@ class Session:
     def __post_init__(self) -> None:
         self.heart.listen(self.stop)
         self._began = time.monotonic()
+        self.evaluation_seconds = (
+            float(self.checkpoint.state.get("evaluation_seconds", 0.0)) if self.checkpoint else 0.0
+        )
         self._saved = None if self.checkpoint is None else self.checkpoint.env_steps
         self._pace = Pace(self.config.checkpoint_freq)
 
@@ -64,6 +71,20 @@ class Session:
         """Returns how long the run has taken, earlier sessions included."""
         before = self.checkpoint.state["seconds"] if self.checkpoint else 0.0
         return float(before) + time.monotonic() - self._began
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Counts the seconds in which agents are evaluated."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.evaluation_seconds += time.monotonic() - began
+
+    @contextlib.contextmanager
+    def _evaluating_curve(self) -> Iterator[None]:
+        with self.evaluating(), self.heart.giving_up_after(heartbeat.EVALUATION_SECONDS):
+            yield
 
     def say(self, line: str) -> None:
         """Prints a line, unless the run is to be silent."""
@@ -89,7 +110,8 @@ class Session:
         lost = "the state of the environments cannot be taken: after an interruption new episodes begin"
         self.say(f"resume level: {level} ({kept if keeping.is_exact else lost})")
         if self.checkpoint is None:
-            new_scores = score()
+            with self.evaluating():
+                new_scores = score()
             update_record(self.folder, source=source, resume_level=level, **new_scores)
             return new_scores
         record, state = read_record(self.folder), self.checkpoint.state
@@ -123,13 +145,15 @@ class Session:
             self.say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({count} episodes)")
 
         config = self.config
+        # A run that was begun when the default was another one keeps its own.
+        begun = None if self.checkpoint is None else read_record(self.folder).evaluation.eval_freq
         return {
-            "eval_freq": config.evaluation.frequency(config.n_timesteps),
+            "eval_freq": begun or config.evaluation.frequency(config.n_timesteps),
             "episodes": config.evaluation.episodes,
             "seed": derived_seed(config.seed, "curve"),
             "deterministic": tasks.evaluates_deterministically(config.task.env),
             "report": report,
-            "evaluating": lambda: self.heart.giving_up_after(heartbeat.EVALUATION_SECONDS),
+            "evaluating": self._evaluating_curve,
         }
 
     def stopping_at_once(self) -> contextlib.AbstractContextManager[None]:
@@ -163,6 +187,9 @@ class Session:
             self.say(f"last agent in the source task: mean return {scores['retention'].mean_return:.2f}")
         for check in checks:
             self.say(f"check {'passed' if check.passed else 'FAILED'}: {check.name} ({check.detail})")
+        share = self.evaluation_seconds / self.seconds()
+        hint = "; fewer of them (--eval-freq, --eval-episodes) make runs faster" if share > COSTLY_EVALUATION else ""
+        self.say(f"evaluations took {share:.0%} of the time{hint}")
         self.say(f"written to {self.folder}")
 
     def watch(self, env: VecEnv) -> None:
@@ -219,6 +246,7 @@ class Session:
         facts = {
             "events": rewind.event_lengths(self.config, self.folder),
             "seconds": self.seconds(),
+            "evaluation_seconds": self.evaluation_seconds,
             "versions": versions(),
         }
         self.heart.refuse_lost_claim(look=True)

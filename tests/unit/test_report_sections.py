@@ -171,11 +171,11 @@ def test_what_is_left_of_the_source_task_is_told(tmp_path):
 
 def test_wall_time_and_updates_are_told_where_they_are_known(tmp_path):
     for seed in range(2):
-        make_run(tmp_path, arm="scratch", seed=seed, wall_seconds=75.0, n_updates=40)
+        make_run(tmp_path, arm="scratch", seed=seed, wall_seconds=75.0, evaluation_seconds=15.0, n_updates=40)
         make_run(tmp_path, arm="frozen", strategy=FROZEN, seed=seed)
     text = markdown_of(compare(tmp_path))
-    assert list(row(text, "wall time", "scratch").values())[1:] == ["1 min 15 s", "10,000", "40"]
-    assert list(row(text, "wall time", "frozen").values())[1:] == ["–", "10,000", "–"]
+    assert list(row(text, "wall time", "scratch").values())[1:] == ["1 min 15 s", "20%", "10,000", "40"]
+    assert list(row(text, "wall time", "frozen").values())[1:] == ["–", "–", "10,000", "–"]
 
 
 @pytest.mark.parametrize("seeds", [5, 20])

@@ -83,7 +83,7 @@ def effort_blocks(task: TaskComparison) -> tuple[Block, ...]:
     """Returns wall time, environment steps and updates of a run of each arm."""
     rows = tuple((f"`{arm.name}`", *_effort_cells(arm.effort)) for arm in task.arms)
     text = "Per run of the target, on average. Updates as SB3 counts them; seconds depend on the machine and its load."
-    return Table(("arm", "wall time", "environment steps", "updates"), rows), Paragraph(text)
+    return Table(("arm", "wall time", "of it evaluation", "environment steps", "updates"), rows), Paragraph(text)
 
 
 def _total_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, ...]:
@@ -115,7 +115,10 @@ def _total_blocks(comparison: Comparison, task: TaskComparison) -> tuple[Block, 
 def _effort_cells(effort: Effort) -> tuple[str, ...]:
     updates = wording.NOTHING if effort.n_updates is None else steps(effort.n_updates)
     seconds = wording.duration(effort.wall_seconds) if effort.wall_seconds else wording.NOTHING
-    return seconds, steps(effort.env_steps), updates
+    share = wording.NOTHING
+    if effort.wall_seconds and effort.evaluation_seconds is not None:
+        share = f"{effort.evaluation_seconds / effort.wall_seconds:.0%}"
+    return seconds, share, steps(effort.env_steps), updates
 
 
 def _time_cells(arm: Arm, threshold: ThresholdTime) -> tuple[str, ...]:
