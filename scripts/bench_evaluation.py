@@ -25,7 +25,7 @@ from rltransfer.training import evaluate_agent
 
 EPISODES = 10
 SEED = 5
-LINES: tuple[tuple[type[BaseAlgorithm], str, int, bool], ...] = (
+LINES: tuple[tuple[Any, str, int, bool], ...] = (
     (PPO, "CartPole-v1", 4096, True),
     (PPO, "CartPole-v1", 4096, False),
     (DQN, "MountainCar-v0", 400, True),
