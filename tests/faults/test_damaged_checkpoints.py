@@ -63,9 +63,9 @@ def swap(path: Path) -> None:
     ("name", "damage"),
     [
         ("state.pkl", cut),
-        ("state.pkl", flip),
-        ("state.pkl", Path.unlink),
-        ("manifest.json", cut),
+        pytest.param("state.pkl", flip, marks=pytest.mark.long),
+        pytest.param("state.pkl", Path.unlink, marks=pytest.mark.long),
+        pytest.param("manifest.json", cut, marks=pytest.mark.long),
         ("manifest.json", swap),
         ("manifest.json", Path.unlink),
         ("best_model.zip", Path.unlink),
@@ -162,6 +162,7 @@ def test_a_run_whose_source_has_become_another_agent_starts_again(tmp_path: Path
     assert record.source.sha256 != read_record(tmp_path / "run").source.sha256  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_each_of_several_sources_counts(tmp_path: Path) -> None:
     for seed in (1, 2):
         pretrained(tmp_path / f"source_{seed}", seed=seed)

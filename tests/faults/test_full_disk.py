@@ -73,6 +73,7 @@ def can_mount() -> bool:
     return bool(shutil.which("unshare")) and not subprocess.run(command, check=False, capture_output=True).returncode
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not can_mount(), reason="a small disk cannot be mounted here")
 def test_a_small_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"

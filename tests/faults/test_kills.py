@@ -72,9 +72,8 @@ def survive(pair: str, kills: int, folder: Path) -> int:
     return resumed
 
 
-@pytest.mark.parametrize("pair", ["ppo CartPole", "dqn CartPole"])
-def test_a_killed_run_ends_as_if_it_had_not_been(pair: str, tmp_path: Path) -> None:
-    survive(pair, 1, tmp_path)
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    survive("ppo CartPole", 1, tmp_path)
 
 
 def test_a_finished_run_is_as_it_was_wherever_one_is_killed_that_finds_it_finished(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_a_try_that_trained_nothing_leaves_no_trace_there(here: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_workers_of_environments_do_not_outlive_a_run_that_is_killed(here: Path) -> None:
     settings = SMALL.replace("n_steps:64", "n_envs:2 n_steps:64")
     process = rltransfer(f"pretrain -n 100000000 --seed 3 --vec-env subproc --eval-freq -1 {settings}")
@@ -159,6 +160,7 @@ def test_workers_of_environments_do_not_outlive_a_run_that_is_killed(here: Path)
     wait_until(lambda: not any(map(is_alive, workers)))
 
 
+@pytest.mark.long
 def test_eight_runs_at_once_in_one_folder_are_eight_runs(here: Path) -> None:
     lines = [f"pretrain -n 128 --seed {seed} --eval-freq 64 {SMALL}" for seed in range(8)]
     processes = [rltransfer(line) for line in lines]

@@ -43,6 +43,7 @@ def finish(path: Path, folder: Path, gate: Path, undisturbed: dict[str, str]) ->
     assert processes_in(folder) == []
 
 
+@pytest.mark.long
 def test_a_study_goes_on_whose_supervisor_was_killed(
     undisturbed: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_study_that_is_asked_to_stop_saves_its_runs_and_goes_on(undisturbed: d
     assert attempts(folder) == {name: 2 if name in SOURCES else 1 for name in NAMES}
 
 
+@pytest.mark.long
 def test_the_second_signal_stops_at_once(undisturbed: dict[str, str], tmp_path: Path) -> None:
     # This environment does not listen: only the second signal can end it in time.
     hangs = {"env": "CartPole-v1", "n_timesteps": 64, "hyperparams": {"env_wrapper": ["studies.Hangs"]}}
