@@ -61,11 +61,11 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         self.num_envs = checks.whole(self._name, "num_envs", num_envs, least=1)
         self._limit = self._checked_limit(max_episode_steps)
         if render_mode is not None:
-            wanted = 'None with vectorization_mode="vector_entry_point" (vectorization_mode="sync" draws)'
-            raise checks.refusal(self._name, "render_mode", wanted, render_mode)
-        own = {name: self._one_each(name, arguments[name]) for name in self._own_names() if name in arguments}
+            refusal = checks.refusal(self._name, "render_mode", "None", render_mode)
+            raise ConfigError(f'{refusal} To draw, make the environments with vectorization_mode="sync".')
+        self._own_names = list(inspect.signature(self.single_env._set_arguments).parameters)[1:]
+        own = {name: self._one_each(name, arguments[name]) for name in self._own_names if name in arguments}
         self._env: EnvT = self.single_env(**arguments | {name: values[0] for name, values in own.items()})
-        self._shared = {name: value for name, value in arguments.items() if name not in own}
 
         self.single_observation_space = self._env.observation_space
         self.single_action_space = self._env.action_space
@@ -78,13 +78,16 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         self._observations = np.zeros(self.observation_space.shape or (), dtype=np.float32)
         self._state: Float64[np.ndarray, "values envs"] | None = None
         self._constants = np.zeros((len(self.constants(self._env)), self.num_envs))
-        defaults = inspect.signature(self.single_env).parameters
-        self._own = [
-            {name: own[name][index] if name in own else defaults[name].default for name in self._own_names()}
-            for index in range(self.num_envs)
-        ]
+        given = {name: parameter.default for name, parameter in inspect.signature(self.single_env).parameters.items()}
+        given |= arguments
+        self._shared = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in given.items()
+            if name not in self._own_names
+        }
+        self._own = [{name: given[name] for name in self._own_names} for _ in range(self.num_envs)]
         for index in range(self.num_envs):
-            self.set_arguments(index)
+            self.set_arguments(index, **{name: values[index] for name, values in own.items()})
 
     def constants(self, env: EnvT) -> tuple[float, ...]:
         """Returns what ``advance`` needs of the arguments of one sub-environment.
@@ -129,17 +132,13 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
             ValueError: The mask or the list of seeds has another length, or the mask selects none.
             ResetNeeded: A mask is given and there was no reset without one.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
-        if len(seeds) != self.num_envs:
-            raise ValueError(
-                f"{self._name}: reset needs a seed for each of {self.num_envs} sub-environments, not {seed!r}"
-            )
-        indices = range(self.num_envs)
+        seeds = self._one_seed_each(seed)
+        indices: Sequence[int] = range(self.num_envs)
         if options is not None and "reset_mask" in options:
             indices = self._masked(options["reset_mask"])
             options = {name: value for name, value in options.items() if name != "reset_mask"}
         for index in indices:
-            self._begin(int(index), seeds[index], options)
+            self._begin(index, seeds[index], options)
         return self._observations.copy(), {}
 
     def step(
@@ -267,7 +266,18 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
             "_final_info": ended,
         }
 
-    def _masked(self, mask: Any) -> Any:
+    def _one_seed_each(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int):
+            return [seed + index for index in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ValueError(
+                f"{self._name}: reset needs a seed for each of {self.num_envs} sub-environments, not {seed!r}"
+            )
+        return seed
+
+    def _masked(self, mask: Any) -> list[int]:
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
             raise TypeError(f"{self._name}: options['reset_mask'] must be a NumPy array of booleans, not {mask!r}")
         if mask.shape != (self.num_envs,) or not mask.any():
@@ -277,7 +287,8 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
             )
         if self._state is None:
             raise ResetNeeded(f"{self._name}: call reset without a mask first.")
-        return np.flatnonzero(mask)
+        indices: list[int] = np.flatnonzero(mask).tolist()
+        return indices
 
     def _checked_actions(self, actions: Any) -> np.ndarray:
         given: np.ndarray = np.asarray(actions)
@@ -290,15 +301,16 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
                 f"{self._name}: actions must be an array of {self.num_envs} of {space}, one for each sub-environment, "
                 f"not {given!r}"
             )
-        return given
+        # Of small unsigned actions, one below 0 would be the largest.
+        return given.astype(np.int64) if isinstance(space, Discrete) else given
 
     def _checked_limit(self, max_episode_steps: int) -> float:
         if max_episode_steps == NO_LIMIT:
             return math.inf
-        return checks.whole(self._name, "max_episode_steps", max_episode_steps, least=1)
-
-    def _own_names(self) -> list[str]:
-        return list(inspect.signature(self.single_env._set_arguments).parameters)[1:]
+        if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, int) or max_episode_steps < 1:
+            wanted = "a whole number from 1 up, or -1 for no limit"
+            raise checks.refusal(self._name, "max_episode_steps", wanted, max_episode_steps)
+        return max_episode_steps
 
     def _one_each(self, name: str, value: Any) -> list[Any]:
         values = value.tolist() if isinstance(value, np.ndarray) else value
@@ -310,7 +322,7 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         return list(values)
 
     def _refuse_shared(self, name: str) -> None:
-        own = self._own_names()
+        own = self._own_names
         if name in own:
             return
         if name in inspect.signature(self.single_env).parameters:
