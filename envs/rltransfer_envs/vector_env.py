@@ -136,7 +136,6 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         indices: Sequence[int] = range(self.num_envs)
         if options is not None and "reset_mask" in options:
             indices = self._masked(options["reset_mask"])
-            options = {name: value for name, value in options.items() if name != "reset_mask"}
         for index in indices:
             self._begin(index, seeds[index], options)
         return self._observations.copy(), {}
