@@ -12,6 +12,8 @@ from rltransfer_envs import checks
 from rltransfer_envs.vector_env import NumpyVectorEnv, generator_state, restored_generator
 
 STATE_SIZE = 4
+# For as many steps a sub-environment draws its distractors at once; that gives what drawing them singly gives.
+_NOISE_STEPS = 32
 
 
 class CartPole(CartPoleEnv):
@@ -76,9 +78,11 @@ class CartPole(CartPoleEnv):
             masscart=masscart,
             swap_actions=swap_actions,
         )
-        self._order = list(range(STATE_SIZE))
+        order = list(range(STATE_SIZE))
         if observation_order is not None:
-            self._order = checks.permutation(self, "observation_order", observation_order, STATE_SIZE)
+            order = checks.permutation(self, "observation_order", observation_order, STATE_SIZE)
+        # An array is a quicker index than a list.
+        self._order = np.array(order)
         self._distractors = checks.whole(self, "distractors", distractors, least=0)
         self._noise: np.random.Generator | None = None
         self.observation_space = self._box()
@@ -122,7 +126,7 @@ class CartPole(CartPoleEnv):
         return self._observe(state), reward, terminated, truncated, info
 
     def _observe(self, state: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, " values"]:
-        observation = state[self._order]
+        observation: Float32[np.ndarray, "4"] = state[self._order]
         if self._noise is None:
             return observation
         return np.concatenate([observation, self._noise.standard_normal(self._distractors, dtype=np.float32)])
@@ -137,10 +141,7 @@ class CartPole(CartPoleEnv):
 
 
 class CartPoleVector(NumpyVectorEnv[CartPole]):
-    """``CartPole`` for ``gym.make_vec``: all sub-environments are stepped together.
-
-    Distractors are drawn one sub-environment after the other, as each has a generator of its own.
-    """
+    """``CartPole`` for ``gym.make_vec``: all sub-environments are stepped together."""
 
     single_env = CartPole
 
@@ -148,6 +149,8 @@ class CartPoleVector(NumpyVectorEnv[CartPole]):
         """Builds the sub-environments; see ``NumpyVectorEnv``."""
         super().__init__(num_envs, **arguments)
         self._noise: list[np.random.Generator | None] = [None] * self.num_envs
+        self._drawn = np.zeros((self.num_envs, _NOISE_STEPS, self._env._distractors), dtype=np.float32)
+        self._shown_steps = np.full(self.num_envs, _NOISE_STEPS)
 
     def constants(self, env: CartPole) -> tuple[float, ...]:
         """Returns the pushes of both actions and the constants of the equations of motion."""
@@ -178,14 +181,16 @@ class CartPoleVector(NumpyVectorEnv[CartPole]):
         observations = np.empty(self._observations.shape, dtype=np.float32)
         observations[:, :STATE_SIZE] = state[self._env._order].T
         if self._env._distractors:
-            for values, noise in zip(observations[:, STATE_SIZE:], self._noise, strict=True):
-                assert noise is not None
-                noise.standard_normal(dtype=np.float32, out=values)
+            observations[:, STATE_SIZE:] = self._distract()
         return observations
 
     def get_state(self) -> dict[str, Any]:
         """Returns all that the coming steps depend on, the generators of distractors among it."""
-        return super().get_state() | {"noise": [generator_state(noise) for noise in self._noise]}
+        return super().get_state() | {
+            "noise": [generator_state(noise) for noise in self._noise],
+            "drawn": self._drawn.copy(),
+            "shown_steps": self._shown_steps.copy(),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Puts back what ``get_state`` returned.
@@ -195,7 +200,19 @@ class CartPoleVector(NumpyVectorEnv[CartPole]):
         """
         super().set_state(state)
         self._noise = [restored_generator(noise) for noise in state["noise"]]
+        self._drawn, self._shown_steps = state["drawn"].copy(), state["shown_steps"].copy()
 
     def _begin(self, index: int, seed: int | None, options: dict[str, Any] | None) -> None:
         super()._begin(index, seed, options)
         self._noise[index] = self._env._noise
+        self._shown_steps[index] = _NOISE_STEPS
+
+    def _distract(self) -> Float32[np.ndarray, "envs distractors"]:
+        for index in np.flatnonzero(self._shown_steps == _NOISE_STEPS).tolist():
+            noise = self._noise[index]
+            assert noise is not None
+            noise.standard_normal(dtype=np.float32, out=self._drawn[index])
+            self._shown_steps[index] = 0
+        values: Float32[np.ndarray, "envs distractors"] = self._drawn[np.arange(self.num_envs), self._shown_steps]
+        self._shown_steps += 1
+        return values
