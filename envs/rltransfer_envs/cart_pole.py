@@ -126,7 +126,7 @@ class CartPole(CartPoleEnv):
         return self._observe(state), reward, terminated, truncated, info
 
     def _observe(self, state: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, " values"]:
-        observation: Float32[np.ndarray, "4"] = state[self._order]
+        observation: np.ndarray = state[self._order]
         if self._noise is None:
             return observation
         return np.concatenate([observation, self._noise.standard_normal(self._distractors, dtype=np.float32)])
