@@ -1,16 +1,19 @@
 """CartPole with the pole, the push, gravity, the actions and the observations as arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Float64
 
 from rltransfer_envs import checks
+from rltransfer_envs.vector_env import NumpyVectorEnv, generator_state, restored_generator
 
 STATE_SIZE = 4
+# For as many steps a sub-environment draws its distractors at once; that gives what drawing them singly gives.
+_NOISE_STEPS = 32
 
 
 class CartPole(CartPoleEnv):
@@ -67,6 +70,34 @@ class CartPole(CartPoleEnv):
             ConfigError: An argument has a value that cannot work.
         """
         super().__init__(render_mode=render_mode)
+        self._set_arguments(
+            length=length,
+            force_mag=force_mag,
+            gravity=gravity,
+            masspole=masspole,
+            masscart=masscart,
+            swap_actions=swap_actions,
+        )
+        order = list(range(STATE_SIZE))
+        if observation_order is not None:
+            order = checks.permutation(self, "observation_order", observation_order, STATE_SIZE)
+        # An array is a quicker index than a list.
+        self._order = np.array(order)
+        self._distractors = checks.whole(self, "distractors", distractors, least=0)
+        self._noise: np.random.Generator | None = None
+        self.observation_space = self._box()
+
+    def _set_arguments(
+        self,
+        *,
+        length: float,
+        force_mag: float,
+        gravity: float,
+        masspole: float,
+        masscart: float,
+        swap_actions: bool,
+    ) -> None:
+        """Sets the arguments that leave the spaces alone."""
         self.length = checks.positive(self, "length", length)
         self.force_mag = checks.positive(self, "force_mag", force_mag)
         self.gravity = checks.not_negative(self, "gravity", gravity)
@@ -75,14 +106,7 @@ class CartPole(CartPoleEnv):
         # Gymnasium computes these two once, from its constants.
         self.total_mass = self.masspole + self.masscart
         self.polemass_length = self.masspole * self.length
-
         self._swap_actions = checks.flag(self, "swap_actions", swap_actions)
-        self._order = list(range(STATE_SIZE))
-        if observation_order is not None:
-            self._order = checks.permutation(self, "observation_order", observation_order, STATE_SIZE)
-        self._distractors = checks.whole(self, "distractors", distractors, least=0)
-        self._noise: np.random.Generator | None = None
-        self.observation_space = self._box()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -102,7 +126,7 @@ class CartPole(CartPoleEnv):
         return self._observe(state), reward, terminated, truncated, info
 
     def _observe(self, state: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, " values"]:
-        observation = state[self._order]
+        observation: np.ndarray = state[self._order]
         if self._noise is None:
             return observation
         return np.concatenate([observation, self._noise.standard_normal(self._distractors, dtype=np.float32)])
@@ -114,3 +138,81 @@ class CartPole(CartPoleEnv):
         low = np.concatenate([original.low[self._order], -unbounded])
         high = np.concatenate([original.high[self._order], unbounded])
         return Box(low, high, dtype=np.float32)
+
+
+class CartPoleVector(NumpyVectorEnv[CartPole]):
+    """``CartPole`` for ``gym.make_vec``: all sub-environments are stepped together."""
+
+    single_env = CartPole
+
+    def __init__(self, num_envs: int = 1, **arguments: Any) -> None:
+        """Builds the sub-environments; see ``NumpyVectorEnv``."""
+        super().__init__(num_envs, **arguments)
+        self._noise: list[np.random.Generator | None] = [None] * self.num_envs
+        self._drawn = np.zeros((self.num_envs, _NOISE_STEPS, self._env._distractors), dtype=np.float32)
+        self._shown_steps = np.full(self.num_envs, _NOISE_STEPS)
+
+    def constants(self, env: CartPole) -> tuple[float, ...]:
+        """Returns the pushes of both actions and the constants of the equations of motion."""
+        left, right = (env.force_mag, -env.force_mag) if env._swap_actions else (-env.force_mag, env.force_mag)
+        return left, right, env.gravity, env.length, env.masspole, env.total_mass, env.polemass_length
+
+    def advance(
+        self, state: Float64[np.ndarray, "4 envs"], constants: Float64[np.ndarray, "7 envs"], actions: Any
+    ) -> tuple[Sequence[Float64[np.ndarray, " envs"]], Float64[np.ndarray, " envs"], Bool[np.ndarray, " envs"]]:
+        """Pushes every cart once."""
+        x, x_dot, theta, theta_dot = state
+        left, right, gravity, length, masspole, total_mass, polemass_length = constants
+        force = np.where(actions == 1, right, left)
+        costheta, sintheta = np.cos(theta), np.sin(theta)
+        temp = (force + polemass_length * np.square(theta_dot) * sintheta) / total_mass
+        thetaacc = (gravity * sintheta - costheta * temp) / (
+            length * (4.0 / 3.0 - masspole * np.square(costheta) / total_mass)
+        )
+        xacc = temp - polemass_length * thetaacc * costheta / total_mass
+        tau = self._env.tau
+        x, x_dot = x + tau * x_dot, x_dot + tau * xacc
+        theta, theta_dot = theta + tau * theta_dot, theta_dot + tau * thetaacc
+        terminated = (np.abs(x) > self._env.x_threshold) | (np.abs(theta) > self._env.theta_threshold_radians)
+        return (x, x_dot, theta, theta_dot), np.ones(self.num_envs), terminated
+
+    def observe(self, state: Float64[np.ndarray, "4 envs"]) -> Float32[np.ndarray, "envs values"]:
+        """Returns the states in the order of ``observation_order``, followed by the distractors."""
+        observations = np.empty(self._observations.shape, dtype=np.float32)
+        observations[:, :STATE_SIZE] = state[self._env._order].T
+        if self._env._distractors:
+            observations[:, STATE_SIZE:] = self._distract()
+        return observations
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns all that the coming steps depend on, the generators of distractors among it."""
+        return super().get_state() | {
+            "noise": [generator_state(noise) for noise in self._noise],
+            "drawn": self._drawn.copy(),
+            "shown_steps": self._shown_steps.copy(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Puts back what ``get_state`` returned.
+
+        Raises:
+            ConfigError: The state is that of environments that were made with something else.
+        """
+        super().set_state(state)
+        self._noise = [restored_generator(noise) for noise in state["noise"]]
+        self._drawn, self._shown_steps = state["drawn"].copy(), state["shown_steps"].copy()
+
+    def _begin(self, index: int, seed: int | None, options: dict[str, Any] | None) -> None:
+        super()._begin(index, seed, options)
+        self._noise[index] = self._env._noise
+        self._shown_steps[index] = _NOISE_STEPS
+
+    def _distract(self) -> Float32[np.ndarray, "envs distractors"]:
+        for index in np.flatnonzero(self._shown_steps == _NOISE_STEPS).tolist():
+            noise = self._noise[index]
+            assert noise is not None
+            noise.standard_normal(dtype=np.float32, out=self._drawn[index])
+            self._shown_steps[index] = 0
+        values: Float32[np.ndarray, "envs distractors"] = self._drawn[np.arange(self.num_envs), self._shown_steps]
+        self._shown_steps += 1
+        return values

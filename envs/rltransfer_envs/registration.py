@@ -14,21 +14,28 @@ PACKAGE = "rltransfer_envs"
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """One row: an id, the class behind it, the original's limit and threshold, the extra that it needs."""
+    """One row: an id, the class behind it, the original's limit and threshold, the extra that it needs.
+
+    Attributes:
+        vector: The class behind ``gym.make_vec`` where the family has one; elsewhere Gymnasium makes scalar ones.
+    """
 
     env_id: str
     entry_point: str
     max_episode_steps: int | None = None
     reward_threshold: float | None = None
     extra: str | None = None
+    vector: str | None = None
 
 
 # MiniGrid's and Atari's environments end their own episodes, so their rows have no limit, as in the original.
 FAMILIES = (
-    Family("rltransfer/CartPole-v0", "cart_pole:CartPole", 500, 475.0),
-    Family("rltransfer/Acrobot-v0", "acrobot:Acrobot", 500, -100.0),
-    Family("rltransfer/MountainCar-v0", "mountain_car:MountainCar", 200, -110.0),
-    Family("rltransfer/Pendulum-v0", "pendulum:Pendulum", 200),
+    Family("rltransfer/CartPole-v0", "cart_pole:CartPole", 500, 475.0, vector="cart_pole:CartPoleVector"),
+    Family("rltransfer/Acrobot-v0", "acrobot:Acrobot", 500, -100.0, vector="acrobot:AcrobotVector"),
+    Family(
+        "rltransfer/MountainCar-v0", "mountain_car:MountainCar", 200, -110.0, vector="mountain_car:MountainCarVector"
+    ),
+    Family("rltransfer/Pendulum-v0", "pendulum:Pendulum", 200, vector="pendulum:PendulumVector"),
     Family("rltransfer/LunarLander-v0", "lunar_lander:LunarLander", 1000, 200.0, extra="box2d"),
     Family("rltransfer/HalfCheetah-v0", "mujoco_robots:HalfCheetah", 1000, 4800.0, extra="mujoco"),
     Family("rltransfer/Hopper-v0", "mujoco_robots:Hopper", 1000, 3800.0, extra="mujoco"),
@@ -53,6 +60,7 @@ def register_families() -> None:
         gym.register(
             id=family.env_id,
             entry_point=f"{PACKAGE}.{family.entry_point}",
+            vector_entry_point=family.vector and f"{PACKAGE}.{family.vector}",
             max_episode_steps=family.max_episode_steps,
             reward_threshold=family.reward_threshold,
         )
