@@ -1,0 +1,47 @@
+"""The policies of a block of runs: what they do in a state, and the gradients of their losses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rltransfer.training.batched.action_distributions import action_distribution
+from rltransfer.training.batched.block import Block
+from rltransfer.training.batched.network import Network
+
+
+class ActorCritic:
+    """What ``ActorCriticPolicy`` is to one agent, to all of a block."""
+
+    def __init__(self, block: Block) -> None:
+        self._actor = Network(block, "mlp_extractor.policy_net", "action_net")
+        self._critic = Network(block, "mlp_extractor.value_net", "value_net")
+        self._distribution = action_distribution(block)
+
+    def act(
+        self, observations: torch.Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns actions, values and log probabilities, ``run x env``."""
+        outputs = self._actor.forward(observations)
+        actions = self._distribution.sample(outputs, generators)
+        log_probs, _ = self._distribution.log_prob(outputs, actions)
+        return actions, self.values(observations), log_probs
+
+    def values(self, observations: torch.Tensor) -> torch.Tensor:
+        """Returns the values of observations."""
+        return self._critic.forward(observations).squeeze(-1)
+
+    def evaluate_actions(
+        self, observations: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns values, log probabilities and entropies, and remembers what ``backward`` needs."""
+        outputs = self._actor.forward(observations, trains=True)
+        log_probs, entropies = self._distribution.log_prob(outputs, actions)
+        return self._critic.forward(observations, trains=True).squeeze(-1), log_probs, entropies
+
+    def backward(self, log_probs: torch.Tensor, values: torch.Tensor, entropy: float) -> None:
+        """Writes the gradients of the parameters, from those with respect to what ``evaluate_actions`` returned."""
+        self._actor.backward(self._distribution.gradient(log_probs, entropy))
+        self._critic.backward(values.unsqueeze(-1))
+
+
