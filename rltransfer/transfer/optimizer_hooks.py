@@ -91,6 +91,11 @@ def step_rules(optimizer: torch.optim.Optimizer) -> StepRules:
     return StepRules()
 
 
+def is_plan_hook(hook: Any) -> bool:
+    """Returns whether a hook of an optimizer carries out what ``step_rules`` returns."""
+    return isinstance(getattr(hook, "__self__", None), _PlannedStep)
+
+
 class _PlannedStep:
     """Splits an optimizer's groups by learning-rate scale, and leaves out what is held, for the length of one step.
 

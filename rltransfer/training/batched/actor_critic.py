@@ -1,7 +1,6 @@
 """The policies of a block of runs: what they do in a state, and the gradients of their losses."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -43,5 +42,3 @@ class ActorCritic:
         """Writes the gradients of the parameters, from those with respect to what ``evaluate_actions`` returned."""
         self._actor.backward(self._distribution.gradient(log_probs, entropy))
         self._critic.backward(values.unsqueeze(-1))
-
-

@@ -67,7 +67,5 @@ class Layout:
     @functools.cached_property
     def owners(self) -> torch.Tensor:
         """Which parameter each element belongs to; padding belongs to the one before it."""
-        widths = [
-            end - offset for offset, end in zip(self.offsets, (*self.offsets[1:], self.width), strict=True)
-        ]
+        widths = [end - offset for offset, end in zip(self.offsets, (*self.offsets[1:], self.width), strict=True)]
         return torch.repeat_interleave(torch.arange(len(self.names)), torch.tensor(widths))

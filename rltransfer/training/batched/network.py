@@ -102,7 +102,9 @@ class Network:
 
     def __init__(self, block: Block, hidden: str, head: str) -> None:
         modules = block.agents[0].policy.get_submodule(hidden)
-        self._layers: list[_Layer] = [_layer(block, f"{hidden}.{name}", module) for name, module in modules.named_children()]
+        self._layers: list[_Layer] = [
+            _layer(block, f"{hidden}.{name}", module) for name, module in modules.named_children()
+        ]
         self._layers.append(_Linear(block, head))
 
     def forward(self, inputs: torch.Tensor, *, trains: bool = False) -> torch.Tensor:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from rltransfer.errors import IncompatibleError
 from rltransfer.training.batched.block import Block
-from rltransfer.transfer.optimizer_hooks import Pull, StepRules, WatchHeld, plan_hook, step_rules
+from rltransfer.transfer.optimizer_hooks import Pull, StepRules, WatchHeld, is_plan_hook, step_rules
 from rltransfer.transfer.training_warnings import WarnOfTrouble
 
 _WATCHING = (WatchHeld, WarnOfTrouble)
@@ -19,7 +19,7 @@ def refuse_hooks(agent: Any) -> None:
     """Raises IncompatibleError if anything but a plan's rates, holds and pulls takes part in an agent's steps."""
     optimizer = agent.policy.optimizer
     hooks = (*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values())
-    owners = [getattr(hook, "__self__", hook) for hook in hooks if not plan_hook(hook)]
+    owners = [getattr(hook, "__self__", hook) for hook in hooks if not is_plan_hook(hook)]
     for owner in owners:
         if not isinstance(owner, _WATCHING):
             raise IncompatibleError(
