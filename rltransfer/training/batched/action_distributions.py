@@ -74,11 +74,11 @@ class _MultiCategorical:
         self._parts = [_Categorical() for _ in self._sizes]
 
     def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator], /) -> torch.Tensor:
-        split = outputs.split(self._sizes, -1)
+        split = outputs.split_with_sizes(self._sizes, -1)
         return torch.stack([part.sample(own, generators) for part, own in zip(self._parts, split, strict=True)], -1)
 
     def log_prob(self, outputs: torch.Tensor, actions: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
-        split = zip(self._parts, outputs.split(self._sizes, -1), actions.unbind(-1), strict=True)
+        split = zip(self._parts, outputs.split_with_sizes(self._sizes, -1), actions.unbind(-1), strict=True)
         log_probs, entropies = zip(*(part.log_prob(own, action) for part, own, action in split), strict=True)
         return torch.stack(log_probs).sum(0), torch.stack(entropies).sum(0)
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from stable_baselines3 import PPO
 
 from rltransfer.training.batched.actor_critic import ActorCritic
 from rltransfer.training.batched.block import Block
@@ -47,13 +46,11 @@ class BlockLearner:
             # Draws nothing: there is no generator, and rows without one get none.
             actions, _, _ = self.actor_critic.act(self.observations, [])
         self.buffer = BatchedRolloutBuffer(
-            size,
-            first.n_envs,
-            first.n_steps,
+            (size, first.n_envs, first.n_steps),
             first.policy.features_dim,
-            tuple(actions.shape[2:]),
-            actions.dtype,
-            first.device,
+            action_shape=tuple(actions.shape[2:]),
+            action_type=actions.dtype,
+            device=first.device,
         )
 
     @torch.no_grad()
@@ -96,11 +93,7 @@ class BlockLearner:
         if hasattr(agent.policy, "log_std"):
             log["std"] = float(agent.policy.log_std.exp().mean())
         log["n_updates"] = agent._n_updates
-        if isinstance(agent, PPO):
-            log["clip_range"] = agent.clip_range(agent._current_progress_remaining)
-            if agent.clip_range_vf is not None:
-                log["clip_range_vf"] = agent.clip_range_vf(agent._current_progress_remaining)
-        return log
+        return log | update.loss.settings_of(row)
 
 
 class _Log:
@@ -137,13 +130,8 @@ class _Update:
     def __init__(self, learner: BlockLearner, going: Sequence[bool]) -> None:
         agents, block = learner.agents, learner.block
         first = agents[0]
-        is_ppo = isinstance(first, PPO)
         self._learner = learner
         self._transitions = Transitions.of(learner.buffer)
-        self._shuffles = is_ppo
-        self._epochs = first.n_epochs if is_ppo else 1
-        self._batch_size = first.batch_size if is_ppo else len(self._transitions)
-        self._target_kl: float | None = first.target_kl if is_ppo else None
         self._max_grad_norm = float(first.max_grad_norm)
         # Rows without an agent step along: leaving rows out costs time.
         self._going = np.ones(block.size, dtype=bool)
@@ -156,24 +144,26 @@ class _Update:
         self._rules = rules
         self._rates = rates * rules.scales
         self._alike = rules.is_alike
-        self._loss: LossFunction = loss_function(agents, block.size)
+        self.loss: LossFunction = loss_function(agents, block.size)
         self.n_epochs = np.zeros(block.size, dtype=int)
-        self.log = _Log(self._loss.quantities)
+        self.log = _Log(self.loss.quantities)
 
     def run(self) -> None:
         """Runs all epochs; those of a run end where its policy has moved too far."""
         length = len(self._transitions)
-        for epoch in range(self._epochs):
+        batch_size = self.loss.batch_size
+        for epoch in range(self.loss.n_epochs):
             self.n_epochs += self._going
             order = self._order(length)
-            data = self._transitions.shuffled(order) if self._shuffles else self._transitions
-            for start in range(0, length, self._batch_size):
-                self._minibatch(data.part(start, self._batch_size), epoch)
+            # Stock SB3 draws an order even where it does not matter.
+            data = self._transitions if batch_size is None else self._transitions.shuffled(order)
+            for start in range(0, length, batch_size or length):
+                self._minibatch(data.part(start, batch_size or length), epoch)
                 if not self._is_any_going():
                     return
 
     def _order(self, length: int) -> torch.Tensor:
-        """Returns the order of each run's transitions; A2C draws one too, and SB3 sums in it."""
+        """Returns the order of each run's transitions."""
         order = np.zeros((len(self._going), length), dtype=np.int64)
         for row, generators in enumerate(self._learner.generators):
             if self._going[row]:
@@ -183,11 +173,11 @@ class _Update:
     def _minibatch(self, minibatch: Transitions, epoch: int) -> None:
         learner, block = self._learner, self._learner.block
         values, log_probs, entropies = learner.actor_critic.evaluate_actions(minibatch.observations, minibatch.actions)
-        loss = self._loss(minibatch, values, log_probs, entropies)
+        loss = self.loss(minibatch, values, log_probs, entropies)
         logged = loss.logged.cpu().numpy()
         self.log.add(logged, self._going, epoch)
-        if self._target_kl is not None:
-            self._going &= ~(logged[self._loss.quantities.index(KL)] > 1.5 * self._target_kl)
+        if self.loss.target_kl is not None:
+            self._going &= ~(logged[self.loss.quantities.index(KL)] > 1.5 * self.loss.target_kl)
             if not self._is_any_going():
                 return
         learner.actor_critic.backward(loss.log_probs, loss.values, loss.entropy)

@@ -28,14 +28,27 @@ class Loss:
 
 
 class LossFunction(Protocol):
-    """The loss of an algorithm, with what stock SB3 logs of it."""
+    """The loss of an algorithm, with what stock SB3 logs of it.
+
+    Attributes:
+        quantities: What is logged of each minibatch.
+        n_epochs: How often an update reads a rollout.
+        batch_size: The length of a minibatch; None for the whole rollout, whose order does not matter then.
+        target_kl: An update of a run ends where its approximate KL divergence is 1.5 times this; None for never.
+    """
 
     quantities: ClassVar[tuple[str, ...]]
+    n_epochs: int
+    batch_size: int | None
+    target_kl: float | None
 
     def __call__(
         self, minibatch: Transitions, values: torch.Tensor, log_probs: torch.Tensor, entropies: torch.Tensor, /
     ) -> Loss:
         """Returns the losses of policies that give these values, log probabilities and entropies."""
+
+    def settings_of(self, row: int, /) -> dict[str, float]:
+        """Returns what is logged of a run's settings."""
 
 
 def loss_function(agents: Sequence[Any], size: int) -> LossFunction:
@@ -59,18 +72,23 @@ class PPOLoss:
         first = agents[0]
         self._normalises = first.normalize_advantage
         self._ent_coef, self._vf_coef = first.ent_coef, first.vf_coef
+        self.n_epochs, self.batch_size, self.target_kl = first.n_epochs, first.batch_size, first.target_kl
         ranges = [agent.clip_range(agent._current_progress_remaining) for agent in agents]
         self._low = _column([1 - clip for clip in ranges], size, first.device)
         self._high = _column([1 + clip for clip in ranges], size, first.device)
         self._range = _column(ranges, size, first.device)
+        self._settings = [{"clip_range": clip} for clip in ranges]
         self._value_range: torch.Tensor | None = None
         if first.clip_range_vf is not None:
             value_ranges = [agent.clip_range_vf(agent._current_progress_remaining) for agent in agents]
             self._value_range = _column(value_ranges, size, first.device)
+            for settings, value_range in zip(self._settings, value_ranges, strict=True):
+                settings["clip_range_vf"] = value_range
 
     def __call__(
         self, minibatch: Transitions, values: torch.Tensor, log_probs: torch.Tensor, entropies: torch.Tensor, /
     ) -> Loss:
+        """Returns the losses of the minibatch."""
         old_values, old_log_probs, advantages, returns = minibatch.numbers.unbind(0)
         length = len(minibatch)
         if self._normalises and length > 1:
@@ -97,6 +115,10 @@ class PPOLoss:
         )
         return Loss(logged, by_log_prob, by_value, -self._ent_coef / length)
 
+    def settings_of(self, row: int, /) -> dict[str, float]:
+        """Returns the clipping ranges of now."""
+        return self._settings[row]
+
     def _value_loss(
         self, values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,10 +140,12 @@ class A2CLoss:
     def __init__(self, agent: Any) -> None:
         self._normalises = agent.normalize_advantage
         self._ent_coef, self._vf_coef = agent.ent_coef, agent.vf_coef
+        self.n_epochs, self.batch_size, self.target_kl = 1, None, None
 
     def __call__(
         self, minibatch: Transitions, values: torch.Tensor, log_probs: torch.Tensor, entropies: torch.Tensor, /
     ) -> Loss:
+        """Returns the losses of the rollout."""
         _, _, advantages, returns = minibatch.numbers.unbind(0)
         length = len(minibatch)
         if self._normalises:
@@ -131,6 +155,10 @@ class A2CLoss:
             (-(advantages * log_probs).mean(1), error.square().mean(1), -entropies.mean(1)),
         )
         return Loss(logged, advantages / -length, error * (2 * self._vf_coef / length), -self._ent_coef / length)
+
+    def settings_of(self, _row: int, /) -> dict[str, float]:
+        """Returns nothing."""
+        return {}
 
 
 def _normalised(advantages: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,8 @@ class BatchedRolloutBuffer:
     """The transitions of one rollout, ``run x env x step``: the order in which SB3 flattens them for minibatches.
 
     Args:
-        runs: How many runs there are, rows without an agent included.
-        n_envs: How many environments each has.
-        n_steps: How many steps each takes in a rollout.
+        shape: How many runs there are, rows without an agent included; how many environments each has; how many steps
+            it takes in a rollout.
         n_features: The width of an observation as the network gets it.
         action_shape: The shape of an action.
         action_type: The type of an action as it is drawn.
@@ -22,16 +21,14 @@ class BatchedRolloutBuffer:
 
     def __init__(
         self,
-        runs: int,
-        n_envs: int,
-        n_steps: int,
+        shape: tuple[int, int, int],
         n_features: int,
+        *,
         action_shape: tuple[int, ...],
         action_type: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (runs, n_envs, n_steps)
-        self.n_steps = n_steps
+        self.n_steps = shape[2]
         self.observations = torch.zeros(*shape, n_features, device=device)
         self.actions = torch.zeros(*shape, *action_shape, dtype=action_type, device=device)
         self.values = torch.zeros(shape)
