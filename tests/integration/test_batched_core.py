@@ -181,7 +181,7 @@ _CASES: dict[str, dict[str, Any]] = {
     "target_kl": {"target_kl": 0.001, "learning_rate": 3e-3, "n_epochs": 4},
     "advantages as they are": {"normalize_advantage": False},
     "clip_range_vf": {"clip_range_vf": 0.05},
-    "schedules": {"learning_rate": lambda left: 2e-3 * left, "clip_range": lambda left: 0.02 + 0.1 * left},
+    "schedules": {"learning_rate": lambda left: 3e-3 * (0.2 + left), "clip_range": lambda left: 0.01 + 0.05 * left},
     "max_grad_norm": {"max_grad_norm": 0.01},
     "five envs": {"n_envs": 5},
     "VecNormalize": {"normalise": True, "max_episode_steps": 20},
@@ -227,6 +227,8 @@ def test_learns_what_stock_sb3_learns(case: str) -> None:
         stock = _make(seed, **settings)
         stock.learn(_STEPS, log_interval=None)
         _assert_alike(agent, stock)
+    if case == "schedules":
+        assert all(agent.logger.name_to_value["train/clip_fraction"] > 0 for agent in agents)
     if case == "target_kl":
         # Each run has stopped early, and not as the other one.
         counts = [agent._n_updates for agent in agents]
@@ -283,8 +285,9 @@ def test_bits_do_not_depend_on_company_that_is_frozen_or_stops() -> None:
     _assert_same_bits(agents[1], _alone("defaults")[0])
 
 
+@pytest.mark.parametrize("company", [[], [2]])
 @pytest.mark.parametrize("case", ["defaults", "pendulum", "a2c rmsprop"])
-def test_frozen_tensors_keep_every_bit(case: str) -> None:
+def test_frozen_tensors_keep_every_bit(case: str, company: list[int]) -> None:
     settings = _CASES[case]
 
     def make() -> Any:
@@ -296,7 +299,7 @@ def test_frozen_tensors_keep_every_bit(case: str) -> None:
     agent = make()
     generators = RunGenerators.from_global()
     start = copy.deepcopy(agent.policy.state_dict())
-    other, others = _make_all([2], **settings)
+    other, others = _make_all(company, **settings)
     _learn_together([agent, *other], [generators, *others])
     for name, parameter in agent.policy.named_parameters():
         assert torch.equal(parameter, start[name]) == (not parameter.requires_grad), name
@@ -403,6 +406,8 @@ def test_a_callback_stops_its_own_run_alone() -> None:
         stock.learn(_STEPS, callback=expected, log_interval=None)
         assert record.events == expected.events
         _assert_alike(agent, stock)
+        assert torch.equal(generators[seed].torch.get_state(), torch.get_rng_state())
+        assert np.array_equal(generators[seed].numpy.get_state()[1], np.random.get_state()[1])
 
 
 def test_logs_are_dumped_as_by_learn() -> None:

@@ -1,7 +1,7 @@
 """The action distributions of a block of runs: SB3's draws, its log probabilities, and their gradients."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from rltransfer.training.batched.block import Block
 class ActionDistribution(Protocol):
     """The distribution of actions given the outputs of ``action_net``, ``run x row x out``."""
 
-    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator], /) -> torch.Tensor:
+    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator | None], /) -> torch.Tensor:
         """Returns an action per row; a run's are those that SB3 draws with its generator."""
 
     def log_prob(self, outputs: torch.Tensor, actions: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,12 +45,9 @@ def action_distribution(block: Block) -> ActionDistribution:
 
 
 class _Categorical:
-    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator], /) -> torch.Tensor:
+    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator | None], /) -> torch.Tensor:
         # As torch.multinomial does for one sample: exponential numbers, a division, and the largest quotient.
-        draws = torch.empty(outputs.shape, device=outputs.device)
-        for row, generator in zip(draws.unbind(0), generators, strict=False):
-            row.exponential_(1, generator=generator)
-        draws[len(generators) :].fill_(1.0)
+        draws = _draws(outputs, generators, torch.Tensor.exponential_)
         return torch.softmax(outputs, -1).div_(draws).argmax(-1)
 
     def log_prob(self, outputs: torch.Tensor, actions: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +70,7 @@ class _MultiCategorical:
         self._sizes = [int(size) for size in sizes]
         self._parts = [_Categorical() for _ in self._sizes]
 
-    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator], /) -> torch.Tensor:
+    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator | None], /) -> torch.Tensor:
         split = outputs.split_with_sizes(self._sizes, -1)
         return torch.stack([part.sample(own, generators) for part, own in zip(self._parts, split, strict=True)], -1)
 
@@ -87,11 +84,8 @@ class _MultiCategorical:
 
 
 class _Bernoulli:
-    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator], /) -> torch.Tensor:
-        draws = torch.empty(outputs.shape, device=outputs.device)
-        for row, generator in zip(draws.unbind(0), generators, strict=False):
-            row.uniform_(generator=generator)
-        draws[len(generators) :].fill_(1.0)
+    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator | None], /) -> torch.Tensor:
+        draws = _draws(outputs, generators, torch.Tensor.uniform_)
         return (draws <= torch.sigmoid(outputs)).float()
 
     def log_prob(self, outputs: torch.Tensor, actions: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,11 +105,8 @@ class _Gaussian:
         self._log_std = block.stacked("log_std").unsqueeze(1)
         self._log_std_gradient = block.layout.stacked(block.gradients, "log_std")
 
-    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator], /) -> torch.Tensor:
-        draws = torch.empty(outputs.shape, device=outputs.device)
-        for row, generator in zip(draws.unbind(0), generators, strict=False):
-            row.normal_(generator=generator)
-        draws[len(generators) :].zero_()
+    def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator | None], /) -> torch.Tensor:
+        draws = _draws(outputs, generators, torch.Tensor.normal_)
         return draws.mul_(self._log_std.exp()).add_(outputs)
 
     def log_prob(self, outputs: torch.Tensor, actions: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,6 +125,20 @@ class _Gaussian:
             gradient += entropy * log_prob.shape[1]
         self._log_std_gradient.copy_(gradient)
         return by_row * self._difference.div_(self._variance)
+
+
+def _draws(
+    outputs: torch.Tensor, generators: Sequence[torch.Generator | None], draw: Callable[..., torch.Tensor]
+) -> torch.Tensor:
+    """Returns numbers of a distribution, each run's from its own generator; ones in rows without a generator.
+
+    They are drawn on the CPU, where they are those of stock SB3.
+    """
+    draws = torch.ones(outputs.shape)
+    for row, generator in zip(draws.unbind(0), generators, strict=False):
+        if generator is not None:
+            draw(row, generator=generator)
+    return draws.to(outputs.device)
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The policies of a block of runs: what they do in a state, and the gradients of their losses."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import torch
 
@@ -18,9 +19,9 @@ class ActorCritic:
         self._distribution = action_distribution(block)
 
     def act(
-        self, observations: torch.Tensor, generators: Sequence[torch.Generator]
+        self, observations: torch.Tensor, generators: Sequence[torch.Generator | None]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns actions, values and log probabilities, ``run x env``."""
+        """Returns actions, values and log probabilities, ``run x env``; rows without a generator draw nothing."""
         outputs = self._actor.forward(observations)
         actions = self._distribution.sample(outputs, generators)
         log_probs, _ = self._distribution.log_prob(outputs, actions)
@@ -29,6 +30,11 @@ class ActorCritic:
     def values(self, observations: torch.Tensor) -> torch.Tensor:
         """Returns the values of observations."""
         return self._critic.forward(observations).squeeze(-1)
+
+    def train_only(self, names: AbstractSet[str]) -> None:
+        """Leaves out gradients that no run needs: these are the names of the parameters that some run trains."""
+        self._actor.train_only(names)
+        self._critic.train_only(names)
 
     def evaluate_actions(
         self, observations: torch.Tensor, actions: torch.Tensor

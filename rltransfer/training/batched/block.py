@@ -103,18 +103,21 @@ class _Views:
                 parameter.data = value
             parameter.grad = self._gradients[index] if parameter.requires_grad else None
             state = states.get(parameter) or {}
-            published = self._published[index]
-            if not state or state is not published:
+            if not self._is_published(index, state):
                 self._block._take_up_state(self._row, index, state)
                 self._published[index] = None
+
+    def _is_published(self, index: int, state: dict[str, Any]) -> bool:
+        """Returns whether an optimizer's state of a tensor consists of the views."""
+        views = self._states[index].items()
+        return state is self._published[index] and all(state[name] is view for name, view in views)
 
     def publish(self, optimizer: torch.optim.Optimizer, index: int, *, counts_in_python: bool) -> None:
         """Puts the state of a tensor in an optimizer; the count of RMSpropTFLike is a number."""
         state = self._published[index]
         if state is None:
             parameter = optimizer.param_groups[0]["params"][index]
-            state = dict(self._states[index])
-            state["step"] = self._counts[index]
+            state = {"step": self._counts[index], **self._states[index]}
             optimizer.state[parameter] = self._published[index] = state
         if counts_in_python:
             state["step"] = int(self._block.steps[self._row, index])

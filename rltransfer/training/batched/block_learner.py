@@ -40,10 +40,9 @@ class BlockLearner:
         self.actor_critic = ActorCritic(self.block)
         self._rules = BlockRules(self.block)
         self._stepper = Stepper(self.block)
-        self._torch_generators = [own.torch for own in generators]
         self.observations = torch.zeros(size, first.n_envs, first.policy.features_dim, device=first.device)
         with torch.no_grad():
-            # Draws nothing: there is no generator, and rows without one get none.
+            # Shows form and type of actions, and draws none.
             actions, _, _ = self.actor_critic.act(self.observations, [])
         self.buffer = BatchedRolloutBuffer(
             (size, first.n_envs, first.n_steps),
@@ -54,9 +53,13 @@ class BlockLearner:
         )
 
     @torch.no_grad()
-    def act(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns the actions of a step of a rollout, with their values and log probabilities; stores them."""
-        actions, values, log_probs = self.actor_critic.act(self.observations, self._torch_generators)
+    def act(self, step: int, going: Sequence[bool]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns the actions of a step of a rollout, with their values and log probabilities; stores them.
+
+        Agents that are not ``going`` draw nothing.
+        """
+        drawing = [own.torch if goes else None for own, goes in zip(self.generators, going, strict=True)]
+        actions, values, log_probs = self.actor_critic.act(self.observations, drawing)
         buffer = self.buffer
         buffer.observations[:, :, step] = self.observations
         buffer.actions[:, :, step] = actions
@@ -79,6 +82,7 @@ class BlockLearner:
         """
         self.block.restack()
         self._rules.read()
+        self.actor_critic.train_only(self._rules.trained_names())
         update = _Update(self, going)
         update.run()
         self.block.publish()

@@ -72,7 +72,9 @@ class PPOLoss:
         first = agents[0]
         self._normalises = first.normalize_advantage
         self._ent_coef, self._vf_coef = first.ent_coef, first.vf_coef
-        self.n_epochs, self.batch_size, self.target_kl = first.n_epochs, first.batch_size, first.target_kl
+        self.n_epochs: int = first.n_epochs
+        self.batch_size: int | None = first.batch_size
+        self.target_kl: float | None = first.target_kl
         ranges = [agent.clip_range(agent._current_progress_remaining) for agent in agents]
         self._low = _column([1 - clip for clip in ranges], size, first.device)
         self._high = _column([1 + clip for clip in ranges], size, first.device)
@@ -140,7 +142,9 @@ class A2CLoss:
     def __init__(self, agent: Any) -> None:
         self._normalises = agent.normalize_advantage
         self._ent_coef, self._vf_coef = agent.ent_coef, agent.vf_coef
-        self.n_epochs, self.batch_size, self.target_kl = 1, None, None
+        self.n_epochs = 1
+        self.batch_size: int | None = None
+        self.target_kl: float | None = None
 
     def __call__(
         self, minibatch: Transitions, values: torch.Tensor, log_probs: torch.Tensor, entropies: torch.Tensor, /

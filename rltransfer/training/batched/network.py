@@ -1,6 +1,7 @@
 """The policy and value networks of a block of runs: products of stacked matrices, forward and backward."""
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,8 @@ _aten = torch.ops.aten
 class _Layer(Protocol):
     """One layer of all runs, which remembers what its gradient needs."""
 
+    names: tuple[str, ...]
+
     def forward(self, inputs: torch.Tensor, /, *, trains: bool) -> torch.Tensor:
         """Returns the outputs."""
 
@@ -24,6 +27,7 @@ class _Linear:
     """Linear layers, ``run x out x in``."""
 
     def __init__(self, block: Block, name: str) -> None:
+        self.names: tuple[str, ...] = (f"{name}.weight", f"{name}.bias")
         self.weight = block.stacked(f"{name}.weight")
         self.bias = block.stacked(f"{name}.bias").unsqueeze(1)
         self._transposed = self.weight.transpose(1, 2)
@@ -45,6 +49,8 @@ class _Linear:
 
 class _InPlace:
     """An activation whose gradient follows from its outputs alone."""
+
+    names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -68,6 +74,8 @@ class _InPlace:
 
 class _Differentiated:
     """Any other activation without parameters, by autograd."""
+
+    names: tuple[str, ...] = ()
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
@@ -106,18 +114,24 @@ class Network:
             _layer(block, f"{hidden}.{name}", module) for name, module in modules.named_children()
         ]
         self._layers.append(_Linear(block, head))
+        self._lowest = 0
+
+    def train_only(self, names: AbstractSet[str]) -> None:
+        """Leaves out gradients below the lowest layer that has some of these parameters."""
+        trained = [index for index, layer in enumerate(self._layers) if not names.isdisjoint(layer.names)]
+        self._lowest = trained[0] if trained else len(self._layers)
 
     def forward(self, inputs: torch.Tensor, *, trains: bool = False) -> torch.Tensor:
         """Returns the outputs of the head, ``run x row x out``; remembers what ``backward`` needs where it trains."""
         outputs = inputs
-        for layer in self._layers:
-            outputs = layer.forward(outputs, trains=trains)
+        for index, layer in enumerate(self._layers):
+            outputs = layer.forward(outputs, trains=trains and index >= self._lowest)
         return outputs
 
     def backward(self, gradient: torch.Tensor) -> None:
-        """Writes the gradients of all parameters, from that of the outputs."""
-        for index in range(len(self._layers) - 1, -1, -1):
-            gradient = self._layers[index].backward(gradient, to_inputs=index > 0)
+        """Writes the gradients of the parameters, from that of the outputs."""
+        for index in range(len(self._layers) - 1, self._lowest - 1, -1):
+            gradient = self._layers[index].backward(gradient, to_inputs=index > self._lowest)
 
 
 def _layer(block: Block, name: str, module: Any) -> _Layer:

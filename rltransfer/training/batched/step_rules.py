@@ -76,6 +76,11 @@ class BlockRules:
         rows = (self.steps, self.scales, self._block.steps)
         return all(bool((array == array[:, :1]).all()) for array in rows)
 
+    def trained_names(self) -> frozenset[str]:
+        """Returns the parameters that are not frozen in every run."""
+        is_trained = self.trains[: len(self._block.agents)].any(0)
+        return frozenset(np.array(self._block.layout.names)[is_trained].tolist())
+
     def drop_frozen(self) -> None:
         """Clears the gradients of what is frozen, which stock SB3 does not compute."""
         if self._frozen is not None:

@@ -149,7 +149,7 @@ class _BlockRuns:
     def step(self, step: int) -> None:
         """Takes one step in the environments of each run."""
         buffer = self._learner.buffer
-        actions, values, log_probs = self._learner.act(step)
+        actions, values, log_probs = self._learner.act(step, [run.is_going for run in self._runs])
         drawn = actions.cpu().numpy()
         clipped = drawn
         if isinstance(self._space, spaces.Box):
