@@ -218,7 +218,20 @@ _CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", _CASES)
+_LONG = {
+    "values of little weight",
+    "pendulum five envs",
+    "gelu",
+    "two extractors",
+    "two-dimensional actions",
+    "matrices",
+    "multi-discrete observations",
+    "images",
+    "a2c pendulum",
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.long] * (case in _LONG)) for case in _CASES])
 def test_learns_what_stock_sb3_learns(case: str) -> None:
     settings = _CASES[case]
     agents, generators = _make_all(range(2), **settings)
@@ -264,10 +277,8 @@ def _alone(case: str) -> tuple[Any, RunGenerators]:
     return agents[0], generators[0]
 
 
-@pytest.mark.parametrize("seeds", [[3, 5], [7, 8, 3], [*range(4, 9), 3]])
-@pytest.mark.parametrize(
-    "case", ["defaults", "pendulum truncated", "target_kl", "a2c rmsprop", "no hidden layers", "gelu"]
-)
+@pytest.mark.parametrize("seeds", [[3, 5], [*range(4, 9), 3]])
+@pytest.mark.parametrize("case", ["defaults", "pendulum truncated", "target_kl", "a2c rmsprop"])
 def test_bits_do_not_depend_on_company(case: str, seeds: list[int]) -> None:
     alone, own = _alone(case)
     agents, generators = _make_all(seeds, **_CASES[case])
