@@ -377,20 +377,31 @@ def test_saves_stock_zips_of_one_agent_between_updates() -> None:
     )
 
 
-@pytest.mark.parametrize("case", ["defaults", "a2c rmsprop", "a2c as tensorflow"])
-def test_goes_on_with_what_is_loaded_between_updates(case: str) -> None:
-    agents, generators = _make_all(range(3), **_CASES[case])
-    _learn_together(agents, generators)
-    others, other_generators = _make_all(range(3), **_CASES[case])
-    for _ in learn_together(others, other_generators, _STEPS, block_size=4):
-        agent = others[1]
-        kept = io.BytesIO()
+class Reload(BaseCallback):
+    """Loads an agent's own weights and optimizer into it, in the places of other ones."""
+
+    def _on_rollout_end(self) -> None:
+        agent, kept = self.model, io.BytesIO()
         agent.save(kept)
         with torch.no_grad():
             for parameter in agent.policy.parameters():
                 parameter.zero_()
         agent.policy.optimizer.state.clear()
         agent.set_parameters(type(agent).load(kept).get_parameters())
+
+    def _on_rollout_start(self) -> None:
+        self._on_rollout_end()
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("case", ["defaults", "a2c rmsprop", "a2c as tensorflow"])
+def test_goes_on_with_what_is_loaded(case: str) -> None:
+    agents, generators = _make_all([3, 4], **_CASES[case])
+    _learn_together(agents, generators, callbacks=[Reload(), Reload()])
+    others, other_generators = _make_all([3, 4], **_CASES[case])
+    _learn_together(others, other_generators)
     for agent, other in zip(agents, others, strict=True):
         _assert_same_bits(agent, other)
 

@@ -42,6 +42,8 @@ class Block:
         # On the CPU, as torch keeps the step counts of its optimizers.
         self._steps = torch.zeros(size, len(self.layout.names))
         self.steps: np.ndarray[Any, np.dtype[np.float32]] = self._steps.numpy()
+        # The parameters, and not their memory. Walking through modules takes long beside an update of A2C.
+        self.tensors: list[list[torch.nn.Parameter]] = [list(agent.policy.parameters()) for agent in agents]
         self._views = [_Views(self, row) for row in range(len(self.agents))]
         self.restack()
 
@@ -96,12 +98,14 @@ class _Views:
     def take_up(self, agent: Any) -> None:
         """Gathers what differs in memory from the views, and puts the views in its place."""
         states = agent.policy.optimizer.state
-        for index, parameter in enumerate(agent.policy.parameters()):
+        for index, parameter in enumerate(self._block.tensors[self._row]):
             value = self._values[index]
             if parameter.data_ptr() != value.data_ptr():
                 value.copy_(parameter)
                 parameter.data = value
-            parameter.grad = self._gradients[index] if parameter.requires_grad else None
+            gradient = self._gradients[index] if parameter.requires_grad else None
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
             state = states.get(parameter) or {}
             if not self._is_published(index, state):
                 self._block._take_up_state(self._row, index, state)

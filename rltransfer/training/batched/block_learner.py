@@ -29,7 +29,7 @@ class BlockLearner:
 
     Attributes:
         buffer: The transitions of the latest rollout.
-        observations: What the networks read next, ``row x env x feature``.
+        observations: What the networks read next, ``row x env x feature``; on the CPU, where environments put it.
     """
 
     def __init__(self, agents: Sequence[Any], generators: Sequence[RunGenerators], size: int) -> None:
@@ -40,10 +40,12 @@ class BlockLearner:
         self.actor_critic = ActorCritic(self.block)
         self._rules = BlockRules(self.block)
         self._stepper = Stepper(self.block)
-        self.observations = torch.zeros(size, first.n_envs, first.policy.features_dim, device=first.device)
+        seen = torch.zeros(size, first.n_envs, first.policy.features_dim)
+        self.observations: Float[np.ndarray, "rows envs features"] = seen.numpy()
+        self._seen = seen
         with torch.no_grad():
             # Shows form and type of actions, and draws none.
-            actions, _, _ = self.actor_critic.act(self.observations, [])
+            actions, _, _ = self.actor_critic.act(seen.to(first.device), [])
         self.buffer = BatchedRolloutBuffer(
             (size, first.n_envs, first.n_steps),
             first.policy.features_dim,
@@ -59,18 +61,20 @@ class BlockLearner:
         Agents that are not ``going`` draw nothing.
         """
         drawing = [own.torch if goes else None for own, goes in zip(self.generators, going, strict=True)]
-        actions, values, log_probs = self.actor_critic.act(self.observations, drawing)
+        observations = self._seen.to(self.block.device)
+        actions, values, log_probs = self.actor_critic.act(observations, drawing)
         buffer = self.buffer
-        buffer.observations[:, :, step] = self.observations
+        buffer.observations[:, :, step] = observations
         buffer.actions[:, :, step] = actions
         buffer.values[:, :, step] = values
         buffer.log_probs[:, :, step] = log_probs
         return actions, values, log_probs
 
     @torch.no_grad()
-    def values(self, observations: torch.Tensor) -> Float[np.ndarray, "rows envs"]:
+    def values(self, observations: Float[np.ndarray, "rows envs features"]) -> Float[np.ndarray, "rows envs"]:
         """Returns the values of observations, as many as there are rows and environments."""
-        values: Float[np.ndarray, "rows envs"] = self.actor_critic.values(observations).cpu().numpy()
+        read = torch.from_numpy(observations).to(self.block.device)
+        values: Float[np.ndarray, "rows envs"] = self.actor_critic.values(read).cpu().numpy()
         return values
 
     @torch.no_grad()

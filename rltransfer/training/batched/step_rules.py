@@ -61,7 +61,7 @@ class BlockRules:
                 if isinstance(getattr(hook, "__self__", None), _WATCHING):
                     hook(optimizer)
             rules = step_rules(optimizer)
-            for index, parameter in enumerate(agent.policy.parameters()):
+            for index, parameter in enumerate(self._block.tensors[row]):
                 self._read_tensor(row, index, parameter, rules)
                 if parameter in rules.pulls:
                     pulled[row, index] = (rules.pulls[parameter], bool(self.steps[row, index]))

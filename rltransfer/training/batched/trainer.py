@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from jaxtyping import Float
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -194,13 +193,13 @@ class _BlockRuns:
         return ((row, run) for row, run in enumerate(self._runs) if run.is_going)
 
     def _observe(self, row: int, run: RunSteps) -> None:
-        self._observations[row] = torch.as_tensor(run.features(run.agent._last_obs))
+        self._observations[row] = run.features(run.agent._last_obs)
 
     def _bootstrap(self, step: int, cut_off: dict[tuple[int, int], Any]) -> None:
         """Adds the values of the states in which episodes ran out of time, which are no ends (SB3 issue 633)."""
-        states = torch.zeros_like(self._observations)
+        states = np.zeros_like(self._observations)
         for place, features in cut_off.items():
-            states[place] = torch.as_tensor(features)
+            states[place] = features
         values: Float[np.ndarray, "rows envs"] = self._learner.values(states)
         for place in cut_off:
             self._learner.buffer.rewards[*place, step] += self._gamma * values[place]
