@@ -384,8 +384,10 @@ class Reload(BaseCallback):
         agent, kept = self.model, io.BytesIO()
         agent.save(kept)
         with torch.no_grad():
-            for parameter in agent.policy.parameters():
-                parameter.zero_()
+            for parameter, state in agent.policy.optimizer.state.items():
+                for value in (parameter, state.get("exp_avg"), state.get("square_avg")):
+                    if value is not None:
+                        value.zero_()
         agent.policy.optimizer.state.clear()
         agent.set_parameters(type(agent).load(kept).get_parameters())
 
