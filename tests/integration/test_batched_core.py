@@ -380,7 +380,13 @@ def test_saves_stock_zips_of_one_agent_between_updates() -> None:
 class Reload(BaseCallback):
     """Loads an agent's own weights and optimizer into it, in the places of other ones."""
 
-    def _on_rollout_end(self) -> None:
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self._when = when
+
+    def _reload(self, when: str) -> None:
+        if when != self._when:
+            return
         agent, kept = self.model, io.BytesIO()
         agent.save(kept)
         with torch.no_grad():
@@ -392,16 +398,20 @@ class Reload(BaseCallback):
         agent.set_parameters(type(agent).load(kept).get_parameters())
 
     def _on_rollout_start(self) -> None:
-        self._on_rollout_end()
+        self._reload("start")
+
+    def _on_rollout_end(self) -> None:
+        self._reload("end")
 
     def _on_step(self) -> bool:
         return True
 
 
+@pytest.mark.parametrize("when", ["start", "end"])
 @pytest.mark.parametrize("case", ["defaults", "a2c rmsprop", "a2c as tensorflow"])
-def test_goes_on_with_what_is_loaded(case: str) -> None:
+def test_goes_on_with_what_is_loaded(case: str, when: str) -> None:
     agents, generators = _make_all([3, 4], **_CASES[case])
-    _learn_together(agents, generators, callbacks=[Reload(), Reload()])
+    _learn_together(agents, generators, callbacks=[Reload(when), Reload(when)])
     others, other_generators = _make_all([3, 4], **_CASES[case])
     _learn_together(others, other_generators)
     for agent, other in zip(agents, others, strict=True):
