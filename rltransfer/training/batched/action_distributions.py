@@ -11,6 +11,7 @@ from stable_baselines3.common.distributions import (
     DiagGaussianDistribution,
 )
 
+from rltransfer.algorithms import LOG_STD
 from rltransfer.training.batched.block import Block
 
 
@@ -102,8 +103,8 @@ class _Gaussian:
     """Standard deviations are parameters that no state changes; their gradient is written into the block's."""
 
     def __init__(self, block: Block) -> None:
-        self._log_std = block.stacked("log_std").unsqueeze(1)
-        self._log_std_gradient = block.layout.stacked(block.gradients, "log_std")
+        self._log_std = block.stacked(LOG_STD).unsqueeze(1)
+        self._log_std_gradient = block.layout.stacked(block.gradients, LOG_STD)
 
     def sample(self, outputs: torch.Tensor, generators: Sequence[torch.Generator | None], /) -> torch.Tensor:
         draws = _draws(outputs, generators, torch.Tensor.normal_)

@@ -14,8 +14,9 @@ class ActorCritic:
     """What ``ActorCriticPolicy`` is to one agent, to all of a block."""
 
     def __init__(self, block: Block) -> None:
-        self._actor = Network(block, "mlp_extractor.policy_net", "action_net")
-        self._critic = Network(block, "mlp_extractor.value_net", "value_net")
+        policy = block.agents[0].policy
+        self._actor = Network(block, policy.mlp_extractor.policy_net, policy.action_net)
+        self._critic = Network(block, policy.mlp_extractor.value_net, policy.value_net)
         self._distribution = action_distribution(block)
 
     def act(

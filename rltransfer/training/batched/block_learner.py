@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from rltransfer.algorithms import LOG_STD
 from rltransfer.training.batched.actor_critic import ActorCritic
 from rltransfer.training.batched.block import Block
 from rltransfer.training.batched.generators import RunGenerators
@@ -98,7 +99,7 @@ class BlockLearner:
         agent = self.agents[row]
         log = update.log.of(row)
         log["explained_variance"] = self.buffer.explained_variance(row)
-        if hasattr(agent.policy, "log_std"):
+        if hasattr(agent.policy, LOG_STD):
             log["std"] = float(agent.policy.log_std.exp().mean())
         log["n_updates"] = agent._n_updates
         return log | update.loss.settings_of(row)

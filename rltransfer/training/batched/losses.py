@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
-from stable_baselines3 import PPO
 
+from rltransfer.anatomy import spec_of_agent
 from rltransfer.training.batched.transitions import Transitions
 
 
@@ -53,10 +53,11 @@ class LossFunction(Protocol):
 
 def loss_function(agents: Sequence[Any], size: int) -> LossFunction:
     """Returns the loss of the agents of a block, with the clipping ranges that their schedules ask for now."""
-    return PPOLoss(agents, size) if isinstance(agents[0], PPO) else A2CLoss(agents[0])
+    is_clipped = spec_of_agent(agents[0]).batched_loss == "clipped_surrogate"
+    return ClippedSurrogate(agents, size) if is_clipped else PolicyGradient(agents[0])
 
 
-class PPOLoss:
+class ClippedSurrogate:
     """The clipped surrogate loss of ``PPO.train`` (Schulman et al. 2017, equations 7 and 9)."""
 
     quantities: ClassVar[tuple[str, ...]] = (
@@ -134,7 +135,7 @@ class PPOLoss:
         return error.square().mean(1), error * scale * (change == clamped)
 
 
-class A2CLoss:
+class PolicyGradient:
     """The loss of ``A2C.train`` (Mnih et al. 2016), which SB3 computes on a whole rollout."""
 
     quantities: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "entropy_loss")

@@ -104,16 +104,13 @@ class Network:
 
     Args:
         block: The runs.
-        hidden: The name of the hidden layers in SB3's policy.
-        head: The name of the last layer.
+        hidden: The hidden layers in the first agent's policy.
+        head: The last layer there.
     """
 
-    def __init__(self, block: Block, hidden: str, head: str) -> None:
-        modules = block.agents[0].policy.get_submodule(hidden)
-        self._layers: list[_Layer] = [
-            _layer(block, f"{hidden}.{name}", module) for name, module in modules.named_children()
-        ]
-        self._layers.append(_Linear(block, head))
+    def __init__(self, block: Block, hidden: torch.nn.Sequential, head: torch.nn.Module) -> None:
+        names = {module: name for name, module in block.agents[0].policy.named_modules()}
+        self._layers: list[_Layer] = [_layer(block, names[layer], layer) for layer in (*hidden, head)]
         self._lowest = 0
 
     def train_only(self, names: AbstractSet[str]) -> None:

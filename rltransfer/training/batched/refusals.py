@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import (
@@ -17,6 +16,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 
+from rltransfer.algorithms import agent_class, all_specs
 from rltransfer.errors import IncompatibleError
 from rltransfer.training.batched.layout import Layout
 
@@ -29,8 +29,18 @@ _DISTRIBUTIONS = (
 _OPTIMIZERS = (torch.optim.Adam, torch.optim.RMSprop, RMSpropTFLike)
 _PLAIN = {"weight_decay": 0, "amsgrad": False, "maximize": False, "momentum": 0, "centered": False}
 """The options of an optimizer that change its formula, with the values that they must have."""
-_SETTINGS = ("n_steps", "gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm", "normalize_advantage")
-_PPO_SETTINGS = ("batch_size", "n_epochs", "target_kl")
+_SETTINGS = (
+    "n_steps",
+    "gamma",
+    "gae_lambda",
+    "ent_coef",
+    "vf_coef",
+    "max_grad_norm",
+    "normalize_advantage",
+    "batch_size",
+    "n_epochs",
+    "target_kl",
+)
 _REPLACED = ("train", "collect_rollouts", "_update_learning_rate", "_update_info_buffer")
 _REPLACED_IN_POLICY = ("forward", "evaluate_actions", "predict_values", "extract_features", "optimizer_step")
 
@@ -60,8 +70,11 @@ def refuse_agent(agent: BaseAlgorithm) -> None:
 
 
 def _algorithm(agent: Any) -> str | None:
-    if type(agent) not in (PPO, A2C):
-        return f"it knows SB3's PPO and A2C, and the agent is {type(agent).__name__}"
+    # A subclass, registered or not, may have updates of its own.
+    rows = [spec for spec in all_specs() if spec.batched_loss and spec.class_path.startswith("stable_baselines3.")]
+    if type(agent) not in [agent_class(spec.name) for spec in rows]:
+        words = " and ".join(spec.class_name for spec in rows)
+        return f"it knows SB3's {words}, and the agent is {type(agent).__name__}"
     replaced = [name for name in _REPLACED if name in vars(agent)]
     if replaced:
         return f"its {replaced[0]} has been replaced"
@@ -124,7 +137,6 @@ def _signature(agent: Any) -> dict[str, Any]:
     policy, group = agent.policy, agent.policy.optimizer.param_groups[0]
     layout = Layout.of(policy)
     words: Callable[[Any], list[str]] = lambda net: [repr(layer) for layer in net]  # noqa: E731
-    names = (*_SETTINGS, *(_PPO_SETTINGS if isinstance(agent, PPO) else ()))
     return {
         "algorithm": type(agent).__name__,
         "observation space": (agent.observation_space.shape, repr(type(agent.observation_space))),
@@ -135,6 +147,6 @@ def _signature(agent: Any) -> dict[str, Any]:
         "optimizer settings": {name: group[name] for name in ("betas", "alpha", "eps") if name in group},
         "number of environments": agent.n_envs,
         "device": agent.device,
-        **{name: getattr(agent, name) for name in names},
-        **({"clipping of values": agent.clip_range_vf is not None} if isinstance(agent, PPO) else {}),
+        **{name: getattr(agent, name, None) for name in _SETTINGS},
+        "clipping of values": getattr(agent, "clip_range_vf", None) is not None,
     }
