@@ -59,6 +59,7 @@ PPO = AlgorithmSpec(
     activation="Tanh",
     default_net=[64, 64],
     default_net_of_images=[],
+    batched_loss="clipped_surrogate",
     head_settings=_head_settings,
 )
 A2C = dataclasses.replace(
@@ -77,11 +78,13 @@ A2C = dataclasses.replace(
         "rms_prop_eps": kinds.POSITIVE,
         "use_rms_prop": kinds.FLAG,
     },
+    batched_loss="policy_gradient",
 )
 TRPO = dataclasses.replace(
     PPO,
     name="trpo",
     class_path="sb3_contrib.TRPO",
+    batched_loss=None,
     hyperparams="trpo.yml",
     signature=ZipSignature(frozenset({"cg_max_steps"}), "action_net.", over=("a2c",)),
     settings={
@@ -104,6 +107,7 @@ RECURRENT_PPO = dataclasses.replace(
     PPO,
     name="ppo_lstm",
     class_path="sb3_contrib.RecurrentPPO",
+    batched_loss=None,
     hyperparams="ppo_lstm.yml",
     rules=_RECURRENT_RULES,
     signature=ZipSignature(frozenset({"clip_range"}), "lstm_actor.", over=("ppo", "a2c", "maskable_ppo")),
@@ -125,6 +129,7 @@ MASKABLE_PPO = dataclasses.replace(
     PPO,
     name="maskable_ppo",
     class_path="sb3_contrib.MaskablePPO",
+    batched_loss=None,
     hyperparams="maskable_ppo.yml",
     signature=ZipSignature(
         frozenset({"clip_range", "n_epochs"}), "action_net.", over=("ppo", "a2c"), holds=_is_maskable

@@ -22,6 +22,10 @@ NetArch = list[int] | dict[str, list[int]]
 USUAL_POLICIES = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
 
 
+BatchedLoss = Literal["clipped_surrogate", "policy_gradient"]
+"""The losses by which many runs can be trained as one network."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """Where a module of a policy belongs.
@@ -97,6 +101,7 @@ class AlgorithmSpec:
         no_target: Why it cannot be the algorithm of a target, if so.
         no_distillation: Why its agents cannot be drawn to another policy, if so; it follows "An agent of NAME".
         q_values: From a policy and a batch of observations to Q-values [batch, actions], where it has them.
+        batched_loss: The loss of its class's own updates, where the batched trainer knows it.
         head_settings: From the shapes of tensors, the shapes of the head's on a path, and the number of actions to the
             ``policy_kwargs`` that size its heads.
     """
@@ -126,6 +131,7 @@ class AlgorithmSpec:
     no_target: str | None = None
     no_distillation: str | None = None
     q_values: Callable[[Any, Any], Any] | None = None
+    batched_loss: BatchedLoss | None = None
     head_settings: "Callable[[Heads], dict[str, Any]]" = lambda _: {}
 
     @property

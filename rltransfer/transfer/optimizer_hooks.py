@@ -58,11 +58,42 @@ class _Held:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pull:
+class Pull:
     """A gradient of ``strength * (w - anchor)``, entry by entry."""
 
     anchor: torch.Tensor
     strength: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class StepRules:
+    """What a held plan asks of an optimizer's next step, for trainers that do not call ``optimizer.step``.
+
+    Attributes:
+        scales: By which factor the learning rate of a parameter differs from the optimizer's.
+        held: The parameters that the step leaves out; SB3's clipping counts their gradients all the same.
+        pulls: Gradients that are added after SB3's clipping, to those of parameters that are not held.
+        is_moved_otherwise: Whether something else than the optimizer moves some parameters.
+    """
+
+    scales: Mapping[torch.Tensor, float] = dataclasses.field(default_factory=dict)
+    held: frozenset[torch.Tensor] = frozenset()
+    pulls: Mapping[torch.Tensor, Pull] = dataclasses.field(default_factory=dict)
+    is_moved_otherwise: bool = False
+
+
+def step_rules(optimizer: torch.optim.Optimizer) -> StepRules:
+    """Returns what a held plan asks of an optimizer's next step; nothing where none is held."""
+    for hook in optimizer._optimizer_step_pre_hooks.values():
+        planned = getattr(hook, "__self__", None)
+        if isinstance(planned, _PlannedStep):
+            return planned.rules()
+    return StepRules()
+
+
+def is_plan_hook(hook: Any) -> bool:
+    """Returns whether a hook of an optimizer carries out what ``step_rules`` returns."""
+    return isinstance(getattr(hook, "__self__", None), _PlannedStep)
 
 
 class _PlannedStep:
@@ -80,7 +111,7 @@ class _PlannedStep:
         elapsed: ElapsedSteps,
         scales: Mapping[torch.Tensor, float],
         held: list[_Held],
-        pulls: Mapping[torch.Tensor, _Pull],
+        pulls: Mapping[torch.Tensor, Pull],
         updates: Updates | None,
     ) -> None:
         self._elapsed = elapsed
@@ -93,10 +124,19 @@ class _PlannedStep:
         self._strengths = [pull.strength for pull in pulls.values()]
         self._groups: list[dict[str, Any]] | None = None
 
+    def rules(self) -> StepRules:
+        """Returns what the next step is to be."""
+        return StepRules(
+            scales=self._scales,
+            held=frozenset(self._left_out()),
+            pulls=self._pulls,
+            is_moved_otherwise=self._updates is not None,
+        )
+
     def before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Replaces the groups by planned ones; undoes first what a step that raised left behind."""
         self._put_back(optimizer)
-        left_out = {parameter for held in self._holding() for parameter in held.parameters} if self._held else set()
+        left_out = self._left_out()
         if self._pulled:
             self._pull(left_out)
         if self._updates is not None:
@@ -136,6 +176,9 @@ class _PlannedStep:
             gradients = [parameter.grad for parameter in pulled if parameter.grad is not None]
         if pulled:
             torch._foreach_addcmul_(gradients, torch._foreach_sub(pulled, anchors), strengths)
+
+    def _left_out(self) -> set[torch.Tensor]:
+        return {parameter for held in self._holding() for parameter in held.parameters} if self._held else set()
 
     def _put_back(self, optimizer: torch.optim.Optimizer) -> None:
         if self._groups is not None:
@@ -224,7 +267,7 @@ def refuse_lost_anchors(plan: Plan) -> None:
 
 def _pulls(
     plan: Plan, tensors: Mapping[str, torch.Tensor], importance: Mapping[str, torch.Tensor]
-) -> dict[torch.Tensor, _Pull]:
+) -> dict[torch.Tensor, Pull]:
     """Returns the pull on each parameter, from plan and source alone: it is the same after a load.
 
     Pulls of one weight to two places are one pull, to the place between them.
@@ -241,7 +284,7 @@ def _pulls(
             both = strength + entry.return_pull
             anchor = (strength * anchor + entry.return_pull * starts[entry.tensor]) / both
             strength = both
-        pulls[parameter] = _Pull(anchor, strength)
+        pulls[parameter] = Pull(anchor, strength)
     return pulls
 
 
