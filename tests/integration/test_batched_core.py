@@ -218,20 +218,26 @@ _CASES: dict[str, dict[str, Any]] = {
 }
 
 
-_LONG = {
-    "values of little weight",
-    "pendulum five envs",
-    "gelu",
-    "two extractors",
-    "two-dimensional actions",
-    "matrices",
-    "multi-discrete observations",
-    "images",
-    "a2c pendulum",
+_QUICK = {
+    "truncated",
+    "target_kl",
+    "advantages as they are",
+    "clip_range_vf",
+    "schedules",
+    "max_grad_norm",
+    "VecNormalize",
+    "batch of 48",
+    "pendulum truncated",
+    "relu",
+    "multi-discrete",
+    "a2c rmsprop",
+    "a2c as tensorflow",
 }
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.long] * (case in _LONG)) for case in _CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.long] * (case not in _QUICK)) for case in _CASES]
+)
 def test_learns_what_stock_sb3_learns(case: str) -> None:
     settings = _CASES[case]
     agents, generators = _make_all(range(2), **settings)
@@ -250,7 +256,8 @@ def test_learns_what_stock_sb3_learns(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["defaults", "pendulum", "multi-discrete", "multi-binary", "VecNormalize", "five envs"]
+    "case",
+    ["defaults", "pendulum", *(pytest.param(case, marks=pytest.mark.long) for case in ("multi-discrete", "five envs"))],
 )
 def test_first_rollout_is_that_of_stock_sb3(case: str) -> None:
     settings = _CASES[case]
@@ -263,7 +270,7 @@ def test_first_rollout_is_that_of_stock_sb3(case: str) -> None:
         assert record.events == expected.events
         for step, stock in zip(record.steps, expected.steps, strict=True):
             assert {name: value.shape for name, value in step.items()} == {n: v.shape for n, v in stock.items()}
-            is_discrete = stock["actions"].dtype != np.float32 or case == "multi-binary"
+            is_discrete = stock["actions"].dtype != np.float32
             np.testing.assert_allclose(step["actions"], stock["actions"], atol=0 if is_discrete else 1e-5)
             assert step["actions"].dtype == stock["actions"].dtype
             for name in ("clipped_actions", "new_obs", "rewards", "dones", "values", "log_probs"):
@@ -277,8 +284,15 @@ def _alone(case: str) -> tuple[Any, RunGenerators]:
     return agents[0], generators[0]
 
 
-@pytest.mark.parametrize("seeds", [[3, 5], [*range(4, 9), 3]])
-@pytest.mark.parametrize("case", ["defaults", "pendulum truncated", "target_kl", "a2c rmsprop"])
+@pytest.mark.parametrize("seeds", [pytest.param([3, 5], marks=pytest.mark.long), [*range(4, 9), 3]])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "defaults",
+        "a2c rmsprop",
+        *(pytest.param(c, marks=pytest.mark.long) for c in ("pendulum truncated", "target_kl")),
+    ],
+)
 def test_bits_do_not_depend_on_company(case: str, seeds: list[int]) -> None:
     alone, own = _alone(case)
     agents, generators = _make_all(seeds, **_CASES[case])
@@ -296,8 +310,8 @@ def test_bits_do_not_depend_on_company_that_is_frozen_or_stops() -> None:
     _assert_same_bits(agents[1], _alone("defaults")[0])
 
 
-@pytest.mark.parametrize("company", [[], [2]])
-@pytest.mark.parametrize("case", ["defaults", "pendulum", "a2c rmsprop"])
+@pytest.mark.parametrize("company", [pytest.param([], marks=pytest.mark.long), [2]])
+@pytest.mark.parametrize("case", ["defaults", pytest.param("pendulum", marks=pytest.mark.long), "a2c rmsprop"])
 def test_frozen_tensors_keep_every_bit(case: str, company: list[int]) -> None:
     settings = _CASES[case]
 
