@@ -458,6 +458,35 @@ def test_a_callback_stops_its_own_run_alone() -> None:
         assert np.array_equal(generators[seed].numpy.get_state()[1], np.random.get_state()[1])
 
 
+class Reads(BaseCallback):
+    """Does in a rollout what cannot be as in stock SB3."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._read = read
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._read(self.model)
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (lambda agent: agent.rollout_buffer.observations, "rollout_buffer, and a callback, .* its observations"),
+        (lambda _: torch.rand(1), "PyTorch's global generator"),
+        (lambda _: np.random.normal(), "NumPy's global generator"),
+    ],
+)
+def test_a_callback_that_would_read_other_numbers_than_in_stock_sb3_is_refused(read: Any, words: str) -> None:
+    agents, generators = _make_all(range(2))
+    with pytest.raises(IncompatibleError, match=words):
+        _learn_together(agents, generators, callbacks=[None, Reads(read)])
+    agents[1].learn(1)
+
+
 def test_logs_are_dumped_as_by_learn() -> None:
     agents, generators = _make_all(range(2))
     dumps: list[list[int]] = [[], []]

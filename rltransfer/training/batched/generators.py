@@ -8,7 +8,31 @@ from typing import Any
 import numpy as np
 import torch
 
+from rltransfer.errors import IncompatibleError
 from rltransfer.training.resume.rng_state import load_rng_state_dict, rng_state_dict
+
+
+@contextlib.contextmanager
+def drawing_nothing() -> Iterator[None]:
+    """Raises IncompatibleError at the end if anything in between drew from PyTorch's or NumPy's global generator."""
+    before = _positions()
+    yield
+    drawn = [name for name, position in _positions().items() if position != before[name]]
+    if drawn:
+        raise IncompatibleError(
+            f"An environment or a callback draws from {drawn[0]}'s global generator, which is one for all runs here, "
+            "while each has its own where it is trained alone. Use trainer sb3, or let it draw within "
+            "RunGenerators.installed()."
+        )
+
+
+def _positions() -> dict[str, bytes]:
+    """Returns where the global generators are."""
+    kind, key, *rest = np.random.get_state()
+    return {
+        "PyTorch": torch.get_rng_state().numpy().tobytes(),
+        "NumPy": np.asarray(key).tobytes() + repr((kind, *rest)).encode(),
+    }
 
 
 class RunGenerators:

@@ -9,6 +9,20 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.type_aliases import MaybeCallback
 
+from rltransfer.errors import IncompatibleError
+
+
+class UnfilledBuffer:
+    """Stands in the place of an agent's ``rollout_buffer`` during a rollout: what reads it would read old numbers."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise IncompatibleError(
+            f"The batched trainer does not fill an agent's own rollout_buffer, and a callback, such as that of 'redo', "
+            f"asks for its {name}. Use trainer sb3."
+        )
+
 
 class RunSteps:
     """Steps one agent's environments with actions that are drawn elsewhere.
@@ -24,6 +38,7 @@ class RunSteps:
     def __init__(self, agent: Any, callback: MaybeCallback) -> None:
         self.agent = agent
         self.is_going = False
+        self._buffer = agent.rollout_buffer
         self._given = callback
         self._callback: BaseCallback
         space = agent.observation_space
@@ -54,6 +69,7 @@ class RunSteps:
         """Does what ``collect_rollouts`` does before its first step."""
         agent = self.agent
         assert agent._last_obs is not None, "No previous observation was provided"
+        agent.rollout_buffer = UnfilledBuffer()
         self._locals = {
             "self": agent,
             "env": agent.env,
@@ -103,6 +119,10 @@ class RunSteps:
         """Does what ``collect_rollouts`` does after its last step."""
         self._callback.update_locals(self._locals)
         self._callback.on_rollout_end()
+
+    def put_buffer_back(self) -> None:
+        """Gives the agent its own rollout buffer back, in which there is nothing."""
+        self.agent.rollout_buffer = self._buffer
 
     def end_iteration(self) -> None:
         """Ends the run if its budget is used up; after the update that follows its last rollout."""

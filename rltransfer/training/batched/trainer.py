@@ -9,7 +9,7 @@ from jaxtyping import Float
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from rltransfer.training.batched.block_learner import BlockLearner
-from rltransfer.training.batched.generators import RunGenerators
+from rltransfer.training.batched.generators import RunGenerators, drawing_nothing
 from rltransfer.training.batched.refusals import refuse_agents
 from rltransfer.training.batched.run_steps import RunSteps
 from rltransfer.training.batched.step_rules import refuse_hooks
@@ -27,8 +27,8 @@ class BatchedTrainer:
     At any time between two calls each agent is a stock agent with its current weights, optimizer and counters. What is
     loaded into it there, or by a callback, counts from then on. Only its ``rollout_buffer`` stays empty.
 
-    Callbacks are called as ``learn`` calls them. What they draw from global generators is not the run's, unless they
-    install these: see ``RunGenerators.installed``.
+    Callbacks are called as ``learn`` calls them. One that draws from a global generator, which is not the run's, or
+    reads the agent's ``rollout_buffer`` raises an error; it can install the run's: see ``RunGenerators.installed``.
 
     Args:
         agents: PPO or A2C agents with MlpPolicy, each with its own environments; of one architecture and with the same
@@ -73,15 +73,24 @@ class BatchedTrainer:
             run.begin(total_timesteps, reset_num_timesteps=reset_num_timesteps, log_interval=log_interval)
 
     def collect_rollouts(self) -> None:
-        """Takes the steps of one rollout in each run that still trains."""
+        """Takes the steps of one rollout in each run that still trains.
+
+        Raises:
+            IncompatibleError: A callback read an agent's ``rollout_buffer``, or something drew from a global generator.
+        """
         blocks = [block for block in self._blocks if block.is_going]
-        for block in blocks:
-            block.begin_rollout()
-        for step in range(self.runs[0].agent.n_steps):
-            for block in blocks:
-                block.step(step)
-        for block in blocks:
-            block.end_rollout()
+        try:
+            with drawing_nothing():
+                for block in blocks:
+                    block.begin_rollout()
+                for step in range(self.runs[0].agent.n_steps):
+                    for block in blocks:
+                        block.step(step)
+                for block in blocks:
+                    block.end_rollout()
+        finally:
+            for run in self.runs:
+                run.put_buffer_back()
 
     def train(self) -> None:
         """Updates the agents from their rollouts, and ends the runs whose budget is used up."""
