@@ -240,7 +240,8 @@ class Session:
     def _note_end(self, **facts: Any) -> None:
         """Writes into the record how the run ended, unless the record is another process's by now."""
         if self.heart.owns_folder():
-            note_end(self.folder, **facts, wall_seconds=self.seconds())
+            seconds = {"wall_seconds": self.seconds(), "evaluation_seconds": self.evaluation_seconds}
+            note_end(self.folder, **facts, **seconds)
 
     def _save(self, env_steps: int, state: dict[str, Any]) -> None:
         facts = {

@@ -55,7 +55,15 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     return encoder
 
 
-@pytest.mark.parametrize("strategy", [Frozen(), Finetune(), Shuffled(of=Finetune())], ids=lambda part: part.kind)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Frozen(),
+        pytest.param(Finetune(), marks=pytest.mark.long),
+        pytest.param(Shuffled(of=Finetune()), marks=pytest.mark.long),
+    ],
+    ids=lambda part: part.kind,
+)
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_each_layer_takes_the_one_at_its_place(
     source: str, target: str, strategy: Any, encoders: Callable[[str], Any]

@@ -42,7 +42,10 @@ if "OnlyOneIsValid-v0" not in gym.registry:
     gym.register("OnlyOneIsValid-v0", entry_point=OnlyOneIsValid)
 
 
-@pytest.mark.parametrize("algo", SMALL)
+@pytest.mark.parametrize(
+    "algo",
+    [pytest.param(algo, marks=[pytest.mark.long] * (algo in ("ddpg", "td3", "tqc", "crossq"))) for algo in SMALL],
+)
 def test_the_same_settings_twice_give_the_same_curve(algo: str, tmp_path: Path) -> None:
     records = [pretrained(tmp_path / name, algo, n_timesteps=64) for name in "ab"]
     contents = [(tmp_path / name / "evaluations.npz").read_bytes() for name in "ab"]

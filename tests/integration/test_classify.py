@@ -57,6 +57,7 @@ def result_of(logs: Path) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "result.json").read_text())
 
 
+@pytest.mark.long
 def test_what_a_frozen_network_leaves_behind(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = write_images(tmp_path / "images")
     assert classify(weights, images, tmp_path / "logs", "--head", "8") == 0
@@ -108,6 +109,7 @@ def test_what_a_frozen_network_leaves_behind(weights: Path, tmp_path: Path, caps
     assert not (folder / "rltransfer").exists()
 
 
+@pytest.mark.long
 def test_a_fine_tuned_network_is_where_agents_start_from(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,6 +271,7 @@ def test_an_agent_is_no_network_to_classify_with(tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "logs").exists()
 
 
+@pytest.mark.long
 def test_what_is_stopped_in_the_middle_leaves_nothing(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,6 +304,7 @@ def test_an_agent_of_a_keyed_source_is_encoded_by_key(tmp_path: Path) -> None:
         agent.learn(64, callback=transfer.callbacks)
 
 
+@pytest.mark.long
 def test_what_is_saved_meanwhile_takes_raw_observations_and_goes_on_learning(network: Encoder, tmp_path: Path) -> None:
     agent = agent_of("ppo", network)
     plan = plan_transfer(network, agent, "frozen")

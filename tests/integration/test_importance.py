@@ -74,6 +74,7 @@ def test_of_a_categorical_policy_it_is_the_expected_square_of_each_log_probabili
         torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.long
 def test_of_a_normal_policy_it_is_what_sampled_actions_give(tmp_path: Path) -> None:
     """The closed form against the mean over many sampled actions of the squared gradient of their log-probability."""
     encoder = source_encoder("ppo", tmp_path, "Pendulum-v1")

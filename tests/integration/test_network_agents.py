@@ -547,7 +547,8 @@ np.save(sys.argv[3], agent.policy.get_distribution(agent.policy.obs_to_tensor(se
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        (None, 1000),
+        pytest.param(None, 1000, marks=pytest.mark.long),
+        (None, 50),
         pytest.param("vit_tiny", 20, marks=pytest.mark.long),
         pytest.param("inception_v3", 100, marks=pytest.mark.long),
     ],

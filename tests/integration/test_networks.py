@@ -363,6 +363,7 @@ def test_weights_that_arrive_damaged_or_not_at_all_leave_nothing(
     assert not tree(tmp_path / "hub" / "checkpoints")
 
 
+@pytest.mark.long
 def test_weights_of_timm_come_from_the_hub(server: tuple[str, type[Files]], tmp_path: Path) -> None:
     from safetensors.torch import save
 

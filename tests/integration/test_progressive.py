@@ -99,7 +99,7 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("algo", "kwargs"),
-    [pytest.param(a, k, marks=[pytest.mark.long] if (a, k) == ("td3", NATURE) else []) for a, k in CASES],
+    [pytest.param(a, k, marks=[pytest.mark.long] * (k is NATURE and a != "ppo")) for a, k in CASES],
     ids=[f"{a}-{'vector' if k is NET else 'nature' if k is NATURE else 'small'}" for a, k in CASES],
 )
 def test_training_reaches_the_agents_own_layers_and_laterals_and_no_source_column(

@@ -73,6 +73,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(report, "save_figures", lambda *_: ())
 
 
+@pytest.mark.long
 def test_a_report_is_written_the_same_twice(tmp_path):
     make_study(tmp_path)
     first = write_report(compare(tmp_path), tmp_path)

@@ -52,7 +52,9 @@ def compare(config: RunConfig, folder: Path, *, calls: int = 19, least: int = 2)
     whole = train_run(config, folder / "whole")
     parted, times = interrupted(config, folder / "parted", every(calls))
     assert times >= least
-    assert [entry.exact for entry in parted.resumed] == [True] * times
+    # What is stopped before anything was saved begins again, which is no resumption.
+    assert least <= len(parted.resumed) <= times
+    assert all(entry.exact for entry in parted.resumed)
     assert {name: getattr(whole, name) for name in RECORDED} == {name: getattr(parted, name) for name in RECORDED}
     assert parted.resume_level == "exact"
     assert_alike(config, folder / "whole", folder / "parted")
@@ -67,7 +69,6 @@ QUICK_VARIANTS = {
     "schedules",
     "noise",
     "full buffer",
-    "hindsight",
     "LunarLander",
     "rarely evaluated",
     "drawn arguments",
@@ -81,7 +82,6 @@ QUICK_STRATEGIES = {
     "kickstart off-policy",
     "qdagger",
     "lora",
-    "residual and augment",
     "replay",
     "auto",
 }
@@ -316,7 +316,7 @@ def test_a_race_is_the_same_with_an_interruption_in_every_slice(sources: dict[st
 
 
 @pytest.mark.usefixtures("no_wait")
-@pytest.mark.parametrize("algo", ["ppo", "sac", "dqn"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("sac", marks=pytest.mark.long), "dqn"])
 def test_where_the_state_cannot_be_kept_new_episodes_begin(algo: str, tmp_path: Path) -> None:
     hyperparams = {"env_wrapper": ("runs.Opaque",), **(NORMALISED if algo != "dqn" else {})}
     agent = {"dqn": {"n_steps": 3}, "ppo": {}, "sac": {}}[algo]

@@ -113,6 +113,7 @@ class TestWork:
         assert attempts(folder) == dict.fromkeys(NAMES, 1)
         assert outcome(folder) == alone
 
+    @pytest.mark.long
     def test_the_slurm_script_is_such_a_worker(
         self, alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -127,6 +128,7 @@ class TestWork:
 
 
 class TestCache:
+    @pytest.mark.long
     def test_two_studies_at_once_train_an_equal_source_run_once(self, alone: dict[str, str], tmp_path: Path) -> None:
         cache = tmp_path / "cache"
         paths = [write(tmp_path, "first", **SHARED), write(tmp_path, "second", **SHARED)]
