@@ -1,11 +1,13 @@
 """Acts in evaluations: as an agent's ``predict`` does, without what that does anew for every observation."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BaseModel, BasePolicy
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -64,6 +66,7 @@ class _PolicyAlone:
     def __init__(self, policy: BasePolicy) -> None:
         policy.set_training_mode(False)
         self._policy = policy
+        self._choose = _chooser_of(policy)
         self._device = policy.device
         self._shape = (-1, *(policy.action_space.shape or ()))
         self._bounds = policy.action_space if isinstance(policy.action_space, spaces.Box) else None
@@ -77,13 +80,60 @@ class _PolicyAlone:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, Any]:
         """Returns one action for each environment."""
-        chosen = self._policy._predict(obs_as_tensor(observation, self._device), deterministic=deterministic)
+        chosen = self._choose(obs_as_tensor(observation, self._device), deterministic)
         actions: np.ndarray = chosen.cpu().numpy().reshape(self._shape)
         if self._bounds is not None and self._policy.squash_output:
             actions = self._policy.unscale_action(actions)
         elif self._bounds is not None:
             actions = np.clip(actions, self._bounds.low, self._bounds.high)
         return actions, state
+
+
+_Chooser = Callable[[Any, bool], torch.Tensor]
+_SHORTENED = ("_predict", "get_distribution", "extract_features", "_get_action_dist_from_latent")
+
+
+def _chooser_of(policy: Any) -> _Chooser:
+    """Returns what chooses actions as ``_predict`` does; of SB3's actor-critic policies without their distributions.
+
+    To make, check and ask a distribution takes as long as a small network.
+    """
+    kind, distribution = type(policy), getattr(policy, "action_dist", None)
+    is_stock = isinstance(policy, ActorCriticPolicy) and not any(
+        getattr(kind, name) is not getattr(ActorCriticPolicy, name) or name in vars(policy) for name in _SHORTENED
+    )
+    if is_stock and type(distribution) is CategoricalDistribution:
+        return _shortened(policy, _categorical)
+    if is_stock and type(distribution) is DiagGaussianDistribution:
+        return _shortened(policy, _normal)
+    return policy._predict  # type: ignore[no-any-return]
+
+
+def _shortened(policy: Any, draw: Callable[[Any, torch.Tensor, bool], torch.Tensor]) -> _Chooser:
+    def choose(observations: Any, deterministic: bool) -> torch.Tensor:
+        features = policy.extract_features(observations, policy.pi_features_extractor)
+        parameters = policy.action_net(policy.mlp_extractor.forward_actor(features))
+        if not bool(torch.isfinite(parameters).all()):
+            # SB3's distributions say what is wrong.
+            chosen: torch.Tensor = policy._predict(observations, deterministic)
+            return chosen
+        return draw(policy, parameters, deterministic)
+
+    return choose
+
+
+def _categorical(_: Any, logits: torch.Tensor, deterministic: bool) -> torch.Tensor:
+    """Returns what PyTorch's ``Categorical`` gives, operation by operation."""
+    probabilities = torch.softmax(logits - logits.logsumexp(dim=-1, keepdim=True), dim=-1)
+    return probabilities.argmax(dim=1) if deterministic else torch.multinomial(probabilities, 1, True)[:, 0]
+
+
+def _normal(policy: Any, means: torch.Tensor, deterministic: bool) -> torch.Tensor:
+    """Returns what PyTorch's ``Normal`` gives, operation by operation."""
+    if deterministic:
+        return means
+    deviations: torch.Tensor = torch.ones_like(means) * policy.log_std.exp()
+    return means + torch.empty_like(means).normal_() * deviations
 
 
 class _Masked:

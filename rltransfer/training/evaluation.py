@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rltransfer import tasks
 from rltransfer.records import Episodes
-from rltransfer.tasks import episode_limit
+from rltransfer.tasks import episode_limit, evaluation_envs_of
 from rltransfer.training.acting import Predictor, predictor_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def evaluate(policy: Predictor, env: VecEnv, *, episodes: int, seed: int, determ
     """Returns the episodes of a policy on freshly seeded environments.
 
     They are those of SB3's ``evaluate_policy`` in environments of that seed, number by number: each environment plays
-    as many as the others, or one more, and goes on until all have. Torch's generator, which SB3 samples actions from,
+    as many as the others, or one more. Torch's generator, which SB3 samples actions from,
     is put back afterwards: an evaluation does not change the run.
 
     Args:
@@ -55,6 +55,7 @@ def _play(policy: Predictor, env: VecEnv, episodes: int, *, deterministic: bool)
     remaining = np.array([(episodes + index) // env.num_envs for index in range(env.num_envs)])
     observations = env.reset()
     state, starts = None, np.ones(env.num_envs, dtype=bool)
+    inside = evaluation_envs_of(env)
     while remaining.any():
         actions, state = policy.predict(observations, state=state, episode_start=starts, deterministic=deterministic)
         observations, _rewards, dones, infos = env.step(actions)
@@ -63,6 +64,8 @@ def _play(policy: Predictor, env: VecEnv, episodes: int, *, deterministic: bool)
         for index in np.flatnonzero(dones & counts):
             ends.append(infos[index])
             remaining[index] -= "episode" in infos[index]
+            if inside is not None and not remaining[index]:
+                inside.rest(int(index))
             if infos[index].get(episode_limit.CUT_OFF):
                 _warn_of_bound(env)
     return ends

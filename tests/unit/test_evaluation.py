@@ -114,14 +114,17 @@ def of_stable_baselines3(agent: BaseAlgorithm, env: VecEnv, *, episodes: int, de
 
 # DQN explores at another rate than SB3's when it is sampled.
 @pytest.mark.parametrize(
-    ("algo", "deterministic"),
-    [(algo, mode) for algo in ("ppo", "ppo_lstm", "sac") for mode in (True, False)]
-    + [(algo, True) for algo in ("ars", "dqn", "qrdqn", "td3")],
+    ("algo", "env_id", "deterministic"),
+    [
+        *[(algo, ENVS[algo], mode) for algo in ("ppo", "ppo_lstm", "sac") for mode in (True, False)],
+        *[("ppo", "Pendulum-v1", mode) for mode in (True, False)],
+        *[(algo, ENVS[algo], True) for algo in ("ars", "dqn", "qrdqn", "td3")],
+    ],
 )
-def test_episodes_are_those_of_stable_baselines3(algo: str, deterministic: bool) -> None:
-    agent = make_agent(algo).learn(64)
-    stock = make_vec_env(ENVS[algo], n_envs=3, seed=0)
-    env = make_eval_env(Task(env=ENVS[algo]), Hyperparameters(policy="MlpPolicy", agent={}), seed=0, n_envs=3)
+def test_episodes_are_those_of_stable_baselines3(algo: str, env_id: str, deterministic: bool) -> None:
+    agent = make_agent(algo, env_id).learn(64)
+    stock = make_vec_env(env_id, n_envs=3, seed=0)
+    env = make_eval_env(Task(env=env_id), Hyperparameters(policy="MlpPolicy", agent={}), seed=0, n_envs=3)
     returns, lengths = of_stable_baselines3(agent, stock, episodes=4, deterministic=deterministic)
     episodes = evaluate_agent(agent, env, episodes=4, seed=5, deterministic=deterministic)
     assert episodes.episode_returns == tuple(returns)
