@@ -111,7 +111,7 @@ def _chooser_of(policy: Any) -> _Chooser:
 
 def _shortened(policy: Any, draw: Callable[[Any, torch.Tensor, bool], torch.Tensor]) -> _Chooser:
     def choose(observations: Any, deterministic: bool) -> torch.Tensor:
-        features = policy.extract_features(observations, policy.pi_features_extractor)
+        features = BaseModel.extract_features(policy, observations, policy.pi_features_extractor)
         parameters = policy.action_net(policy.mlp_extractor.forward_actor(features))
         if not bool(torch.isfinite(parameters).all()):
             # SB3's distributions say what is wrong.

@@ -131,6 +131,13 @@ def test_episodes_are_those_of_stable_baselines3(algo: str, env_id: str, determi
     assert episodes.episode_lengths == tuple(lengths)
 
 
+def test_an_actor_with_a_features_extractor_of_its_own_acts_on_that_one() -> None:
+    agent = make_agent("ppo", policy_kwargs={"share_features_extractor": False})
+    env = environments()
+    returns, _ = of_stable_baselines3(agent, env, episodes=4, deterministic=True)
+    assert evaluate_agent(agent, env, episodes=4, seed=5, deterministic=True).episode_returns == tuple(returns)
+
+
 class Lives(gym.Wrapper[Any, Any, Any, Any]):
     """Says that an episode is over at every seventh step, as Atari's wrapper does when a life is lost."""
 
