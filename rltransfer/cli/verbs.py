@@ -278,7 +278,7 @@ def _run_config(
         seed=arguments.seed if arguments.seed >= 0 else secrets.randbelow(2**31),
         n_timesteps=n_timesteps,
         evaluation=Evaluation(
-            eval_freq=arguments.eval_freq,
+            **({} if arguments.eval_freq is None else {"eval_freq": arguments.eval_freq}),
             episodes=arguments.eval_episodes,
             n_envs=arguments.n_eval_envs,
             env_kwargs=arguments.eval_env_kwargs,

@@ -10,6 +10,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -74,20 +75,31 @@ class Task(BaseModel, frozen=True, extra="forbid"):
 class Evaluation(BaseModel, frozen=True, extra="forbid"):
     """How the evaluation curve is made; the same in all arms.
 
-    ``eval_freq`` None stands for a tenth of the budget, a negative one for the end only; ``n_envs`` None for as
+    ``eval_freq`` are env_steps, or below 1 a share of the budget; a negative one stands for the end only, and None for
+    a twentieth of the budget, as in runs and studies of version 0.1 that left it out. ``n_envs`` None stands for as
     many as ``episodes``, at most 10; ``env_kwargs`` None for the task's own; ``max_episode_steps``, after which an
     episode is cut off, None for the environment's own time limit, or 10,000 where it has none.
     """
 
-    eval_freq: int | None = None
+    eval_freq: float | None = 0.1
     episodes: PositiveInt = 10
     n_envs: PositiveInt | None = None
     env_kwargs: dict[str, Any] | None = None
     max_episode_steps: PositiveInt | None = None
 
+    @field_validator("eval_freq")
+    @classmethod
+    def _whole_or_share(cls, value: float | None) -> float | None:
+        if value is None or 0 < value < 1:
+            return value
+        if not float(value).is_integer():
+            raise ValueError("expected a whole number of env_steps, or a share of the budget between 0 and 1")
+        return int(value)
+
     @model_serializer(mode="wrap")
-    def _leave_out_unset_bound(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        settings: dict[str, Any] = serialise(self)
+    def _written(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A whole number of steps is written as one.
+        settings: dict[str, Any] = serialise(self) | {"eval_freq": self.eval_freq}
         if self.max_episode_steps is None:
             # A run that was begun before there was this setting has none.
             settings.pop("max_episode_steps", None)
@@ -95,9 +107,9 @@ class Evaluation(BaseModel, frozen=True, extra="forbid"):
 
     def frequency(self, n_timesteps: int) -> int:
         """Returns how many env_steps lie between two evaluations in a run of ``n_timesteps``."""
-        if self.eval_freq is None:
-            return max(1, n_timesteps // 10)
-        return self.eval_freq if self.eval_freq > 0 else n_timesteps
+        if self.eval_freq is None or 0 < self.eval_freq < 1:
+            return max(1, int(n_timesteps * (self.eval_freq or 0.05)))
+        return int(self.eval_freq) if self.eval_freq > 0 else n_timesteps
 
     @property
     def parallel(self) -> int:

@@ -145,10 +145,8 @@ class Session:
             self.say(f"step {step:>9,}  mean return {episodes.mean_return:10.2f}  ({count} episodes)")
 
         config = self.config
-        # A run that was begun when the default was another one keeps its own.
-        begun = None if self.checkpoint is None else read_record(self.folder).evaluation.eval_freq
         return {
-            "eval_freq": begun or config.evaluation.frequency(config.n_timesteps),
+            "eval_freq": config.evaluation.frequency(config.n_timesteps),
             "episodes": config.evaluation.episodes,
             "seed": derived_seed(config.seed, "curve"),
             "deterministic": tasks.evaluates_deterministically(config.task.env),

@@ -76,11 +76,12 @@ class TestCurve:
             # Rollouts of 16 steps: training ends at 112. Evaluations come as soon as another 40 are full.
             (40, 100, [0, 40, 80, 112]),
             (-1, 64, [0, 64]),
-            (None, 320, [*range(0, 321, 32)]),
+            (None, 320, [*range(0, 321, 16)]),
+            (0.1, 320, [*range(0, 321, 32)]),
         ],
     )
     def test_it_starts_at_0_and_ends_at_the_end(
-        self, eval_freq: int | None, n_timesteps: int, steps: list[int], tmp_path: Path
+        self, eval_freq: float | None, n_timesteps: int, steps: list[int], tmp_path: Path
     ) -> None:
         record = train_run(run_config(eval_freq=eval_freq, n_timesteps=n_timesteps, episodes=2), tmp_path)
         curve = read_curve(tmp_path)

@@ -88,7 +88,14 @@ def test_files_are_named_as_in_rl_zoo(env: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "frequency", "parallel"),
-    [({}, 100, 10), ({"eval_freq": 7, "episodes": 3}, 7, 3), ({"eval_freq": -1, "n_envs": 2}, 1000, 2)],
+    [
+        ({}, 100, 10),
+        ({"eval_freq": 0.25}, 250, 10),
+        # What runs and studies of version 0.1 hold that left it out.
+        ({"eval_freq": None}, 50, 10),
+        ({"eval_freq": 7, "episodes": 3}, 7, 3),
+        ({"eval_freq": -1, "n_envs": 2}, 1000, 2),
+    ],
 )
 def test_evaluation_defaults_follow_the_budget(settings: dict[str, Any], frequency: int, parallel: int) -> None:
     evaluation = Evaluation(**settings)

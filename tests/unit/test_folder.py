@@ -93,6 +93,6 @@ def test_the_settings_are_written_for_us_and_for_rl_zoo(tmp_path: Path) -> None:
     assert RunConfig.model_validate_json((tmp_path / "rltransfer" / "config.json").read_text()) == config
     arguments = yaml_file.read(tmp_path / "CartPole-v1" / "args.yml")
     assert arguments["env"] == "CartPole-v1"
-    assert arguments["eval_freq"] == 100
+    assert arguments["eval_freq"] == 50
     assert yaml_file.read(tmp_path / "CartPole-v1" / "config.yml") == config.hyperparams.flat()
     assert (tmp_path / "CartPole-v1" / "command.txt").read_text() == "rltransfer pretrain\n"
