@@ -36,12 +36,16 @@ def every(calls: int) -> Callable[[], bool]:
 def interrupted(
     config: RunConfig, folder: Path, stop: Callable[[], bool], *, at_most: int = 100
 ) -> tuple[RunRecord, int]:
-    """Runs to the end, going on whenever it has stopped; returns the record and how often it went on."""
-    for times in range(at_most):
+    """Runs to the end, going on whenever it has stopped; returns the record and how often it went on.
+
+    A run that was stopped before anything was saved begins again, which does not count.
+    """
+    times = 0
+    for _ in range(at_most):
         try:
             return train_run(config, folder, stop=stop), times
-        except Stopped:
-            pass
+        except Stopped as stopped:
+            times += "before anything was saved" not in str(stopped)
     raise AssertionError(f"stopped {at_most} times and not at the end")
 
 

@@ -63,9 +63,9 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         if render_mode is not None:
             refusal = checks.refusal(self._name, "render_mode", "None", render_mode)
             raise ConfigError(f'{refusal} To draw, make the environments with vectorization_mode="sync".')
-        self._own_names = list(inspect.signature(self.single_env._set_arguments).parameters)[1:]
-        own = {name: self._one_each(name, arguments[name]) for name in self._own_names if name in arguments}
-        self._env: EnvT = self.single_env(**arguments | {name: values[0] for name, values in own.items()})
+        self._settable_names = list(inspect.signature(self.single_env._set_arguments).parameters)[1:]
+        by_name = {name: self._one_each(name, arguments[name]) for name in self._settable_names if name in arguments}
+        self._env: EnvT = self.single_env(**arguments | {name: values[0] for name, values in by_name.items()})
 
         self.single_observation_space = self._env.observation_space
         self.single_action_space = self._env.action_space
@@ -83,11 +83,11 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         self._shared = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in given.items()
-            if name not in self._own_names
+            if name not in self._settable_names
         }
-        self._own = [{name: given[name] for name in self._own_names} for _ in range(self.num_envs)]
+        self._settable = [{name: given[name] for name in self._settable_names} for _ in range(self.num_envs)]
         for index in range(self.num_envs):
-            self.set_arguments(index, **{name: values[index] for name, values in own.items()})
+            self.set_arguments(index, **{name: values[index] for name, values in by_name.items()})
 
     def constants(self, env: EnvT) -> tuple[float, ...]:
         """Returns what ``advance`` needs of the arguments of one sub-environment.
@@ -191,16 +191,16 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         checks.whole(self._name, "index", index, least=0, most=self.num_envs - 1)
         for name in arguments:
             self._refuse_shared(name)
-        own = self._own[index] | arguments
-        self._env._set_arguments(**own)
+        changed = self._settable[index] | arguments
+        self._env._set_arguments(**changed)
         self._constants[:, index] = self.constants(self._env)
-        self._own[index] = own
+        self._settable[index] = changed
 
     def get_state(self) -> dict[str, Any]:
         """Returns all that the coming steps depend on, as plain types and NumPy arrays that ``pickle`` takes."""
         return {
             "made_with": self._made_with(),
-            "arguments": [dict(own) for own in self._own],
+            "arguments": [dict(settable) for settable in self._settable],
             "seeds": list(self._seeds),
             "generators": [generator_state(generator) for generator in self._generators],
             "elapsed_steps": self._elapsed_steps.copy(),
@@ -219,8 +219,8 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
                 f"{self._name}: the state is that of environments made with {state['made_with']}, while these were "
                 f"made with {self._made_with()}. Make them with the same."
             )
-        for index, own in enumerate(state["arguments"]):
-            self.set_arguments(index, **own)
+        for index, arguments in enumerate(state["arguments"]):
+            self.set_arguments(index, **arguments)
         self._seeds = list(state["seeds"])
         self._generators = [restored_generator(generator) for generator in state["generators"]]
         self._elapsed_steps = state["elapsed_steps"].copy()
@@ -321,16 +321,16 @@ class NumpyVectorEnv(VectorEnv[Any, Any, Any], Generic[EnvT]):
         return list(values)
 
     def _refuse_shared(self, name: str) -> None:
-        own = self._own_names
-        if name in own:
+        names = self._settable_names
+        if name in names:
             return
         if name in inspect.signature(self.single_env).parameters:
             raise ConfigError(
                 f"{self._name}: argument {name!r} is the same for all sub-environments and stays as it was given when "
-                f"they were made. Can be set: {', '.join(own)}."
+                f"they were made. Can be set: {', '.join(names)}."
             )
         raise UnknownNameError(
-            f"{self._name} has no argument {name!r}.{did_you_mean(name, own)} Can be set: {', '.join(own)}."
+            f"{self._name} has no argument {name!r}.{did_you_mean(name, names)} Can be set: {', '.join(names)}."
         )
 
     def _made_with(self) -> dict[str, Any]:

@@ -116,8 +116,7 @@ def load_encoder(
     if path.suffix in _WEIGHTS and not holds_agent(path):
         raise SourceError(
             f"{path} is no SB3 zip. If it is a file of weights, name the network that they are of: --arch "
-            "torchvision:NAME of transfer, plan, extract and inspect (in a study file, arch under source). "
-            "pretrain continues agents alone."
+            "torchvision:NAME (in a study file, arch under source). pretrain -i continues agents alone."
         )
     _refuse_settings_of_networks(path, {"cut": cut, "pool": pool, "size": size})
     if which != "best" and (is_artifact or path.is_file()):

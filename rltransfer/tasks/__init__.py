@@ -12,11 +12,12 @@ from rltransfer.tasks.build import (
 from rltransfer.tasks.env_guard import Watched, watch_of
 from rltransfer.tasks.env_snapshot import Keeping, dump_states, find_joint_keeping, find_keeping, load_states
 from rltransfer.tasks.env_state import copy_generators
-from rltransfer.tasks.evaluation_envs import evaluation_envs_of
+from rltransfer.tasks.evaluation_envs import EvaluationEnvs
 from rltransfer.tasks.random_policy import UniformPolicy, action_masks, has_action_masks
 from rltransfer.tasks.stopwatch import Stopwatch
 
 __all__ = [
+    "EvaluationEnvs",
     "Keeping",
     "Stopwatch",
     "UniformPolicy",
@@ -27,7 +28,6 @@ __all__ = [
     "copy_generators",
     "dump_states",
     "evaluates_deterministically",
-    "evaluation_envs_of",
     "find_joint_keeping",
     "find_keeping",
     "has_action_masks",

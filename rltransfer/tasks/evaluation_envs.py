@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.util import dict_to_obs
 
 
@@ -49,10 +49,3 @@ class EvaluationEnvs(DummyVecEnv):
         """Returns a copy of the observations."""
         copies = OrderedDict((key, values.copy()) for key, values in self.buf_obs.items())
         return dict_to_obs(self.observation_space, copies)
-
-
-def evaluation_envs_of(env: VecEnv) -> EvaluationEnvs | None:
-    """Returns the environments inside of wrappers; None where they are others."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    return env if isinstance(env, EvaluationEnvs) else None

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rltransfer import tasks
 from rltransfer.records import Episodes
-from rltransfer.tasks import episode_limit, evaluation_envs_of
+from rltransfer.tasks import EvaluationEnvs, episode_limit
 from rltransfer.training.acting import Predictor, predictor_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _play(policy: Predictor, env: VecEnv, episodes: int, *, deterministic: bool)
     remaining = np.array([(episodes + index) // env.num_envs for index in range(env.num_envs)])
     observations = env.reset()
     state, starts = None, np.ones(env.num_envs, dtype=bool)
-    inside = evaluation_envs_of(env)
+    inside = env.unwrapped
     while remaining.any():
         actions, state = policy.predict(observations, state=state, episode_start=starts, deterministic=deterministic)
         observations, _rewards, dones, infos = env.step(actions)
@@ -64,7 +64,7 @@ def _play(policy: Predictor, env: VecEnv, episodes: int, *, deterministic: bool)
         for index in np.flatnonzero(dones & counts):
             ends.append(infos[index])
             remaining[index] -= "episode" in infos[index]
-            if inside is not None and not remaining[index]:
+            if isinstance(inside, EvaluationEnvs) and not remaining[index]:
                 inside.rest(int(index))
             if infos[index].get(episode_limit.CUT_OFF):
                 _warn_of_bound(env)

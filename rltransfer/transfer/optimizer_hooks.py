@@ -85,15 +85,19 @@ class StepRules:
 def step_rules(optimizer: torch.optim.Optimizer) -> StepRules:
     """Returns what a held plan asks of an optimizer's next step; nothing where none is held."""
     for hook in optimizer._optimizer_step_pre_hooks.values():
-        planned = getattr(hook, "__self__", None)
-        if isinstance(planned, _PlannedStep):
-            return planned.rules()
+        if (step := _planned_step(hook)) is not None:
+            return step.rules()
     return StepRules()
 
 
 def is_plan_hook(hook: Any) -> bool:
     """Returns whether a hook of an optimizer carries out what ``step_rules`` returns."""
-    return isinstance(getattr(hook, "__self__", None), _PlannedStep)
+    return _planned_step(hook) is not None
+
+
+def _planned_step(hook: Any) -> "_PlannedStep | None":
+    owner = getattr(hook, "__self__", None)
+    return owner if isinstance(owner, _PlannedStep) else None
 
 
 class _PlannedStep:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 
 from rltransfer.artifact import Encoder
 from rltransfer.artifact.policy import build_policy
@@ -45,9 +45,7 @@ class Advice:
 
 def innermost(env: VecEnv) -> VecEnv:
     """Returns the vector environment inside all wrappers."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    return env
+    return env.unwrapped
 
 
 def source_policy_of(plan: Plan, agent: "BaseAlgorithm", *, temperature: float = 1.0) -> "SourcePolicy":

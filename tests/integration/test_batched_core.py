@@ -294,12 +294,12 @@ def _alone(case: str) -> tuple[Any, RunGenerators]:
     ],
 )
 def test_bits_do_not_depend_on_company(case: str, seeds: list[int]) -> None:
-    alone, own = _alone(case)
+    alone, generators_alone = _alone(case)
     agents, generators = _make_all(seeds, **_CASES[case])
     _learn_together(agents, generators)
     place = seeds.index(3)
     _assert_same_bits(agents[place], alone)
-    assert torch.equal(generators[place].torch.get_state(), own.torch.get_state())
+    assert torch.equal(generators[place].torch.get_state(), generators_alone.torch.get_state())
     assert agents[place].logger.name_to_value == alone.logger.name_to_value
 
 

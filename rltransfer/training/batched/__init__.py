@@ -1,7 +1,6 @@
 """Trains several stock SB3 agents as one network with a leading run axis."""
 
 from rltransfer.training.batched.generators import RunGenerators
-from rltransfer.training.batched.refusals import refuse_agent, refuse_agents
 from rltransfer.training.batched.trainer import BLOCK_SIZE, BatchedTrainer, learn_together
 
-__all__ = ["BLOCK_SIZE", "BatchedTrainer", "RunGenerators", "learn_together", "refuse_agent", "refuse_agents"]
+__all__ = ["BLOCK_SIZE", "BatchedTrainer", "RunGenerators", "learn_together"]

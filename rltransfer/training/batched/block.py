@@ -48,7 +48,7 @@ class Block:
         self.restack()
 
     def restack(self) -> None:
-        """Takes up what has been loaded into the agents since, and makes their tensors views again."""
+        """Copies what has been loaded into the agents since into the rows, and makes their tensors views again."""
         with torch.no_grad():
             for agent, views in zip(self.agents, self._views, strict=True):
                 views.take_up(agent)

@@ -21,7 +21,7 @@ def drawing_nothing() -> Iterator[None]:
     if drawn:
         raise IncompatibleError(
             f"An environment or a callback draws from {drawn[0]}'s global generator, which is one for all runs here, "
-            "while each has its own where it is trained alone. Use trainer sb3, or let it draw within "
+            "while each has its own where it is trained alone. Use the agents' own learn, or let it draw within "
             "RunGenerators.installed()."
         )
 

@@ -19,6 +19,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from rltransfer.algorithms import agent_class, all_specs
 from rltransfer.errors import IncompatibleError
 from rltransfer.training.batched.layout import Layout
+from rltransfer.training.batched.step_rules import foreign_hook
 
 _DISTRIBUTIONS = (
     BernoulliDistribution,
@@ -50,23 +51,23 @@ def refuse_agents(agents: Sequence[BaseAlgorithm]) -> None:
     if not agents:
         raise IncompatibleError("There is no agent to train: give one at least.")
     for agent in agents:
-        refuse_agent(agent)
+        _refuse_agent(agent)
     first = _signature(agents[0])
     for agent in agents[1:]:
         for name, value in _signature(agent).items():
             if value != first[name]:
                 raise IncompatibleError(
                     f"Agents of different {name} cannot be trained as one network: {first[name]} and {value}. "
-                    "Train them apart: trainer sb3."
+                    "Train them apart, each by its own learn."
                 )
 
 
-def refuse_agent(agent: BaseAlgorithm) -> None:
+def _refuse_agent(agent: BaseAlgorithm) -> None:
     """Raises IncompatibleError if the batched trainer does not compute what stock SB3 would with an agent."""
-    for obstacle in (_algorithm, _policy, _network, _optimizer, _rollouts):
+    for obstacle in (_algorithm, _policy, _network, _optimizer, _rollouts, foreign_hook):
         reason = obstacle(agent)
         if reason:
-            raise IncompatibleError(f"The batched trainer cannot train this agent: {reason}. Use trainer sb3.")
+            raise IncompatibleError(f"The batched trainer cannot train this agent: {reason}. Use its own learn.")
 
 
 def _algorithm(agent: Any) -> str | None:

@@ -19,8 +19,8 @@ class UnfilledBuffer:
         if name.startswith("__"):
             raise AttributeError(name)
         raise IncompatibleError(
-            f"The batched trainer does not fill an agent's own rollout_buffer, and a callback, such as that of 'redo', "
-            f"asks for its {name}. Use trainer sb3."
+            "The batched trainer does not fill an agent's own rollout_buffer, and a callback, such as that of 'redo', "
+            f"asks for its {name}. Use the agent's own learn."
         )
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from rltransfer.errors import IncompatibleError
 from rltransfer.training.batched.block import Block
 from rltransfer.transfer.optimizer_hooks import Pull, StepRules, WatchHeld, is_plan_hook, step_rules
 from rltransfer.transfer.training_warnings import WarnOfTrouble
@@ -15,21 +14,15 @@ _WATCHING = (WatchHeld, WarnOfTrouble)
 """Hooks that look at an agent before its step and change nothing."""
 
 
-def refuse_hooks(agent: Any) -> None:
-    """Raises IncompatibleError if anything but a plan's rates, holds and pulls takes part in an agent's steps."""
+def foreign_hook(agent: Any) -> str | None:
+    """Returns what takes part in an agent's steps that is not a plan's rates, holds and pulls; None for nothing."""
     optimizer = agent.policy.optimizer
     hooks = (*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values())
     owners = [getattr(hook, "__self__", hook) for hook in hooks if not is_plan_hook(hook)]
     for owner in owners:
         if not isinstance(owner, _WATCHING):
-            raise IncompatibleError(
-                f"The batched trainer cannot train this agent: {type(owner).__name__} takes part in the steps of its "
-                "optimizer. Use trainer sb3."
-            )
-    if step_rules(optimizer).is_moved_otherwise:
-        raise IncompatibleError(
-            "The batched trainer cannot train this agent: low-rank updates move some of its layers. Use trainer sb3."
-        )
+            return f"{type(owner).__name__} takes part in the steps of its optimizer"
+    return "low-rank updates move some of its layers" if step_rules(optimizer).is_moved_otherwise else None
 
 
 class BlockRules:

@@ -12,7 +12,6 @@ from rltransfer.training.batched.block_learner import BlockLearner
 from rltransfer.training.batched.generators import RunGenerators, drawing_nothing
 from rltransfer.training.batched.refusals import refuse_agents
 from rltransfer.training.batched.run_steps import RunSteps
-from rltransfer.training.batched.step_rules import refuse_hooks
 
 BLOCK_SIZE = 8
 """How many runs are computed together. A run's last bits depend on it, so that it belongs in a run's record."""
@@ -50,8 +49,6 @@ class BatchedTrainer:
         block_size: int = BLOCK_SIZE,
     ) -> None:
         refuse_agents(agents)
-        for agent in agents:
-            refuse_hooks(agent)
         given = [None] * len(agents) if callbacks is None else list(callbacks)
         self.runs = [RunSteps(agent, callback) for agent, callback in zip(agents, given, strict=True)]
         self._blocks = [
